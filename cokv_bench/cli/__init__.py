@@ -1,0 +1,71 @@
+"""The command line: parse, call one function, print."""
+
+import os
+import sys
+import traceback
+
+# Set before torch and transformers are imported: no progress bars of theirs between our lines.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from cokv_bench.errors import RequestError
+
+_errors = Console(stderr=True)
+
+
+def make_app() -> typer.Typer:
+    """The Typer application with all commands."""
+    from transformers.utils import logging
+
+    from cokv_bench.cli.budgets import make_budgets
+    from cokv_bench.cli.doctor import doctor
+    from cokv_bench.cli.eval import evaluate
+    from cokv_bench.cli.ls import list_things
+    from cokv_bench.cli.profile import profile_heads
+
+    logging.disable_progress_bar()
+    app = typer.Typer(
+        help="At the same KV-cache budget, which heads should keep which tokens? Profile heads, write budgets, "
+        "evaluate eviction methods. Every command works without options, on the embedded model and text.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def _common(
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (before the command)."),
+    ) -> None:
+        pass
+
+    app.command("profile")(profile_heads)
+    app.command("budgets")(make_budgets)
+    app.command("eval")(evaluate)
+    app.command("ls")(list_things)
+    app.command("doctor")(doctor)
+    return app
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 2 the request is wrong, 1 anything else."""
+    debug = "--debug" in sys.argv
+    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    try:
+        make_app()()
+    except RequestError as error:
+        _fail(str(error), debug, status=2)
+    except KeyboardInterrupt:
+        _fail("Stopped; what was done is kept, and the same command goes on.", debug, status=1)
+    except Exception as error:
+        _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", debug, status=1)
+
+
+def _fail(sentence: str, debug: bool, *, status: int) -> None:
+    if debug:
+        traceback.print_exc()
+    _errors.print(Text.assemble(("Error: ", "bold red"), sentence), soft_wrap=True)
+    sys.exit(status)

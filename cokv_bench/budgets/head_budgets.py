@@ -1,0 +1,152 @@
+"""The budget file: how many prompt tokens each KV head of one model keeps, checked when made and when read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.budgets.checked_json import Document, is_integer
+from cokv_bench.budgets.fingerprint import check_fingerprint, check_same_model
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_json
+
+KIND = "head-budgets"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HeadBudgets:
+    """Tokens per KV head, with the model and the rule they belong to.
+
+    Attributes:
+        model: fingerprint: `id`, `layers`, `kv_heads`, `head_dim`, `weights` (hash or None).
+        budget: mean tokens per KV head, window included.
+        window: the last prompt tokens that every head keeps.
+        tokens: int64 [layers, kv_heads], window included, read-only.
+        rule: `text`, how the tokens were found in words, and `parameters`, an object. Only where the parameters say
+            `published_rounding: true` may the total miss budget * layers * kv_heads, by less than a token per head.
+        profile_sha256: hash of the head values file the budgets came from, None where there is none.
+        path: the file the budgets were read from; errors name it.
+        tasks: names of the tasks that the budgets were found on.
+        examples: ids of the examples that they were found on; no evaluation may use them.
+
+    Raises:
+        RequestError: a sum, shape or range that does not fit, one sentence with what was found and expected.
+    """
+
+    model: Mapping[str, Any]
+    budget: int
+    window: int
+    tokens: NDArray[np.int64]
+    rule: Mapping[str, Any]
+    profile_sha256: str | None = None
+    path: Path | None = field(default=None, repr=False)
+    tasks: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_fingerprint(self.model)
+        tokens = np.array(self.tokens)
+        if not np.issubdtype(tokens.dtype, np.integer):
+            raise RequestError(f"The tokens are of type {tokens.dtype}; expected integers.")
+        tokens = tokens.astype(np.int64)
+        tokens.setflags(write=False)
+        object.__setattr__(self, "tokens", tokens)
+        for name in ("budget", "window"):
+            value = getattr(self, name)
+            if isinstance(value, np.integer):  # equal to an int everywhere but in JSON
+                object.__setattr__(self, name, int(value))
+        self._check()
+
+    @property
+    def total(self) -> int:
+        """Tokens kept by all heads together."""
+        return int(self.tokens.sum())
+
+    @property
+    def method(self) -> str | None:
+        """The method whose rule made the budgets, where the rule says so."""
+        return self.rule["parameters"].get("method")
+
+    def _check(self) -> None:
+        layers, kv_heads = self.model["layers"], self.model["kv_heads"]
+        if not isinstance(self.rule.get("text"), str) or not isinstance(self.rule.get("parameters"), Mapping):
+            raise RequestError(f"The rule is {dict(self.rule)!r}; expected a 'text' and an object 'parameters'.")
+        if self.tokens.shape != (layers, kv_heads):
+            raise RequestError(
+                f"The tokens have the shape {list(self.tokens.shape)}; "
+                f"expected {[layers, kv_heads]} (layers, KV heads)."
+            )
+        if not is_integer(self.window) or not is_integer(self.budget) or not 1 <= self.window <= self.budget:
+            raise RequestError(
+                f"Window {self.window!r} and budget {self.budget!r} do not fit; expected 1 <= window <= budget."
+            )
+        if (self.tokens < self.window).any():
+            layer, head = np.argwhere(self.tokens < self.window)[0]
+            raise RequestError(
+                f"Layer {layer}, KV head {head} keeps {self.tokens[layer, head]} tokens; "
+                f"expected at least the window of {self.window}."
+            )
+        nominal = self.budget * layers * kv_heads
+        slack = layers * kv_heads - 1 if self.rule["parameters"].get("published_rounding") is True else 0
+        if abs(self.total - nominal) > slack:
+            raise RequestError(
+                f"The tokens sum to {self.total}; expected {nominal} "
+                f"(budget {self.budget} x {layers} layers x {kv_heads} KV heads)."
+            )
+
+    def check_model(self, fingerprint: Mapping[str, Any]) -> None:
+        """Refuse to be used with another model.
+
+        Raises:
+            RequestError: the model has another shape, other weights or, where weights are unknown, another id.
+        """
+        check_same_model(
+            self.model, fingerprint, f"The budget file {self.path}" if self.path else "This set of budgets"
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the file in one step; a crash leaves the old file or the new one."""
+        write_json(
+            path,
+            {
+                "kind": KIND,
+                "schema": SCHEMA,
+                "model": dict(self.model),
+                "budget": self.budget,
+                "window": self.window,
+                "total": self.total,
+                "rule": dict(self.rule),
+                "profile_sha256": self.profile_sha256,
+                "tasks": list(self.tasks),
+                "examples": list(self.examples),
+                "tokens": self.tokens.tolist(),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "HeadBudgets":
+        """Read and check a budget file.
+
+        Raises:
+            RequestError: no such file, not our JSON, another schema, or numbers that do not fit together; one sentence
+                that names the file, what was found and what was expected.
+        """
+        document = Document(path, KIND, SCHEMA)
+        model = document.mapping("model")
+        with document.naming():
+            check_fingerprint(model)
+        tokens = document.integers("tokens", model["layers"], model["kv_heads"])
+        total = document.integer("total")
+        if total != int(tokens.sum()):
+            raise RequestError(
+                f"{document.path}: the field 'total' is {total}; expected {int(tokens.sum())}, the sum of the tokens."
+            )
+        budget, window = document.integer("budget"), document.integer("window")
+        rule, profile = document.mapping("rule"), document.optional_text("profile_sha256")
+        origin = document.texts("tasks"), document.texts("examples")
+        with document.naming():
+            return cls(model, budget, window, tokens, rule, profile, document.path, *origin)

@@ -1,0 +1,94 @@
+"""The file of HeadKV head scores: how much each query head looks at what has to be found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.budgets.checked_json import Document
+from cokv_bench.budgets.fingerprint import check_fingerprint
+from cokv_bench.budgets.rules import from_head_scores
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_json
+
+KIND = "head-scores"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HeadScores:
+    """Scores of the query heads of one model and where they come from (HeadKV, arXiv 2410.19258).
+
+    Attributes:
+        model: fingerprint of the model, with `heads` (query heads a layer) besides the usual fields.
+        scores: float64 [layers, heads], not negative.
+        source: how the scores were measured, in words.
+        tasks: names of the tasks.
+        examples: ids of the examples; no evaluation may use them.
+
+    Raises:
+        RequestError: scores that do not have the model's shape, or are negative or not finite.
+    """
+
+    model: Mapping[str, Any]
+    scores: NDArray[np.float64]
+    source: str
+    tasks: tuple[str, ...]
+    examples: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_fingerprint(self.model)
+        scores = np.array(self.scores, dtype=np.float64)
+        expected = (self.model["layers"], self.model.get("heads"))
+        if scores.shape != expected:
+            raise RequestError(f"The scores have the shape {list(scores.shape)}; expected {list(expected)}.")
+        if not np.isfinite(scores).all() or (scores < 0).any():
+            raise RequestError("Head scores must be finite and not negative.")
+        object.__setattr__(self, "scores", scores)
+
+    def budgets(self, budget: int, *, window: int, beta: float, published_rounding: bool = False) -> NDArray[np.int64]:
+        """Tokens a KV head by HeadKV's rule, int64 [layers, kv_heads], window included."""
+        return from_head_scores(
+            self.scores,
+            budget,
+            window=window,
+            beta=beta,
+            kv_heads=self.model["kv_heads"],
+            published_rounding=published_rounding,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the file in one step."""
+        write_json(
+            path,
+            {
+                "kind": KIND,
+                "schema": SCHEMA,
+                "model": dict(self.model),
+                "source": self.source,
+                "tasks": list(self.tasks),
+                "examples": list(self.examples),
+                "scores": self.scores.tolist(),
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "HeadScores":
+        """Read and check a file of head scores.
+
+        Raises:
+            RequestError: no such file, not our JSON, or numbers that do not fit; one sentence that names the file.
+        """
+        document = Document(path, KIND, SCHEMA)
+        model = document.mapping("model")
+        with document.naming():
+            check_fingerprint(model)
+            heads = model.get("heads")
+            if not isinstance(heads, int) or heads < 1:
+                raise RequestError(f"The model fingerprint has heads {heads!r}; expected a positive integer.")
+        scores = document.floats("scores", model["layers"], heads)
+        with document.naming():
+            return cls(model, scores, document.text("source"), document.texts("tasks"), document.texts("examples"))

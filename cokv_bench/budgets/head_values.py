@@ -1,0 +1,165 @@
+"""The file of head values that a profile ends in and that budgets are made from."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.budgets.checked_json import Document
+from cokv_bench.budgets.fingerprint import check_fingerprint
+from cokv_bench.budgets.rules import from_head_values
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_json
+
+KIND = "head-values"
+SCHEMA = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HeadValues:
+    """Values of the KV heads of one model and where they come from.
+
+    Attributes:
+        values: float64 [layers, kv_heads], in the units of the utility.
+        standard_errors: float64 [layers, kv_heads], from the sampling of coalitions; NaN or inf where unknown (null in
+            the file, NaN when read).
+        estimator: name of the estimator.
+        samples: complementary pairs of coalitions.
+        seed: seed of the sampling plan, None where unknown.
+        utility: name of the utility.
+        window: tokens that heads outside a coalition kept.
+        tasks: names of the tasks.
+        examples: ids of the validation examples; no evaluation may use them.
+        model: fingerprint of the model: `id`, `layers`, `kv_heads`, `head_dim`, `weights` (hash or None).
+        ledger_sha256: hash of the ledger, None where there is none (imported scores).
+        alphas: budget -> alpha (heads that keep the window only) -> mean utility on the validation examples.
+
+    Raises:
+        RequestError: arrays that do not have the model's shape, a value that is not finite, or a standard error
+            below zero.
+    """
+
+    values: NDArray[np.float64]
+    standard_errors: NDArray[np.float64]
+    estimator: str
+    samples: int
+    seed: int | None
+    utility: str
+    window: int
+    tasks: tuple[str, ...]
+    examples: tuple[str, ...]
+    model: Mapping[str, Any]
+    ledger_sha256: str | None = None
+    alphas: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+
+    def alpha(self, budget: int) -> int:
+        """How many heads keep the window only: the best of the curve at the nearest budget (by ratio).
+
+        Without a curve it is a ninth of the heads, 10 of 90.
+        """
+        if not self.alphas:
+            return max(1, self.values.size // 9)
+        nearest = min(self.alphas, key=lambda known: abs(math.log(known / budget)))
+        curve = self.alphas[nearest]
+        return max(curve, key=curve.__getitem__)
+
+    def budgets(
+        self, budget: int, *, window: int, zeroed: int | None = None, published_rounding: bool = False
+    ) -> NDArray[np.int64]:
+        """Tokens a KV head by CoKV's rule, int64 [layers, kv_heads], window included; `zeroed` defaults to `alpha`."""
+        return from_head_values(
+            self.values,
+            budget,
+            window=window,
+            zeroed=self.alpha(budget) if zeroed is None else zeroed,
+            published_rounding=published_rounding,
+        )
+
+    def __post_init__(self) -> None:
+        check_fingerprint(self.model)
+        shape = (self.model["layers"], self.model["kv_heads"])
+        for name in ("values", "standard_errors"):
+            array = np.array(getattr(self, name), dtype=np.float64)
+            if array.shape != shape:
+                raise RequestError(
+                    f"The {name} have the shape {list(array.shape)}; expected {list(shape)} (layers, KV heads)."
+                )
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        if not np.isfinite(self.values).all():
+            layer, head = np.argwhere(~np.isfinite(self.values))[0]
+            raise RequestError(
+                f"The value of layer {layer}, KV head {head} is {self.values[layer, head]}; "
+                "values must be finite, so sample more coalitions."
+            )
+        if (self.standard_errors < 0).any():
+            raise RequestError(f"A standard error is {np.nanmin(self.standard_errors)}; expected none below zero.")
+
+    def save(self, path: str | Path) -> None:
+        """Write the file in one step; a crash leaves the old file or the new one."""
+        errors = [[cell if np.isfinite(cell) else None for cell in row] for row in self.standard_errors.tolist()]
+        write_json(
+            path,
+            {
+                "kind": KIND,
+                "schema": SCHEMA,
+                "model": dict(self.model),
+                "tasks": list(self.tasks),
+                "utility": self.utility,
+                "window": self.window,
+                "estimator": self.estimator,
+                "samples": self.samples,
+                "seed": self.seed,
+                "ledger_sha256": self.ledger_sha256,
+                "examples": list(self.examples),
+                "alphas": {budget: dict(curve) for budget, curve in self.alphas.items()},
+                "values": self.values.tolist(),
+                "standard_errors": errors,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "HeadValues":
+        """Read and check a file of head values.
+
+        Raises:
+            RequestError: no such file, not our JSON, another schema, a table that does not have the model's shape or
+                a number that is not finite; one sentence with the file, what was found and what was expected.
+        """
+        document = Document(path, KIND, SCHEMA)
+        model = document.mapping("model")
+        with document.naming():
+            check_fingerprint(model)
+        layers, kv_heads = model["layers"], model["kv_heads"]
+        fields: dict[str, Any] = {
+            "values": document.floats("values", layers, kv_heads),
+            "standard_errors": document.floats("standard_errors", layers, kv_heads, null=True),
+            "estimator": document.text("estimator"),
+            "samples": document.integer("samples"),
+            "seed": document.optional_integer("seed"),
+            "utility": document.text("utility"),
+            "window": document.integer("window"),
+            "tasks": document.texts("tasks"),
+            "examples": document.texts("examples"),
+            "ledger_sha256": document.optional_text("ledger_sha256"),
+            "alphas": _alphas(document),
+        }
+        with document.naming():
+            return cls(model=model, **fields)
+
+
+def _alphas(document: Document) -> dict[int, dict[int, float]]:
+    try:
+        curves = {
+            int(budget): {int(alpha): float(utility) for alpha, utility in curve.items()}
+            for budget, curve in document.mapping("alphas").items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        document.fail("alphas", "budgets with utilities by alpha")
+    if any(budget < 1 or not curve for budget, curve in curves.items()):
+        document.fail("alphas", "budgets with utilities by alpha")
+    return curves

@@ -1,0 +1,47 @@
+"""`cokv-bench budgets`: head values to a checked budget JSON."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cokv_bench.budgets.from_profile import write_budgets
+from cokv_bench.cli import options as o
+from cokv_bench.cli.tables import print_budgets
+
+
+def make_budgets(
+    profile: Annotated[
+        Path | None, typer.Argument(help="Profile folder or values.json. Default: the embedded model's profile.")
+    ] = None,
+    budget: Annotated[str, typer.Option(help="Tokens a KV head on average, window included; comma separated.")] = "128",
+    zeroed: Annotated[
+        int | None,
+        typer.Option(min=1, help="CoKV's alpha: heads with the window only. Default: the profile's choice."),
+    ] = None,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Window of the budgets. Default: that of the profile.")
+    ] = None,
+    published_rounding: Annotated[
+        bool, typer.Option("--published-rounding", help="Truncate as the published code does; loses tokens.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the files. Default: the profile's, or the current one.")
+    ] = None,
+) -> None:
+    """Turn head values into tokens a head by CoKV's rule, one budget JSON for each budget.
+
+    The total is exactly budget x layers x KV heads. `cokv-bench eval --method cokv --budgets FILE` uses the file;
+    it names the model it is for and is checked when it is read.
+    """
+    files = write_budgets(
+        profile,
+        o.integers(budget, "budget"),
+        window=window,
+        zeroed=zeroed,
+        published_rounding=published_rounding,
+        folder=out,
+    )
+    for path, file in files:
+        print_budgets(o.console, file)
+        o.console.print(f"Wrote {path}", highlight=False, soft_wrap=True)

@@ -1,0 +1,21 @@
+"""`cokv-bench doctor`: what is installed and found, what is missing and how to mend it."""
+
+import typer
+from rich.table import Table
+
+from cokv_bench.cli import options as o
+from cokv_bench.doctor import findings
+
+
+def doctor() -> None:
+    """Show versions, devices, model and data found, what is missing and the command that mends it."""
+    table = Table()
+    for column in ("thing", "found", "mend with"):
+        table.add_column(column, overflow="fold")
+    found = list(findings())
+    for finding in found:
+        style = "red" if finding.mend else None
+        table.add_row(finding.thing, finding.found, finding.mend, style=style)
+    o.console.print(table)
+    if any(finding.mend for finding in found):
+        raise typer.Exit(1)

@@ -1,0 +1,111 @@
+"""`cokv-bench eval`: methods by budgets by tasks, one prefill an example."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.cli.tables import print_scores
+from cokv_bench.runs import execute, write_tables
+from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.sources import Sources
+from cokv_bench.tasks.registry import TaskOptions
+
+METHODS = "full,streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,cokv"
+
+
+def evaluate(
+    model: o.ModelName = "smollm2-135m",
+    method: Annotated[str, typer.Option(help="Methods, comma separated; see `cokv-bench ls methods`.")] = METHODS,
+    budget: Annotated[
+        str, typer.Option(help="Tokens kept a KV head on average, window included; comma separated.")
+    ] = "128",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma separated; see `cokv-bench ls tasks`.")] = "needle",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: results/<model>-<hash of the settings>.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="test (not profiled on), profile or all.")] = "test",
+    seed: o.Seed = 0,
+    window: o.Window = 8,
+    kernel: Annotated[int, typer.Option(min=1, help="Width of the pooling over window scores.")] = 7,
+    pooling: Annotated[str, typer.Option(help="Pooling over window scores: max or avg.")] = "max",
+    published_rounding: Annotated[
+        bool, typer.Option("--published-rounding", help="Round as the published codes do; totals then differ.")
+    ] = False,
+    profile: Annotated[
+        Path | None, typer.Option(help="CoKV: head values (values.json or its folder) of your own profile.")
+    ] = None,
+    budgets: Annotated[
+        list[Path] | None, typer.Option(help="CoKV, HeadKV: a budget JSON; may be given once for each budget.")
+    ] = None,
+    head_scores: Annotated[Path | None, typer.Option(help="HeadKV: a file of head scores.")] = None,
+    zeroed: Annotated[
+        int | None,
+        typer.Option(min=1, help="CoKV's alpha: heads with the window only. Default: the profile's choice."),
+    ] = None,
+    beta: Annotated[float, typer.Option(min=1, help="HeadKV: near 1, all goes by score.")] = 1.01,
+    data_dir: o.DataDir = None,
+    limit: o.Limit = None,
+    max_length: o.MaxLength = None,
+    lengths: o.Lengths = "1024",
+    depths: o.Depths = 10,
+    examples: o.Examples = None,
+    haystack: o.Haystack = None,
+    needles: o.Needles = None,
+    template: o.Template = None,
+    metric: o.Metric = None,
+    revision: o.Revision = None,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    device_map: o.DeviceMap = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+) -> None:
+    """Evaluate eviction methods at the same budgets, as scored CSV tables.
+
+    Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
+    (records.jsonl), so the same command goes on where a stopped one left off.
+    """
+    request = Request(
+        tasks=o.names(tasks, "task"),
+        methods=o.names(method, "method"),
+        budgets=o.integers(budget, "budget"),
+        split=split,
+        seed=seed,
+        window=window,
+        kernel=kernel,
+        pooling=pooling,
+        published_rounding=published_rounding,
+        max_length=max_length,
+        sources=Sources(
+            budget_files=tuple(budgets or ()), profile=profile, head_scores=head_scores, zeroed=zeroed, beta=beta
+        ),
+        task_options=TaskOptions(
+            data_dir=data_dir,
+            limit=limit,
+            seed=seed,
+            lengths=tuple(o.integers(lengths, "length")),
+            depths=depths,
+            examples=examples,
+            haystack=haystack,
+            needles=needles,
+            template=template,
+            metric=metric,
+        ),
+    )
+    request.check()
+    loaded = o.load(
+        model,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )
+    plan = plan_request(request, loaded)
+    folder = out or Path("results") / plan.name
+    with progress_bar(o.progress_console, "Evaluating") as progress:
+        execute(plan, folder, progress)
+    print_scores(o.console, write_tables(folder))
+    o.console.print(f"Tables, records and settings are in {folder}", highlight=False, soft_wrap=True)

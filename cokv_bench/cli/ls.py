@@ -1,0 +1,21 @@
+"""`cokv-bench ls`: what there is, with one line each."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from cokv_bench.catalogue import CATALOGUES, catalogue
+from cokv_bench.cli import options as o
+
+
+def list_things(
+    what: Annotated[str, typer.Argument(help=" | ".join(CATALOGUES))] = "methods",
+) -> None:
+    """List methods, tasks, models, estimators or utilities, with one line each."""
+    table = Table(title=what, title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what it is")
+    for name, description in catalogue(what).items():
+        table.add_row(name, description)
+    o.console.print(table)

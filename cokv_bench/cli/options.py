@@ -1,0 +1,110 @@
+"""Options that several commands share, and how lists are written on the command line."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cokv_bench.errors import RequestError
+from cokv_bench.models import Model, load_model
+
+console = Console()
+progress_console = Console(stderr=True)
+
+MODEL = "Model"
+TASKS = "Tasks"
+NEEDLE = "Needle in a Haystack"
+
+ModelName = Annotated[
+    str, typer.Option("--model", help="Embedded name, model folder or hub id (owner/name).", rich_help_panel=MODEL)
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub model.", rich_help_panel=MODEL)]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float32, bfloat16, float16 or auto. Default: float32 on the CPU.", rich_help_panel=MODEL),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. Default: a GPU if any.", rich_help_panel=MODEL)]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="Spread a large model, such as 'auto' (accelerate).", rich_help_panel=MODEL)
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that a hub model brings along.", rich_help_panel=MODEL)
+]
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="LongBench data: folder of official JSONL or data.zip. Default: $COKV_BENCH_DATA, then the hub.",
+        rich_help_panel=TASKS,
+    ),
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most this many examples a task.", rich_help_panel=TASKS)]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(
+        min=16,
+        help="Cut longer LongBench prompts in the middle to this many tokens. Default: what the model holds.",
+        rich_help_panel=TASKS,
+    ),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Fixes the split, the needles and the sampling.")]
+Template = Annotated[
+    str | None, typer.Option(help="Prompt of jsonl: rows, with {context} and {input}.", rich_help_panel=TASKS)
+]
+Metric = Annotated[str | None, typer.Option(help="Metric of jsonl: rows.", rich_help_panel=TASKS)]
+
+Lengths = Annotated[str, typer.Option(help="Prompt lengths in tokens, comma separated.", rich_help_panel=NEEDLE)]
+Depths = Annotated[int, typer.Option(min=1, help="Depths, evenly from 0 to 100 percent.", rich_help_panel=NEEDLE)]
+Examples = Annotated[
+    int | None, typer.Option(min=1, help="Needles a length. Default: one a depth.", rich_help_panel=NEEDLE)
+]
+Haystack = Annotated[
+    Path | None, typer.Option(help="Folder of .txt files instead of the embedded text.", rich_help_panel=NEEDLE)
+]
+Needles = Annotated[
+    Path | None,
+    typer.Option(help="JSONL with needle, question, answer instead of the embedded ones.", rich_help_panel=NEEDLE),
+]
+Window = Annotated[int, typer.Option(min=1, help="Last prompt tokens that every head keeps; part of the budget.")]
+
+
+def names(text: str, what: str) -> list[str]:
+    """The entries of a comma-separated list, in order, without repeats. Raises `RequestError` if there are none."""
+    found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise RequestError(f"No {what} given; name one or several, separated by commas.")
+    return found
+
+
+def integers(text: str, what: str) -> list[int]:
+    """A comma-separated list of whole numbers above 0. Raises `RequestError` otherwise."""
+    try:
+        numbers = [int(part) for part in names(text, what)]
+    except ValueError:
+        raise RequestError(f"'{text}' is not a list of whole numbers for {what}, such as 64,128.") from None
+    for number in numbers:
+        if number < 1:
+            raise RequestError(f"{number} is no {what}; it must be a whole number above 0.")
+    return numbers
+
+
+def load(
+    name: str,
+    *,
+    revision: str | None,
+    dtype: str | None,
+    device: str | None,
+    device_map: str | None,
+    trust_remote_code: bool,
+) -> Model:
+    """Load a model, saying so, since the first load of the embedded one takes a while."""
+    progress_console.print(f"Loading {name} ...", highlight=False)
+    return load_model(
+        name,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+        trust_remote_code=trust_remote_code,
+    )

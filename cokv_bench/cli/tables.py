@@ -1,0 +1,69 @@
+"""Rich tables of results."""
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from cokv_bench.budgets import HeadBudgets, HeadValues
+
+
+def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
+    """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold."""
+    wide, tidy = tables["table.csv"], tables["scores.csv"]
+    tasks = [column for column in wide.columns if column not in {"method", "budget"}]
+    counts = tidy.groupby("task")["n"].max()
+    table = Table(title="Score in percent, [95% interval] by bootstrap over examples", title_justify="left")
+    table.add_column("method")
+    table.add_column("budget", justify="right")
+    for task in tasks:
+        table.add_column(task if task == "mean" else f"{task}\nn={counts[task]}", justify="right")
+    table.add_column("kept\na head", justify="right")
+    best = wide.groupby("budget", dropna=False)[tasks].transform("max")
+    previous = None
+    for (_, row), (_, top) in zip(wide.iterrows(), best.iterrows(), strict=True):
+        if previous is not None and str(row["budget"]) != previous:
+            table.add_section()
+        previous = str(row["budget"])
+        same = tidy[(tidy["method"] == row["method"]) & (tidy["budget"].astype(str) == str(row["budget"]))]
+        cells = [_cell(row[task], same[same["task"] == task], bool(row[task] == top[task])) for task in tasks]
+        kept = (same["kept_per_head"] * same["n"]).sum() / same["n"].sum()
+        table.add_row(str(row["method"]), "" if pd.isna(row["budget"]) else str(row["budget"]), *cells, f"{kept:.1f}")
+    console.print(table)
+
+
+def _cell(score: float, rows: pd.DataFrame, best: bool) -> str:
+    text = f"{score:.1f}"
+    if len(rows) == 1 and pd.notna(rows["ci_low"].iloc[0]):
+        text += f" [dim][{rows['ci_low'].iloc[0]:.0f}, {rows['ci_high'].iloc[0]:.0f}][/dim]"
+    return f"[bold]{text}[/bold]" if best else text
+
+
+def print_values(console: Console, values: HeadValues) -> None:
+    """Print the heads of most value with their standard errors, and the choice of alpha."""
+    flat = sorted(
+        ((values.values[layer, head], layer, head) for layer, head in np.ndindex(*values.values.shape)), reverse=True
+    )
+    table = Table(title=f"Most valuable of {len(flat)} heads ({values.samples} pairs)", title_justify="left")
+    for column in ("layer", "KV head", "value", "standard error"):
+        table.add_column(column, justify="right")
+    for value, layer, head in flat[:10]:
+        table.add_row(str(layer), str(head), f"{value:.4f}", f"{values.standard_errors[layer, head]:.4f}")
+    console.print(table)
+    for budget, curve in values.alphas.items():
+        shown = ", ".join(
+            f"[bold]{alpha}: {utility:.3f}[/bold]" if alpha == values.alpha(budget) else f"{alpha}: {utility:.3f}"
+            for alpha, utility in curve.items()
+        )
+        console.print(f"Utility by alpha at budget {budget}: {shown}", highlight=False)
+
+
+def print_budgets(console: Console, file: HeadBudgets) -> None:
+    """Print how a total is split over layers and heads."""
+    table = Table(title=f"Tokens a head at budget {file.budget}, {file.total} in all", title_justify="left")
+    table.add_column("layer", justify="right")
+    for head in range(file.tokens.shape[1]):
+        table.add_column(f"head {head}", justify="right")
+    for layer, row in enumerate(file.tokens.tolist()):
+        table.add_row(str(layer), *(f"[dim]{count}[/dim]" if count == file.window else str(count) for count in row))
+    console.print(table)

@@ -1,0 +1,80 @@
+"""What is installed and found, what is missing, and the command that mends it."""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+
+from cokv_bench.models import embedded
+from cokv_bench.tasks.longbench.data import ENVIRONMENT
+
+_PACKAGES = (
+    "cokv-bench",
+    "torch",
+    "transformers",
+    "datasets",
+    "rouge",
+    "rouge-score",
+    "fuzzywuzzy",
+    "python-Levenshtein",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `mend` is empty where nothing needs to be done."""
+
+    thing: str
+    found: str
+    mend: str = ""
+
+
+def findings() -> Iterator[Finding]:
+    """Check the installation; nothing is changed or downloaded."""
+    yield Finding("Python", platform.python_version())
+    for package in _PACKAGES:
+        try:
+            yield Finding(package, version(package))
+        except PackageNotFoundError:
+            yield Finding(package, "missing", "pip install -c constraints.txt -e .")
+    cores, memory = psutil.cpu_count() or 1, psutil.virtual_memory()
+    yield Finding(
+        "CPU", f"{cores} cores, torch uses {torch.get_num_threads()}, {memory.available / 2**30:.1f} GiB free"
+    )
+    yield Finding("GPU", ", ".join(_devices()) or "none; everything runs on the CPU")
+    yield _embedded()
+    yield _cache()
+    yield _data()
+
+
+def _devices() -> list[str]:
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def _embedded() -> Finding:
+    folder = embedded.gguf_folder()
+    if folder is None:
+        return Finding("embedded model", "missing", embedded.INSTALL)
+    return Finding("embedded model", f"smollm2-135m in {folder}")
+
+
+def _cache() -> Finding:
+    folder = embedded.cache_folder()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(nearest, os.W_OK):
+        return Finding("cache folder", f"{folder} cannot be written", "export COKV_BENCH_CACHE=<a folder of yours>")
+    return Finding("cache folder", str(folder))
+
+
+def _data() -> Finding:
+    place = os.environ.get(ENVIRONMENT)
+    if place and Path(place).exists():
+        return Finding("LongBench data", place)
+    if place:
+        return Finding("LongBench data", f"{ENVIRONMENT} names {place}, which does not exist", f"export {ENVIRONMENT}=")
+    return Finding("LongBench data", f"not set; --data-dir or {ENVIRONMENT} names a copy, else the hub is asked")

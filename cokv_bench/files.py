@@ -1,0 +1,48 @@
+"""Files that are whole or not there, and hashes of files."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cokv_bench.errors import RequestError
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace `path` by `text` in one step, so that a crash leaves the old file or the new one.
+
+    Raises:
+        RequestError: the folder cannot be written.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise RequestError(f"{target} cannot be written ({error.strerror}).") from error
+    finally:
+        if temporary.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file as `write_text` does.
+
+    Raises:
+        ValueError: a number in the document is not finite, which JSON cannot hold.
+        RequestError: the folder cannot be written.
+    """
+    write_text(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def file_sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,33 @@
+"""Sliced Shapley values as CoKV publishes them (arXiv 2502.17501)."""
+
+from cokv_bench.game.coalitions import BoolArray, FloatArray
+from cokv_bench.game.estimators.base import Estimate, Estimator, contributions, stratified_mean
+from cokv_bench.game.sampling import paper_slices
+
+
+def sliced_shapley(coalitions: BoolArray, utilities: FloatArray) -> Estimate:
+    """SSV_i = mean over the paper's slices j of the mean c(S) over sampled S with i in S and |S| = j.
+
+    Faithful to the paper, a sample informs the members of S only, and pairs of other sizes are not used. The sign of a
+    sliced value means nothing: the mean of a slice over the players is E[c(S)], which is far below zero for small
+    slices because c(S) compares a small coalition with its large complement. Only differences between players count.
+
+    Args:
+        coalitions: bool [m, players], complements paired by lookup, S before its complement.
+        utilities: float [m].
+
+    Returns:
+        Estimate; see `stratified_mean` for cells with fewer than two samples (infinite standard errors, NaN values
+        where a slice was never sampled).
+
+    Raises:
+        RequestError: shapes that do not fit, or no complete pair.
+    """
+    sampled = contributions(coalitions, utilities)
+    slices = paper_slices(sampled.members.shape[1])
+    values, errors = stratified_mean(sampled, slices)
+    used = sum(int((sampled.sizes == size).sum()) for size in slices)
+    return Estimate(values, errors, "ssv", used)
+
+
+SSV = Estimator("ssv", "sliced Shapley values over four coalition sizes (CoKV)", paper_slices, sliced_shapley)

@@ -1,0 +1,150 @@
+"""Prefill: run a prompt through the model once, in chunks, and keep all that later work needs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.bias import causal_lower_right
+from transformers.cache_utils import Cache
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.prompt import Prompt
+from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.model import Model
+
+# Rotary scalings that depend on the length seen so far: a chunk of its own would be rotated as a shorter text.
+_LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
+_ACCUMULATE_BYTES = 256 * 2**20
+
+
+@torch.inference_mode()
+def prefill(
+    model: Model,
+    token_ids: Sequence[int] | Tensor,
+    *,
+    window: int = 8,
+    accumulated_attention: bool = True,
+    chunk: int = 2048,
+) -> Prompt:
+    """Run a prompt through the model and keep keys, values, scorer signals and the last logits.
+
+    Memory is linear in the prompt: `chunk` tokens at a time attend to all before them, and no score matrix of
+    prompt by prompt exists.
+
+    Args:
+        token_ids: ids of the whole prompt, [tokens] or [1, tokens].
+        window: observation window w, at least 1.
+        accumulated_attention: also sum the attention that each key receives (needed by H2O alone). It costs a second
+            pass over the attention scores, and it never changes keys, values or logits.
+        chunk: tokens a forward pass.
+
+    Raises:
+        RequestError: an empty prompt, ids outside the vocabulary, a prompt that leaves no room for an answer in the
+            model's context, or a window below 1.
+    """
+    ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu").reshape(-1)
+    _check(model, ids, window)
+    rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type")
+    step = ids.numel() if rope in _LENGTH_DEPENDENT_ROPE else chunk
+    layers = [_PrefillLayer(ids.numel(), window, accumulated_attention) for _ in range(model.layers)]
+    cache: Any = Cache(layers=layers)
+    for start in range(0, ids.numel(), step):
+        hidden = model.hidden(ids[None, start : start + step], start, cache)
+    return Prompt(
+        token_ids=ids,
+        window=window,
+        keys=[layer.held_keys for layer in layers],
+        values=[layer.held_values for layer in layers],
+        window_queries=[layer.window_queries for layer in layers],
+        accumulated_attention=[layer.accumulated for layer in layers] if accumulated_attention else None,
+        logits=model.logits(hidden[0, -1]),
+    )
+
+
+def _check(model: Model, ids: Tensor, window: int) -> None:
+    if ids.numel() == 0:
+        raise RequestError("The prompt is empty; a prompt has at least one token.")
+    if window < 1:
+        raise RequestError(f"The observation window must be at least 1 token, not {window}.")
+    if ids.numel() >= model.context:
+        raise RequestError(
+            f"The prompt has {ids.numel()} tokens and '{model.name}' holds {model.context} with the answer; "
+            "shorten the prompt or cut it with a maximum length."
+        )
+    vocabulary = model.network.get_input_embeddings().num_embeddings
+    if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
+        raise RequestError(f"Token ids must be from 0 to {vocabulary - 1}; were they made by another tokenizer?")
+
+
+class _PrefillLayer(AttendingLayer):
+    """One layer's full cache in a buffer of the prompt's length, filled chunk by chunk."""
+
+    held_keys: Tensor
+    held_values: Tensor
+    window_queries: Tensor
+    accumulated: Tensor
+
+    def __init__(self, tokens: int, window: int, accumulate: bool) -> None:
+        super().__init__()
+        self.tokens, self.window, self.accumulate, self.seen = tokens, window, accumulate, 0
+
+    def get_seq_length(self) -> int:
+        return self.seen
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        kv_heads, new, dim = key.shape[1:]
+        if self.seen == 0:
+            self.held_keys = key.new_empty(kv_heads, self.tokens, dim)
+            self.held_values = value.new_empty(kv_heads, self.tokens, value.shape[-1])
+            self.window_queries = query.new_empty(query.shape[1], 0, dim)
+            if self.accumulate:
+                self.accumulated = query.new_zeros(kv_heads, self.tokens, dtype=torch.float32)
+        end = self.seen + new
+        self.held_keys[:, self.seen : end] = key[0]
+        self.held_values[:, self.seen : end] = value[0]
+        keys, values = self.held_keys[None, :, :end], self.held_values[None, :, :end]
+        # The last w queries may lie in two chunks.
+        self.window_queries = torch.cat([self.window_queries, query[0]], dim=1)[:, -self.window :].contiguous()
+        out = _causal_attention(query, keys, values, scaling, self.seen)
+        if self.accumulate:
+            self.accumulated[:, :end] += received_attention(query[0], keys[0], scaling)
+        self.seen = end
+        return out.transpose(1, 2)
+
+
+def _causal_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: float, seen: int) -> Tensor:
+    """SDPA of [1, heads, new, dim] over [1, kv_heads, seen + new, dim]; the new tokens are the last ones."""
+    grouped = query.shape[1] != keys.shape[1]
+    if seen == 0:
+        return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scaling, enable_gqa=grouped)
+    bias: Any = causal_lower_right(query.shape[2], keys.shape[2])
+    return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling, enable_gqa=grouped)
+
+
+def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
+    """Attention that each key receives from the given queries, the last ones of the text.
+
+    Computed in blocks of queries: the scores of one block exist at a time (256 MiB at most, one query at least).
+
+    Args:
+        query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
+
+    Returns:
+        float32 [kv_heads, tokens]: sum over the queries, mean over the query heads of a KV head's group.
+    """
+    heads, new, dim = query.shape
+    kv_heads, tokens, _ = keys.shape
+    block = max(1, min(new, _ACCUMULATE_BYTES // (4 * heads * tokens)))
+    total = query.new_zeros(kv_heads, tokens, dtype=torch.float32)
+    columns = torch.arange(tokens, device=query.device)
+    for start in range(0, new, block):
+        part = query[:, start : start + block]
+        rows = torch.arange(tokens - new + start, tokens - new + start + part.shape[1], device=query.device)
+        grouped = part.reshape(kv_heads, -1, dim)
+        scores = torch.matmul(grouped, keys.transpose(1, 2)).float().mul_(scaling).view(heads, part.shape[1], tokens)
+        scores.masked_fill_(columns > rows[:, None], float("-inf"))
+        weights = torch.softmax(scores, dim=-1).sum(dim=1)
+        total += weights.view(kv_heads, heads // kv_heads, tokens).mean(dim=1)
+    return total

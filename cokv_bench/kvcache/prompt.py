@@ -1,0 +1,49 @@
+"""What prefill leaves behind: the full cache of one prompt, and the signals that scorers read."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Prompt:
+    """One prefilled prompt. Everything after prefill reads it; nothing writes to it.
+
+    Attributes:
+        token_ids: [tokens], on the CPU.
+        window: observation window w; every policy keeps the last w tokens of every head.
+        keys, values: a tensor a layer, [kv_heads, tokens, dim], rotary applied to the keys.
+        window_queries: a tensor a layer, [heads, min(window, tokens), dim]: rotary-applied queries of the last tokens.
+        accumulated_attention: a tensor a layer, float32 [kv_heads, tokens]: attention that each key received from
+            all queries of the prompt, mean over the query heads of its group; None unless asked for.
+        logits: float32 [vocabulary] after the last token. The first generated token depends on nothing else, so
+            no policy and no coalition changes it.
+        memo: scratch for what scorers derive from this prompt, so that several budgets share it.
+    """
+
+    token_ids: Tensor
+    window: int
+    keys: list[Tensor]
+    values: list[Tensor]
+    window_queries: list[Tensor]
+    accumulated_attention: list[Tensor] | None
+    logits: Tensor
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def tokens(self) -> int:
+        return int(self.token_ids.numel())
+
+    @property
+    def layers(self) -> int:
+        return len(self.keys)
+
+    @property
+    def kv_heads(self) -> int:
+        return int(self.keys[0].shape[0])
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the full cache."""
+        return sum(k.nbytes + v.nbytes for k, v in zip(self.keys, self.values, strict=True))

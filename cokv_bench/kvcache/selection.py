@@ -1,0 +1,176 @@
+"""Which prompt positions each KV head keeps: the one object that policies and coalitions both make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cokv_bench.errors import RequestError
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The prompt tokens that every KV head keeps after prefill.
+
+    It lives on the CPU whatever the model runs on: it is small, it is compared and hashed, and the layers of one
+    model may lie on several devices.
+
+    Attributes:
+        kept: bool [layers, kv_heads, tokens].
+
+    Raises:
+        RequestError: `kept` is not a bool tensor of three dimensions.
+    """
+
+    kept: Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kept, Tensor) or self.kept.dtype != torch.bool or self.kept.ndim != 3:
+            raise RequestError("A selection is a bool tensor [layers, kv_heads, tokens].")
+        object.__setattr__(self, "kept", self.kept.cpu())
+
+    @classmethod
+    def full(cls, layers: int, kv_heads: int, tokens: int) -> Self:
+        """Every head keeps every token."""
+        return cls(torch.ones(layers, kv_heads, tokens, dtype=torch.bool))
+
+    @classmethod
+    def from_coalition(cls, members: Any, tokens: int, window: int) -> Self:
+        """The selection that a coalition of KV heads plays with (CoKV, arXiv 2502.17501).
+
+        Args:
+            members: bool [layers, kv_heads], torch, numpy or nested lists; members keep the whole prompt, the
+                other heads its last `window` tokens.
+            tokens: prompt length.
+            window: observation window, in tokens.
+
+        Raises:
+            RequestError: members are not bool [layers, kv_heads], or a length is negative.
+        """
+        inside = torch.as_tensor(members).cpu()
+        if inside.dtype != torch.bool or inside.ndim != 2:
+            shape = tuple(inside.shape)
+            raise RequestError(f"A coalition is bool [layers, kv_heads]; given {inside.dtype} of shape {shape}.")
+        if tokens < 0:
+            raise RequestError(f"A prompt cannot have {tokens} tokens.")
+        _check_window(window)
+        recent = torch.arange(tokens) >= tokens - window
+        return cls(inside[:, :, None] | recent)
+
+    @classmethod
+    def from_scores(cls, scores: Sequence[Any], counts: Any, window: int) -> Self:
+        """Each head keeps its best-scored tokens and the window.
+
+        Args:
+            scores: one [kv_heads, tokens - window] a layer. Equal scores: the lower position first.
+            counts: int [layers, kv_heads], tokens beyond the window; above tokens - window they are clipped.
+            window: the last tokens of the prompt, which every head keeps.
+
+        Raises:
+            RequestError: shapes do not fit together, a score is NaN, or a count or the window is negative.
+        """
+        return cls.from_ranks(rank_positions(scores), counts, window)
+
+    @classmethod
+    def from_ranks(cls, ranks: Tensor, counts: Any, window: int) -> Self:
+        """As `from_scores`, from the ranks that `rank_positions` gave: one sort then serves every budget."""
+        _check_window(window)
+        layers, kv_heads, _ = ranks.shape
+        beyond = torch.as_tensor(counts).cpu()
+        if tuple(beyond.shape) != (layers, kv_heads):
+            raise RequestError(
+                f"Counts have shape {tuple(beyond.shape)}, but the scores are of {layers} layers of {kv_heads} "
+                f"KV heads: shape {(layers, kv_heads)} is needed."
+            )
+        if beyond.is_floating_point() or beyond.is_complex() or beyond.dtype == torch.bool:
+            raise RequestError(f"Counts must be integers (tokens beyond the window); given {beyond.dtype}.")
+        if (beyond < 0).any():
+            raise RequestError("Counts are tokens beyond the window and cannot be negative.")
+        best = ranks < beyond[:, :, None]
+        return cls(torch.cat([best, best.new_ones(layers, kv_heads, window)], dim=2))
+
+    @property
+    def layers(self) -> int:
+        """Number of layers."""
+        return self.kept.shape[0]
+
+    @property
+    def kv_heads(self) -> int:
+        """KV heads a layer."""
+        return self.kept.shape[1]
+
+    @property
+    def tokens(self) -> int:
+        """Length of the prompt, in tokens."""
+        return self.kept.shape[2]
+
+    @property
+    def counts(self) -> Tensor:
+        """int64 [layers, kv_heads]: tokens kept by each head, window included."""
+        return self.kept.sum(dim=2)
+
+    @property
+    def total(self) -> int:
+        """Tokens kept by all heads together, window included."""
+        return int(self.kept.sum())
+
+    def mask(self, layer: int) -> Tensor:
+        """bool [kv_heads, tokens] of one layer."""
+        return self.kept[layer]
+
+    def positions(self, layer: int, head: int) -> Tensor:
+        """int64, ascending: the prompt positions that one head keeps."""
+        return self.kept[layer, head].nonzero().flatten()
+
+    def kv_bytes(self, head_dim: int, itemsize: int) -> int:
+        """Bytes of the kept keys and values, for heads of `head_dim` numbers of `itemsize` bytes."""
+        return self.total * 2 * head_dim * itemsize
+
+    def key(self) -> bytes:
+        """Bytes that are the same for equal selections only, to find duplicates."""
+        shape = np.array(self.kept.shape, dtype=np.int64).tobytes()
+        return shape + np.packbits(self.kept.numpy()).tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Selection) and torch.equal(self.kept, other.kept)
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+
+def rank_positions(scores: Sequence[Any]) -> Tensor:
+    """Rank of every token among its head's tokens: 0 is the best, equal scores rank the lower position first.
+
+    Args:
+        scores: one [kv_heads, tokens - window] a layer.
+
+    Returns:
+        int32 [layers, kv_heads, tokens - window], on the CPU.
+
+    Raises:
+        RequestError: there is no layer, the layers differ in shape, or a score is NaN.
+    """
+    layers = [torch.as_tensor(layer) for layer in scores]
+    shapes = sorted({tuple(layer.shape) for layer in layers})
+    if len(shapes) != 1 or len(shapes[0]) != 2:
+        raise RequestError(f"Scores are one [kv_heads, tokens - window] a layer; given shapes {shapes}.")
+    # NaN would sort as the largest score, so a broken forward pass would look like a choice of tokens.
+    broken = [index for index, layer in enumerate(layers) if layer.isnan().any()]
+    if broken:
+        raise RequestError(f"Scores of layer {broken[0]} are NaN; try a wider dtype, such as float32.")
+    return torch.stack([_rank_layer(layer) for layer in layers])
+
+
+def _rank_layer(scores: Tensor) -> Tensor:
+    # Only a stable sort keeps equal scores in the order of their positions.
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    places = torch.arange(order.shape[1], dtype=torch.int32, device=order.device).expand(order.shape)
+    return torch.empty_like(order, dtype=torch.int32).scatter_(1, order, places).cpu()
+
+
+def _check_window(window: int) -> None:
+    if window < 0:
+        raise RequestError(f"The observation window cannot be {window} tokens long.")

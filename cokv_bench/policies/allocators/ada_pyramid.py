@@ -1,0 +1,37 @@
+"""Ada-Pyramid allocation: a pyramid over the layers, adaptive inside each (Ada-KV, arXiv 2407.11550)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cokv_bench.policies.allocators.adaptive import adaptive, check_safeguard
+from cokv_bench.policies.allocators.pyramid import Pyramid
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class AdaPyramid:
+    """Gives each layer its total by `pyramid` and splits it among the layer's heads by `adaptive`."""
+
+    safeguard: float = 0.2
+    beta: int = 20
+    published_rounding: bool = False
+
+    def __post_init__(self) -> None:
+        check_safeguard(self.safeguard)
+
+    def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
+        """int64 [layers, kv_heads] beyond the window."""
+        per_layer = Pyramid(self.beta, self.published_rounding)(prompt, scores, budget)[:, 0].tolist()
+        rounding = self.published_rounding
+        return torch.stack(
+            [
+                adaptive(layer, base, safeguard=self.safeguard, published_rounding=rounding)
+                for layer, base in zip(scores, per_layer, strict=True)
+            ]
+        )

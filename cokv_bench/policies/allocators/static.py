@@ -1,0 +1,83 @@
+"""Static allocation: each head's budget is known before the prompt (HeadKV arXiv 2410.19258, CoKV 2502.17501)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from cokv_bench.budgets.apportion import apportion
+from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class EmbeddedBudgets:
+    """The budgets of `method` that come with the package, for the embedded model."""
+
+    method: str
+
+    def __call__(self, budget: int) -> ArrayLike:
+        """int [layers, kv_heads], window included."""
+        from cokv_bench.budgets import embedded_budgets  # reads a file: only when it is used
+
+        return embedded_budgets(self.method)(budget)
+
+
+@dataclass(frozen=True)
+class Static:
+    """Allocates what a budget file, or any function of the budget, says.
+
+    Attributes:
+        budgets: from the budget B (tokens a head on average, window included) to int [layers, kv_heads], window
+            included. It may miss the total B * layers * kv_heads by rounding, up to a token a head.
+        published_rounding: take the numbers as they are, cut off at the prompt, surplus lost, as the published
+            code does. By default the total is exact: a head that is given more than the prompt keeps all of it, one
+            that is given less than the window keeps the window, and the others share the difference in proportion.
+    """
+
+    budgets: Callable[[int], ArrayLike]
+    published_rounding: bool = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.budgets):
+            raise RequestError(
+                "budgets must be a function from a budget to int [layers, kv_heads], window included; "
+                f"given {type(self.budgets).__name__}."
+            )
+
+    def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
+        """int64 [layers, kv_heads] beyond the window; `scores` play no part.
+
+        Raises:
+            RequestError: the budgets are for another model or another total, or are not counts.
+        """
+        given = self._checked(prompt, budget)
+        room = prompt.tokens - prompt.window
+        beyond = np.maximum(given - prompt.window, 0)
+        if self.published_rounding:
+            return torch.from_numpy(np.minimum(beyond, room))
+        if abs(int(given.sum()) - budget * given.size) > given.size:
+            raise RequestError(
+                f"The head budgets hold {given.mean():.1f} tokens a head on average where {budget} are asked for; "
+                "make them for this budget."
+            )
+        total = (budget - prompt.window) * given.size
+        return torch.from_numpy(apportion(beyond, total, room))
+
+    def _checked(self, prompt: "Prompt", budget: int) -> NDArray[np.int64]:
+        given = np.asarray(self.budgets(budget))
+        needed = (prompt.layers, prompt.kv_heads)
+        if given.shape != needed:
+            raise RequestError(
+                f"The head budgets have shape {given.shape}, but this model needs {needed} (layers, KV heads); "
+                "profile this model first."
+            )
+        if not np.issubdtype(given.dtype, np.integer) or (given < 0).any():
+            raise RequestError("Head budgets must be whole numbers of tokens, 0 or more.")
+        return given.astype(np.int64)

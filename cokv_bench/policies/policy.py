@@ -1,0 +1,117 @@
+"""A policy: a scorer says which tokens a head wants, an allocator says how many it gets."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.selection import Selection, rank_positions
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+
+class Scorer(Protocol):
+    """How much each KV head wants each token before the window.
+
+    A scorer is a small frozen dataclass: it has no state, and its hash is the key under which a prompt remembers
+    its scores. One that reads `prompt.accumulated_attention` sets `needs_accumulated_attention = True`.
+    """
+
+    def __call__(self, prompt: "Prompt") -> list[Tensor]:
+        """One [kv_heads, tokens - window] a layer, larger is better."""
+        ...
+
+
+class Allocator(Protocol):
+    """How many tokens beyond the window each KV head keeps; a small frozen dataclass without state."""
+
+    def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
+        """int64 [layers, kv_heads] that sums to (budget - window) * layers * kv_heads.
+
+        It is asked only where budget < tokens, since shorter prompts are kept whole.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A named eviction method.
+
+    Attributes:
+        name: as on the command line.
+        description: one line with its source.
+        scorer, allocator: the two halves; both None keep the whole prompt.
+    """
+
+    name: str
+    description: str
+    scorer: Scorer | None
+    allocator: Allocator | None
+
+    @property
+    def needs_accumulated_attention(self) -> bool:
+        """Whether prompts have to be prefilled with accumulated_attention=True."""
+        return bool(getattr(self.scorer, "needs_accumulated_attention", False))
+
+    def select(self, prompt: "Prompt", budget: int | None) -> Selection:
+        """The tokens that each KV head keeps.
+
+        Prompts of at most `budget` tokens are kept whole. Of longer ones exactly budget * layers * kv_heads tokens
+        are kept by every policy (but by `full`, and but for published_rounding=True).
+
+        Args:
+            prompt: a prefilled prompt. Its scores and ranks are remembered in `prompt.memo` and nowhere else.
+            budget: tokens a KV head on average, window included; None, for `full` alone, means no limit.
+
+        Raises:
+            RequestError: the budget is not a whole number above the window, or what the method needs is missing.
+        """
+        keep_all = self.scorer is None or self.allocator is None
+        if not (keep_all and budget is None):
+            budget = check_budget(budget, prompt.window)
+        if self.scorer is None or self.allocator is None or budget is None or prompt.tokens <= budget:
+            return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+        scores, ranks = _scored(prompt, self.scorer)
+        counts = self.allocator(prompt, scores, budget)
+        choice = Selection.from_ranks(ranks, counts, prompt.window)
+        total = budget * prompt.layers * prompt.kv_heads
+        # Methods are compared at equal totals only, so a wrong allocator must not get as far as a table.
+        if choice.total != total and not getattr(self.allocator, "published_rounding", False):
+            raise RequestError(f"Method '{self.name}' keeps {choice.total} tokens where {total} are its budget.")
+        return choice
+
+
+def check_budget(budget: object, window: int) -> int:
+    """The budget as an int.
+
+    Raises:
+        RequestError: it is not a whole number above the window.
+    """
+    if not isinstance(budget, Integral) or isinstance(budget, bool):
+        raise RequestError(f"A budget is a whole number of tokens, not {budget!r}.")
+    if budget <= window:
+        raise RequestError(
+            f"A budget of {int(budget)} tokens leaves nothing beyond the observation window of {window}, which every "
+            f"head keeps; ask for at least {window + 1} or prefill with a smaller window."
+        )
+    return int(budget)
+
+
+def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:
+    """Scores and ranks of a prompt, computed once for all budgets and all policies with this scorer."""
+    key = ("scored", scorer)
+    if key not in prompt.memo:
+        scores = scorer(prompt)
+        shapes = [tuple(layer.shape) for layer in scores]
+        needed = (prompt.kv_heads, prompt.tokens - prompt.window)
+        if shapes != [needed] * prompt.layers:
+            raise RequestError(
+                f"{scorer!r} must give {prompt.layers} layers of scores {needed}; it gave shapes {shapes}."
+            )
+        prompt.memo[key] = scores, rank_positions(scores)
+    found: tuple[list[Tensor], Tensor] = prompt.memo[key]
+    return found

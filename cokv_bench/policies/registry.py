@@ -1,0 +1,149 @@
+"""The methods by name: which scorer and which allocator each one combines."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from cokv_bench.errors import RequestError, unknown
+from cokv_bench.policies.allocators import Adaptive, AdaPyramid, EmbeddedBudgets, Pyramid, Static, Uniform
+from cokv_bench.policies.policy import Allocator, Policy, Scorer
+from cokv_bench.policies.scorers import AccumulatedAttention, Random, SinksRecency, WindowAttention
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a named policy is put together.
+
+    Attributes:
+        description: one line with its source.
+        scorer, allocator: classes (or functions) that make the halves; their parameters are the method's options.
+        defaults: option values that differ from those of the classes.
+    """
+
+    description: str
+    scorer: Callable[..., Scorer] | None
+    allocator: Callable[..., Allocator] | None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def options(self) -> list[str]:
+        """Names of the options it takes, sorted. All take published_rounding: one switch serves a comparison."""
+        return sorted({*_parameters(self.scorer), *_parameters(self.allocator), "published_rounding"})
+
+
+POLICIES: dict[str, Recipe] = {}
+
+_Half = TypeVar("_Half", Scorer, Allocator)
+
+
+def register_policy(
+    name: str,
+    description: str,
+    scorer: Callable[..., Scorer] | None,
+    allocator: Callable[..., Allocator] | None,
+    **defaults: Any,
+) -> None:
+    """Add a method under a name that `get_policy` and the command line know.
+
+    Args:
+        name: as on the command line.
+        description: one line with its source.
+        scorer, allocator: classes of `policies/scorers` and `policies/allocators`, or your own (see `Scorer` and
+            `Allocator`); their parameters become the method's options.
+        defaults: option values that differ from those of the classes.
+
+    Raises:
+        RequestError: the name is taken, or one half is missing.
+    """
+    if name in POLICIES:
+        raise RequestError(f"Method '{name}' is registered already; choose another name.")
+    if (scorer is None) != (allocator is None):
+        raise RequestError(f"Method '{name}' needs both a scorer and an allocator.")
+    POLICIES[name] = Recipe(description, scorer, allocator, defaults)
+
+
+def get_policy(name: str, **options: Any) -> Policy:
+    """The policy of that name.
+
+    Args:
+        name: a key of `POLICIES`.
+        options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), sinks
+            (StreamingLLM), seed (random), budgets (HeadKV and CoKV: a function from a budget to int
+            [layers, kv_heads], window included), and published_rounding.
+
+    Raises:
+        RequestError: no such method, an option that it does not take or with a value it cannot have.
+    """
+    if name not in POLICIES:
+        raise unknown("method", name, POLICIES)
+    recipe = POLICIES[name]
+    for option in options:
+        if option not in recipe.options:
+            raise RequestError(f"Method '{name}' takes no option '{option}'; it takes {', '.join(recipe.options)}.")
+    given = {**recipe.defaults, **options}
+    return Policy(name, recipe.description, _make(recipe.scorer, given), _make(recipe.allocator, given))
+
+
+def _make(factory: Callable[..., _Half] | None, options: Mapping[str, Any]) -> _Half | None:
+    if factory is None:
+        return None
+    return factory(**{name: options[name] for name in _parameters(factory) if name in options})
+
+
+def _parameters(factory: Callable[..., Any] | None) -> list[str]:
+    return [] if factory is None else list(inspect.signature(factory).parameters)
+
+
+register_policy("full", "FullKV: evicts nothing; what every method is measured against", None, None)
+register_policy(
+    "streaming-llm",
+    "StreamingLLM: the first 4 tokens and the most recent ones (arXiv 2309.17453)",
+    SinksRecency,
+    Uniform,
+)
+register_policy(
+    "h2o",
+    "H2O: the tokens that received most attention over the whole prompt (arXiv 2306.14048)",
+    AccumulatedAttention,
+    Uniform,
+)
+register_policy(
+    "snapkv",
+    "SnapKV: the tokens that the last prompt tokens look at (arXiv 2404.14469)",
+    WindowAttention,
+    Uniform,
+)
+register_policy(
+    "pyramidkv",
+    "PyramidKV: SnapKV's tokens, more in early layers than in late ones (arXiv 2406.02069)",
+    WindowAttention,
+    Pyramid,
+)
+register_policy(
+    "ada-snapkv",
+    "Ada-SnapKV: SnapKV's tokens, the heads of a layer compete for them (arXiv 2407.11550)",
+    WindowAttention,
+    Adaptive,
+)
+register_policy(
+    "ada-pyramid",
+    "Ada-Pyramid: PyramidKV's layer budgets, the heads of a layer compete (arXiv 2407.11550)",
+    WindowAttention,
+    AdaPyramid,
+)
+register_policy(
+    "headkv",
+    "HeadKV-R2: SnapKV's tokens, budgets by retrieval and reasoning scores of the heads (arXiv 2410.19258)",
+    WindowAttention,
+    Static,
+    budgets=EmbeddedBudgets("headkv"),
+)
+register_policy(
+    "cokv",
+    "CoKV: SnapKV's tokens, budgets by the heads' Shapley values in a cooperative game (arXiv 2502.17501)",
+    WindowAttention,
+    Static,
+    budgets=EmbeddedBudgets("cokv"),
+)
+register_policy("random", "Random: tokens by chance, the control that has to be beaten", Random, Uniform)

@@ -1,0 +1,32 @@
+"""Accumulated attention: what a token received from all prompt queries (H2O, arXiv 2306.14048)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class AccumulatedAttention:
+    """Scores a prompt by the attention each key receives over the whole prefill, without pooling."""
+
+    needs_accumulated_attention: ClassVar[bool] = True
+
+    def __call__(self, prompt: "Prompt") -> list[Tensor]:
+        """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt.
+
+        Raises:
+            RequestError: the prompt was prefilled without the sums.
+        """
+        if prompt.accumulated_attention is None:
+            raise RequestError(
+                "This prompt holds no accumulated attention, which H2O scores by; "
+                "prefill it with accumulated_attention=True."
+            )
+        before = max(prompt.tokens - prompt.window, 0)
+        return [received[:, :before] for received in prompt.accumulated_attention]

@@ -1,0 +1,31 @@
+"""Sinks and recency: the first tokens, then the most recent ones (StreamingLLM, arXiv 2309.17453)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class SinksRecency:
+    """Scores a prompt by position alone: the first `sinks` tokens are best, then later beats earlier."""
+
+    sinks: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sinks, int) or self.sinks < 0:
+            raise RequestError(f"The number of sink tokens must be 0 or more, not {self.sinks!r}.")
+
+    def __call__(self, prompt: "Prompt") -> list[Tensor]:
+        """One float32 [kv_heads, tokens - window] a layer, the same for all; no columns for short prompts."""
+        before = max(prompt.tokens - prompt.window, 0)
+        position = torch.arange(before, dtype=torch.float32)
+        # Every sink outranks every recent token, and an earlier sink a later one.
+        score = torch.where(position < self.sinks, 2 * before - position, position)
+        return [score.expand(prompt.kv_heads, before)] * prompt.layers

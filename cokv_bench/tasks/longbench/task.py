@@ -1,0 +1,45 @@
+"""One LongBench task, as the `Task` that runs and profiles use."""
+
+import os
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.longbench.data import load_rows
+from cokv_bench.tasks.longbench.rows import Row
+from cokv_bench.tasks.longbench.rowtask import RowTask
+from cokv_bench.tasks.longbench.specs import PREFIX, spec_of
+
+
+class LongBenchTask(RowTask):
+    """A LongBench or LongBench-E task.
+
+    Args:
+        name: "hotpotqa" or "hotpotqa_e", with or without "longbench/" in front.
+        data_dir: where the rows are; see `load_rows`.
+        seed: of the split into profile and test examples.
+        profile_share: share of the rows on which heads are profiled.
+        limit: the most examples of a split, the first in file order; None for all.
+
+    Raises:
+        RequestError: unknown task, or a share or limit out of range.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+        profile_share: float = 0.15,
+        limit: int | None = None,
+    ) -> None:
+        rules = spec_of(name)
+        plain = name.removeprefix(PREFIX)
+
+        def load() -> list[Row]:
+            rows = load_rows(plain, data_dir)
+            for row in rows:
+                if row.length is None:
+                    raise RequestError(f"{row.place}: field 'length' is missing.")
+            return rows
+
+        super().__init__(PREFIX + plain, rules, load, seed=seed, profile_share=profile_share, limit=limit)

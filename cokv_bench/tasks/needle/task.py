@@ -1,0 +1,176 @@
+"""Needle in a Haystack: a fact at a chosen depth of a text of a chosen length, then the question for it."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import Example, Split, content_id
+from cokv_bench.tasks.needle import bank
+from cokv_bench.tasks.needle.bank import Needle
+from cokv_bench.tasks.needle.draw import draw
+from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+from cokv_bench.tasks.needle.insert import insert
+from cokv_bench.tasks.needle.score import normalise, occurs, score_answers
+from cokv_bench.tasks.needle.user import read_needles
+
+SHORTEST = 64
+
+
+def prompt_parts(context: str, question: str) -> tuple[str, str]:
+    """The prompt in two parts, the text and the request; the prompt is the one followed by the other.
+
+    Question-agnostic runs compress the first part alone and append the second.
+    """
+    request = f"Answer this question about the text above in a few words: {question}"
+    return context, f"\n\n{request}"
+
+
+def depths_of(depths: int, examples: int | None) -> list[float]:
+    """Depth in percent of each example of a length.
+
+    `depths` values lie evenly from 0 to 100 (one alone lies at 50). More examples than depths go round again,
+    fewer take an even choice.
+    """
+    grid = [50.0] if depths == 1 else [round(100 * i / (depths - 1), 2) for i in range(depths)]
+    count = depths if examples is None else examples
+    if count >= depths:
+        return [grid[k % depths] for k in range(count)]
+    if count == 1:
+        return [grid[depths // 2]]
+    return [grid[round(k * (depths - 1) / (count - 1))] for k in range(count)]
+
+
+class NeedleTask:
+    """Examples of every length and depth, each with a needle, a haystack and a place of its own.
+
+    Profile and test share neither needles nor, given two or more files, haystacks. The examples of a length
+    do not depend on what other lengths are asked for.
+
+    Args:
+        tokenizer: counts the haystack's tokens, for the depth.
+        encode_length: number of tokens of the final prompt, chat template included; it decides how much
+            haystack fits, so a prompt has at most `length` tokens and lacks a few at most.
+        lengths: prompt lengths in tokens.
+        depths: number of depths, evenly from 0% to 100%.
+        examples: examples a length and split; by default one a depth.
+        haystack: folder of .txt files in place of the packaged essays; a text too short for a length is
+            repeated from its start, as the published needle tests do.
+        needles: JSONL file in place of the bank; if it has fewer needles than examples, they are used again.
+        seed: decides needles and where in the text a haystack begins.
+        max_new_tokens: the most tokens to generate.
+
+    Raises:
+        RequestError: a bad number, folder or file; `examples` raises it for a length that needle, question
+            and chat template exceed by themselves.
+    """
+
+    name = "needle"
+    metric = "found"
+    version = 1
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        encode_length: Callable[[str], int],
+        lengths: Sequence[int] = (1024,),
+        depths: int = 10,
+        examples: int | None = None,
+        haystack: str | Path | None = None,
+        needles: str | Path | None = None,
+        seed: int = 0,
+        max_new_tokens: int = 24,
+    ) -> None:
+        if not lengths:
+            raise RequestError("The needle task has no length; give at least one, such as 1024.")
+        for length in lengths:
+            if length < SHORTEST:
+                raise RequestError(f"Needle length {length} is too short; give at least {SHORTEST} tokens.")
+        for what, value in (("depths", depths), ("examples", examples), ("max_new_tokens", max_new_tokens)):
+            if value is not None and value < 1:
+                raise RequestError(f"The needle task was asked for {value} {what}; give at least 1.")
+        self._encode_length = encode_length
+        self._lengths = tuple(dict.fromkeys(lengths))
+        self._depths = depths_of(depths, examples)
+        self._seed = seed
+        self._max_new_tokens = max_new_tokens
+        documents = read_documents(haystack)
+        self._haystacks = {split: Haystack(side(documents, split), tokenizer) for split in _SPLITS}
+        self._text = normalise(" ".join(document.text for document in documents))
+        self._own = None if needles is None else read_needles(needles)
+        self._made: dict[Split, list[Example]] = {}
+
+    def examples(self, split: Split) -> list[Example]:
+        """The examples by length, then in the order of the depths; "all" is "profile" followed by "test"."""
+        if split == "all":
+            return [example for each in _SPLITS for example in self.examples(each)]
+        if split not in self._made:
+            self._made[split] = [
+                self._example(split, length, k, depth, needle)
+                for length in self._lengths
+                for k, (depth, needle) in enumerate(zip(self._depths, self._needles(split, length), strict=True))
+            ]
+        return list(self._made[split])
+
+    def score(self, example: Example, prediction: str) -> dict[str, float]:
+        """ "score": 1.0 where an answer occurs in the prediction; "word_recall": share of its words."""
+        return score_answers(example.answers, prediction)
+
+    def _needles(self, split: Split, length: int) -> list[Needle]:
+        """A needle for each example of a length."""
+        count = len(self._depths)
+        if self._own is not None:
+            own = self._own[split]
+            first = self._lengths.index(length) * count
+            return [own[(first + k) % len(own)] for k in range(count)]
+        # Seeded by the length, so that every length has its own. A needle whose answer stands in the text
+        # would be found for the wrong reason; the packaged essays hold none, a user's folder may.
+        seed, ask = draw(2**31, "length", self._seed, length), count
+        while True:
+            drawn = bank.needles(split, ask, seed)
+            usable = [needle for needle in drawn if not occurs(normalise(needle.answer), self._text)]
+            if len(usable) >= count:
+                return usable[:count]
+            ask += len(bank.families())
+
+    def _example(self, split: Split, length: int, k: int, depth: float, needle: Needle) -> Example:
+        haystack = self._haystacks[split]
+        start = draw(len(haystack.sentences), "start", self._seed, split, length, k)
+        # A sentence on its own may have a token more than in its text, so take some to spare.
+        stretch = haystack.stretch(start, length + length // 4 + 64)
+
+        def prompt(n_words: int) -> tuple[str, float]:
+            text, placed = insert(*stretch.cut(n_words), needle.needle, depth)
+            return "".join(prompt_parts(text, needle.question)), placed
+
+        def tokens(n_words: int) -> int:
+            return self._encode_length(prompt(n_words)[0])
+
+        # The most words that fit. The bisection has measured the count it returns, so the prompt never exceeds
+        # the length even where one word more makes a token less.
+        n_words = bisect_right(range(stretch.n_words + 1), length, key=tokens) - 1
+        if n_words < 0:
+            raise RequestError(
+                f"Needle length {length} leaves no room for a haystack, as needle, question and chat template "
+                f"take {tokens(0)} tokens ('{needle.needle}'); ask for a greater length."
+            )
+        text, placed = prompt(n_words)
+        return Example(
+            id=content_id(text),
+            task=self.name,
+            prompt=text,
+            answers=needle.answers,
+            max_new_tokens=self._max_new_tokens,
+            fields={
+                "length": length,
+                "depth": depth,
+                "placed": round(placed, 2),
+                "needle": needle.id,
+                "family": needle.family,
+                "kind": needle.kind,
+            },
+        )
+
+
+_SPLITS: tuple[Split, ...] = ("profile", "test")

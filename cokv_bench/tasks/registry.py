@@ -1,0 +1,88 @@
+"""Tasks by their names on the command line."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from cokv_bench.errors import unknown
+from cokv_bench.models import Model, encode
+from cokv_bench.tasks.base import Task
+from cokv_bench.tasks.jsonl import JsonlTask
+from cokv_bench.tasks.longbench import LongBenchTask, expand
+from cokv_bench.tasks.needle.task import NeedleTask
+
+DESCRIPTIONS = {
+    "needle": "a fact hidden in a text of a given length and depth, then asked for (embedded text)",
+    "longbench": "the 16 English and code tasks that the papers report",
+    "longbench/all": "all 21 tasks of LongBench",
+    "longbench-e": "the 13 tasks of LongBench-E, with even shares of lengths",
+    "longbench/NAME": "one task, such as longbench/hotpotqa or longbench/hotpotqa_e",
+    "jsonl:PATH": "your own rows in LongBench's schema, as JSONL, or a YAML file that names data, template and metric",
+}
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """What the command line says about tasks; each task takes what concerns it.
+
+    Attributes:
+        data_dir: LongBench data (folder or data.zip); None looks at COKV_BENCH_DATA, then the hub.
+        limit: the most examples a task.
+        seed: fixes the split and the needles.
+        lengths, depths, examples, haystack, needles: Needle in a Haystack; examples is per length.
+        template, metric: for `jsonl:` rows.
+    """
+
+    data_dir: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    lengths: tuple[int, ...] = (1024,)
+    depths: int = 10
+    examples: int | None = None
+    haystack: Path | None = None
+    needles: Path | None = None
+    template: str | None = None
+    metric: str | None = None
+
+
+def resolve(names: list[str], model: Model, options: TaskOptions) -> list[Task]:
+    """The tasks behind command-line names, in order and without repeats.
+
+    Raises:
+        RequestError: an unknown name, or options that a task refuses.
+    """
+    tasks: dict[str, Task] = {}
+    for name in names:
+        for task in _tasks(name, model, options):
+            tasks.setdefault(task.name, task)
+    return list(tasks.values())
+
+
+def _tasks(name: str, model: Model, options: TaskOptions) -> list[Task]:
+    if name == "needle":
+        return [_needle(model, options)]
+    if name.startswith("jsonl:"):
+        path = Path(name.removeprefix("jsonl:"))
+        return [
+            JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
+        ]
+    if name.split("/")[0] in {"longbench", "longbench-e"}:
+        return [
+            LongBenchTask(task, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
+            for task in expand(name)
+        ]
+    raise unknown("task", name, ["needle", "longbench", "longbench-e", "longbench/all"])
+
+
+def _needle(model: Model, options: TaskOptions) -> NeedleTask:
+    count = partial(encode, model, chat=True)
+    return NeedleTask(
+        model.text_tokenizer,
+        encode_length=lambda text: len(count(text)),
+        lengths=options.lengths,
+        depths=options.depths,
+        examples=options.examples if options.examples is not None else options.limit,
+        haystack=options.haystack,
+        needles=options.needles,
+        seed=options.seed,
+    )

@@ -1,0 +1,79 @@
+"""Models for the tests: tiny random weights of every supported architecture, and the embedded one."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before torch is imported: idle threads sleep, and no test asks a hub.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+import transformers
+
+from cokv_bench.models import Model, load_model
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+_SIZES = {
+    "vocab_size": 120,
+    "hidden_size": 48,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_CONFIGS: dict[str, Callable[..., Any]] = {
+    "llama": transformers.LlamaConfig,
+    "mistral": transformers.MistralConfig,
+    "qwen2": transformers.Qwen2Config,
+    "qwen3": transformers.Qwen3Config,
+    "phi3": transformers.Phi3Config,
+}
+
+
+def save_tiny(kind: str, folder: Path, **changes: Any) -> Path:
+    """Save a tiny random decoder of that architecture, without a tokenizer; greedy text must not repeat at once."""
+    extra = {"head_dim": 8} if kind == "qwen3" else {}
+    config = _CONFIGS[kind](**{**_SIZES, **extra, "sliding_window": None, **changes})
+    torch.manual_seed(11)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session", params=sorted(_CONFIGS))
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A tiny model of each supported architecture in turn."""
+    return load_model(str(save_tiny(request.param, tmp_path_factory.mktemp(request.param))), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    return load_model(str(save_tiny("llama", tmp_path_factory.mktemp("tiny-llama"))), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Model:
+    """The real embedded model."""
+    return load_model("smollm2-135m", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with golden files and real rows that CI lays beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there; it holds real rows and golden files")
+    return SHARED
+
+
+def random_ids(tokens: int, seed: int = 0) -> list[int]:
+    """Token ids for the tiny models, special tokens left out."""
+    return torch.randint(3, 120, (tokens,), generator=torch.Generator().manual_seed(seed)).tolist()

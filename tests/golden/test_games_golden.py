@@ -1,0 +1,61 @@
+"""Small games with exact values, enumerated elsewhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cokv_bench.game import estimate, exact_shapley, exact_sliced, paper_slices
+
+FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "games"
+INDEX = FOLDER / "index.json"
+GAMES = json.loads(INDEX.read_text())["games"] if INDEX.exists() else []
+pytestmark = pytest.mark.skipif(not GAMES, reason="the golden files (shared/golden) are not beside this checkout")
+
+
+@pytest.fixture(params=GAMES, ids=lambda game: game["id"])
+def game(request):
+    arrays = np.load(FOLDER / request.param["file"])
+    bits = 1 << np.arange(request.param["n"])
+    return request.param, arrays, lambda coalitions: arrays["u"][coalitions @ bits]
+
+
+def test_exact_values(game):
+    entry, arrays, utility = game
+    players = entry["n"]
+    assert paper_slices(players) == tuple(arrays["slices"])
+    np.testing.assert_allclose(exact_shapley(utility, players), arrays["shapley"], atol=1e-9)
+    np.testing.assert_allclose(exact_sliced(utility, players, entry["slices"]), arrays["sliced_shapley"], atol=1e-9)
+    for size in range(1, players + 1):
+        expected = arrays["sv_stratum"][:, size - 1]
+        np.testing.assert_allclose(exact_sliced(utility, players, [size]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "key"), [("ssv", "sliced_shapley"), ("shapley", "shapley")])
+def test_estimates_agree_within_their_errors(game, name, key):
+    entry, arrays, utility = game
+    runs = [estimate(utility, entry["n"], name, samples=2000, seed=seed) for seed in range(60)]
+    covered = np.mean([np.abs(run.values - arrays[key]) <= 1.96 * run.standard_errors for run in runs])
+    assert 0.90 <= covered <= 0.99
+    mean = np.mean([run.values for run in runs], axis=0)
+    error = np.sqrt(np.mean([run.standard_errors**2 for run in runs], axis=0) / len(runs))
+    assert (np.abs(mean - arrays[key]) < 4.5 * error + 1e-12).all()
+
+
+@pytest.mark.parametrize("name", ["ssv", "shapley"])
+def test_standard_errors_are_those_of_the_exact_variances(game, name):
+    entry, arrays, utility = game
+    players, samples = entry["n"], 20000
+    strata = np.array(entry["slices"] if name == "ssv" else range(1, players + 1))
+    # Of the pairs of one size s, the share s/players has the player inside. All strata: sizes s and players - s both
+    # come once in a round, and each informs both strata.
+    per_size = samples / len(strata)
+    share = strata / players
+    counts = per_size * share
+    if name == "shapley":
+        counts = counts + np.where(strata < players, per_size * share, 0)
+    variances = arrays["sv_stratum_var"][:, strata - 1] / counts
+    expected = np.sqrt(variances.sum(axis=1)) / len(strata)
+    found = estimate(utility, players, name, samples=samples).standard_errors
+    np.testing.assert_allclose(found, expected, rtol=0.06)

@@ -1,0 +1,158 @@
+"""Decoding against plain `generate`, and the two storages against each other."""
+
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import Prompt, RaggedCache, Selection, decode, prefill
+from cokv_bench.models import Model
+from cokv_bench.policies import get_policy
+from tests.conftest import random_ids
+
+TOKENS = 70
+
+
+def full(prompt: Prompt) -> Selection:
+    return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+
+
+def some(prompt: Prompt) -> list[Selection]:
+    """Selections of many kinds and sizes, one of them twice."""
+    chance = torch.Generator().manual_seed(3)
+    members = torch.rand(prompt.layers, prompt.kv_heads, generator=chance) < 0.5
+    policies = [
+        get_policy(name).select(prompt, budget) for name in ("snapkv", "ada-snapkv", "h2o") for budget in (12, 40)
+    ]
+    return [*policies, full(prompt), Selection.from_coalition(members, prompt.tokens, prompt.window), policies[0]]
+
+
+@pytest.mark.parametrize("storage", ["shared", "ragged"])
+def test_full_is_plain_generate(tiny: Model, storage: str) -> None:
+    for seed in range(5):
+        ids = random_ids(TOKENS, seed)
+        prompt = prefill(tiny, ids)
+        plain = tiny.network.generate(torch.tensor([ids]), max_new_tokens=20, do_sample=False)[0, TOKENS:].tolist()
+        answer = decode(tiny, prompt, [full(prompt)], max_new_tokens=20, storage=storage)[0]
+        assert answer.token_ids == plain
+
+
+def test_masked_rows_are_the_plain_model_with_a_mask(tiny: Model) -> None:
+    """An independent reference: transformers' eager attention over the whole text, dropped positions masked."""
+    ids, answer = random_ids(TOKENS), random_ids(6, seed=9)
+    prompt = prefill(tiny, ids)
+    choice = get_policy("snapkv").select(prompt, 20)
+    # One mask for all heads is all that plain transformers takes, so every head keeps what head 0 of layer 0 keeps.
+    same = Selection(choice.kept[:1, :1].expand(tiny.layers, tiny.kv_heads, -1).clone())
+    allowed = torch.ones(TOKENS + 5, TOKENS + 5).tril().bool()
+    allowed[TOKENS:, :TOKENS] &= same.kept[0, 0]
+    mask = torch.zeros(allowed.shape).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
+    tiny.network.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            logits = tiny.network(torch.tensor([ids + answer[:-1]]), attention_mask=mask).logits[0, TOKENS - 1 :]
+    finally:
+        tiny.network.set_attn_implementation("cokv_bench")
+    expected = torch.log_softmax(logits.float(), -1).gather(-1, torch.tensor(answer)[:, None])[:, 0]
+    row = decode(tiny, prompt, [same], teacher=answer)[0]
+    torch.testing.assert_close(row.logprobs, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_shared_and_ragged_agree(tiny: Model) -> None:
+    prompt = prefill(tiny, random_ids(TOKENS))
+    choices = some(prompt)
+    teacher = random_ids(7, seed=4)
+    shared = decode(tiny, prompt, choices, max_new_tokens=15)
+    ragged = decode(tiny, prompt, choices, max_new_tokens=15, storage="ragged")
+    assert [row.token_ids for row in shared] == [row.token_ids for row in ragged]
+    shared = decode(tiny, prompt, choices, teacher=teacher)
+    ragged = decode(tiny, prompt, choices, teacher=teacher, storage="ragged")
+    for a, b in zip(shared, ragged, strict=True):
+        torch.testing.assert_close(a.logprobs, b.logprobs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("storage", ["shared", "ragged"])
+def test_rows_do_not_depend_on_their_batch(tiny_llama: Model, storage: str) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    choices = some(prompt)
+    together = decode(tiny_llama, prompt, choices, max_new_tokens=15, storage=storage)
+    alone = [decode(tiny_llama, prompt, [choice], max_new_tokens=15, storage=storage)[0] for choice in choices]
+    by_two = decode(tiny_llama, prompt, choices, max_new_tokens=15, storage=storage, batch_size=2)
+    assert [row.token_ids for row in together] == [row.token_ids for row in alone]
+    assert [row.token_ids for row in together] == [row.token_ids for row in by_two]
+
+
+def test_teacher_forcing_gives_the_log_probabilities_of_greedy_decoding(tiny_llama: Model) -> None:
+    """Scoring a greedy answer token by token must find each token to be the most probable one."""
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    choice = get_policy("snapkv").select(prompt, 16)
+    greedy = decode(tiny_llama, prompt, [choice], max_new_tokens=8)[0].token_ids
+    score = decode(tiny_llama, prompt, [choice], teacher=greedy)[0].logprobs
+    assert score is not None
+    for place in range(len(greedy)):
+        for other in (3, 50, 119):
+            changed = [*greedy[:place], other]
+            rival = decode(tiny_llama, prompt, [choice], teacher=changed)[0].logprobs
+            assert rival is not None
+            assert rival[place] <= score[place] + 1e-5
+
+
+def test_the_first_token_does_not_depend_on_the_selection(tiny: Model) -> None:
+    prompt = prefill(tiny, random_ids(TOKENS))
+    rows = decode(tiny, prompt, some(prompt), teacher=[7, 8])
+    assert len({float(row.logprobs[0]) for row in rows}) == 1
+    assert len({decode(tiny, prompt, [c], max_new_tokens=1)[0].token_ids[0] for c in some(prompt)}) == 1
+
+
+def test_rows_stop_at_the_end_token_and_keep_it(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any token can be the stop token: take one that rows reach at different times."""
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    choices = some(prompt)
+    monkeypatch.setitem(tiny_llama.__dict__, "stop_ids", frozenset())
+    free = [row.token_ids for row in decode(tiny_llama, prompt, choices, max_new_tokens=15)]
+    stop = max(
+        {token for ids in free for token in ids},
+        key=lambda token: len({ids.index(token) if token in ids else 99 for ids in free}),
+    )
+    monkeypatch.setitem(tiny_llama.__dict__, "stop_ids", frozenset([stop]))
+    for storage in ("shared", "ragged"):
+        rows = decode(tiny_llama, prompt, choices, max_new_tokens=15, storage=storage)
+        expected = [ids[: ids.index(stop) + 1] if stop in ids else ids for ids in free]
+        assert [row.token_ids for row in rows] == expected
+
+
+def test_nothing_is_kept_from_the_prompt_before(tiny_llama: Model) -> None:
+    first, second = random_ids(TOKENS, 1), random_ids(45, 2)
+    alone = decode(
+        tiny_llama, prefill(tiny_llama, second), [get_policy("snapkv").select(prefill(tiny_llama, second), 12)]
+    )
+    prompt = prefill(tiny_llama, first)
+    decode(tiny_llama, prompt, some(prompt))
+    prompt = prefill(tiny_llama, second)
+    assert decode(tiny_llama, prompt, [get_policy("snapkv").select(prompt, 12)])[0].token_ids == alone[0].token_ids
+
+
+def test_decoding_leaves_the_prompt_as_it_was(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    before = [t.clone() for t in (*prompt.keys, *prompt.values, prompt.logits)]
+    decode(tiny_llama, prompt, some(prompt), max_new_tokens=10)
+    decode(tiny_llama, prompt, some(prompt), max_new_tokens=10, storage="ragged")
+    assert all(torch.equal(a, b) for a, b in zip(before, (*prompt.keys, *prompt.values, prompt.logits), strict=True))
+
+
+def test_the_ragged_cache_holds_what_is_kept_and_no_more(tiny: Model) -> None:
+    prompt = prefill(tiny, random_ids(TOKENS))
+    for choice in some(prompt):
+        cache = RaggedCache(prompt, [choice], reserve=1)
+        assert cache.nbytes == choice.total * tiny.bytes_per_token
+        buffers = {layer.flat_keys.untyped_storage().nbytes() for layer in cache.layers}
+        assert buffers == {int(c) * tiny.head_dim * 4 for c in choice.counts.sum(1)}
+
+
+def test_bad_requests_are_refused(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    with pytest.raises(RequestError, match="does not fit"):
+        decode(tiny_llama, prompt, [Selection.full(prompt.layers, prompt.kv_heads, TOKENS - 1)])
+    with pytest.raises(RequestError, match="exceed the context"):
+        decode(tiny_llama, prompt, [full(prompt)], max_new_tokens=500)
+    with pytest.raises(RequestError, match="At least one"):
+        decode(tiny_llama, prompt, [full(prompt)], max_new_tokens=0)

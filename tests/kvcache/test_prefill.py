@@ -1,0 +1,87 @@
+"""Prefill against the plain model: same cache, same logits, whatever the chunks."""
+
+import importlib
+
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import prefill
+from cokv_bench.kvcache.prefill import received_attention
+from cokv_bench.models import Model
+from tests.conftest import random_ids
+
+
+@pytest.mark.parametrize("chunk", [2048, 40, 7, 1])
+def test_cache_and_logits_equal_the_plain_model(tiny: Model, chunk: int) -> None:
+    ids = random_ids(61)
+    prompt = prefill(tiny, ids, window=8, chunk=chunk)
+    with torch.inference_mode():
+        plain = tiny.network(torch.tensor([ids]), use_cache=True)
+    torch.testing.assert_close(prompt.logits, plain.logits[0, -1].float(), atol=2e-4, rtol=2e-4)
+    for layer in range(tiny.layers):
+        assert prompt.keys[layer].shape == (tiny.kv_heads, 61, tiny.head_dim)
+        held = plain.past_key_values.layers[layer]
+        torch.testing.assert_close(prompt.keys[layer], held.keys[0], atol=2e-4, rtol=2e-4)
+        torch.testing.assert_close(prompt.values[layer], held.values[0], atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("chunk", [2048, 25, 3])
+def test_signals_equal_the_attention_weights_of_the_plain_model(tiny: Model, chunk: int) -> None:
+    """Eager attention of transformers shows its weights; ours must be the same ones summed."""
+    ids = random_ids(50, seed=1)
+    prompt = prefill(tiny, ids, window=8, chunk=chunk)
+    tiny.network.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            weights = tiny.network(torch.tensor([ids]), output_attentions=True).attentions
+    finally:
+        tiny.network.set_attn_implementation("cokv_bench")
+    group = tiny.heads // tiny.kv_heads
+    assert prompt.accumulated_attention is not None
+    for layer in range(tiny.layers):
+        received = weights[layer][0].sum(1).view(tiny.kv_heads, group, 50).mean(1)
+        torch.testing.assert_close(prompt.accumulated_attention[layer], received, atol=5e-4, rtol=5e-4)
+        queries, keys = prompt.window_queries[layer], prompt.keys[layer].repeat_interleave(group, 0)
+        scores = queries @ keys.transpose(1, 2) / tiny.head_dim**0.5
+        last = scores[:, -1].softmax(-1)
+        torch.testing.assert_close(last, weights[layer][0, :, -1], atol=5e-4, rtol=5e-4)
+
+
+def test_asking_for_accumulated_attention_changes_nothing_else(tiny_llama: Model) -> None:
+    ids = random_ids(40)
+    with_sums = prefill(tiny_llama, ids, accumulated_attention=True)
+    without = prefill(tiny_llama, ids, accumulated_attention=False)
+    assert without.accumulated_attention is None
+    assert torch.equal(with_sums.logits, without.logits)
+    assert all(torch.equal(a, b) for a, b in zip(with_sums.keys, without.keys, strict=True))
+
+
+def test_received_attention_does_not_depend_on_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, keys = torch.randn(4, 9, 8, generator=generator), torch.randn(2, 30, 8, generator=generator)
+    whole = received_attention(query, keys, 0.3)
+    monkeypatch.setattr(importlib.import_module("cokv_bench.kvcache.prefill"), "_ACCUMULATE_BYTES", 4 * 4 * 30 * 2)
+    torch.testing.assert_close(received_attention(query, keys, 0.3), whole)
+    # Each query gives away attention of exactly 1.
+    torch.testing.assert_close(whole.sum(-1), torch.full((2,), 9.0))
+
+
+def test_a_short_prompt_has_fewer_window_queries(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, [5, 6, 7], window=8)
+    assert prompt.window_queries[0].shape == (tiny_llama.heads, 3, tiny_llama.head_dim)
+
+
+@pytest.mark.parametrize(
+    ("ids", "window", "words"),
+    [
+        ([], 8, "empty"),
+        ([5] * 512, 8, "512 tokens"),
+        ([5, 120], 8, "0 to 119"),
+        ([5, -1], 8, "0 to 119"),
+        ([5, 6], 0, "at least 1"),
+    ],
+)
+def test_bad_prompts_are_refused(tiny_llama: Model, ids: list[int], window: int, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        prefill(tiny_llama, ids, window=window)

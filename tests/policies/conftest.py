@@ -1,0 +1,54 @@
+"""A prompt without a model: random keys and queries, and what prefill would derive from them."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+
+def accumulated(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Attention received over all queries, float64 and one query at a time: [kv_heads, tokens]."""
+    heads, tokens, dim = queries.shape
+    kv_heads = keys.shape[0]
+    group = heads // kv_heads
+    received = torch.zeros(kv_heads, tokens, dtype=torch.float64)
+    for head in range(heads):
+        for last in range(tokens):
+            logits = keys[head // group, : last + 1].double() @ queries[head, last].double() / dim**0.5
+            received[head // group, : last + 1] += logits.softmax(0) / group
+    return received.float()
+
+
+@pytest.fixture(scope="session")
+def make_prompt() -> Callable[..., Any]:
+    """make_prompt(tokens, layers=2, kv_heads=2, group=2, dim=4, window=4, seed=0, sums=False)."""
+
+    def make(
+        tokens: int,
+        layers: int = 2,
+        kv_heads: int = 2,
+        group: int = 2,
+        dim: int = 4,
+        window: int = 4,
+        seed: int = 0,
+        sums: bool = False,
+    ) -> Any:
+        generator = torch.Generator().manual_seed(seed)
+        queries = torch.randn(layers, kv_heads * group, tokens, dim, generator=generator)
+        keys = torch.randn(layers, kv_heads, tokens, dim, generator=generator)
+        return SimpleNamespace(
+            token_ids=torch.randint(0, 1000, (tokens,), generator=generator),
+            window=window,
+            tokens=tokens,
+            layers=layers,
+            kv_heads=kv_heads,
+            keys=list(keys),
+            values=list(keys),
+            window_queries=[q[:, -window:] for q in queries],
+            accumulated_attention=[accumulated(q, k) for q, k in zip(queries, keys, strict=True)] if sums else None,
+            memo={},
+        )
+
+    return make

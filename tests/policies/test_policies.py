@@ -1,0 +1,257 @@
+"""Named policies: what they are made of, which options they take, and properties that all of them share."""
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cokv_bench.budgets.apportion import apportion
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.selection import Selection
+from cokv_bench.policies import POLICIES, get_policy, register_policy
+from cokv_bench.policies.allocators import Uniform
+
+NAMES = [
+    "full",
+    "streaming-llm",
+    "h2o",
+    "snapkv",
+    "pyramidkv",
+    "ada-snapkv",
+    "ada-pyramid",
+    "headkv",
+    "cokv",
+    "random",
+]
+EVICTING = NAMES[1:]
+
+
+def policy_for(name, prompt, **options):
+    """The policy, with uneven budgets of the prompt's model where it needs some."""
+    if name in ("headkv", "cokv"):
+        shares = np.arange(prompt.layers * prompt.kv_heads).reshape(prompt.layers, prompt.kv_heads) ** 2
+        total_heads, window = shares.size, prompt.window
+
+        def budgets(budget):
+            return window + apportion(shares, (budget - window) * total_heads, 10**6)
+
+        options["budgets"] = budgets
+    return get_policy(name, **options)
+
+
+shapes = st.fixed_dictionaries(
+    {
+        "tokens": st.integers(1, 60),
+        "layers": st.integers(1, 4),
+        "kv_heads": st.integers(1, 3),
+        "group": st.integers(1, 2),
+        "window": st.integers(1, 6),
+        "seed": st.integers(0, 99),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shapes, st.integers(1, 70))
+def test_every_policy_keeps_exactly_its_budget(make_prompt, shape, beyond):
+    prompt = make_prompt(**shape, dim=2, sums=True)
+    budget = prompt.window + beyond
+    for name in NAMES:
+        choice = policy_for(name, prompt).select(prompt, budget=budget)
+        heads = prompt.layers * prompt.kv_heads
+        kept = prompt.tokens if name == "full" else min(budget, prompt.tokens)
+        assert choice.total == kept * heads, name
+        assert choice.kept.shape == (prompt.layers, prompt.kv_heads, prompt.tokens)
+        assert choice.kept[:, :, -prompt.window :].all(), f"{name} evicts from the window"
+        assert int(choice.counts.max()) <= prompt.tokens
+        positions = choice.positions(prompt.layers - 1, prompt.kv_heads - 1).tolist()
+        assert positions == sorted(set(positions))
+        assert set(positions) <= set(range(prompt.tokens))
+
+
+@settings(max_examples=20, deadline=None)
+@given(shapes, shapes, st.integers(1, 40))
+def test_no_prompt_leaves_a_trace_for_the_next(make_prompt, first, second, beyond):
+    budget = 6 + beyond
+    second = {**second, "layers": first["layers"], "kv_heads": first["kv_heads"], "window": first["window"]}
+    for name in NAMES:
+        one, other = make_prompt(**first, dim=2, sums=True), make_prompt(**second, dim=2, sums=True)
+        policy = policy_for(name, one)
+        policy.select(one, budget)
+        alone = make_prompt(**second, dim=2, sums=True)
+        assert policy.select(other, budget) == policy_for(name, alone).select(alone, budget), name
+
+
+@settings(max_examples=30, deadline=None)
+@given(shapes, st.integers(1, 50), st.integers(0, 50))
+def test_a_larger_budget_keeps_what_a_smaller_one_keeps(make_prompt, shape, beyond, more):
+    """For uniform counts, whatever the scorer; uneven allocators may shift tokens between heads."""
+    prompt = make_prompt(**shape, dim=2, sums=True)
+    for name in ("snapkv", "h2o", "random"):
+        small = get_policy(name).select(prompt, prompt.window + beyond)
+        large = get_policy(name).select(prompt, prompt.window + beyond + more)
+        assert (small.kept <= large.kept).all(), name
+
+
+@pytest.mark.parametrize("name", EVICTING)
+@pytest.mark.parametrize("tokens", [2, 20])
+@pytest.mark.parametrize("budget", [-5, 0, 3, 4])
+def test_budgets_within_the_window_are_refused(make_prompt, name, tokens, budget):
+    prompt = make_prompt(tokens, window=4, sums=True)
+    with pytest.raises(RequestError, match=f"budget of {budget} tokens.*window of 4.*at least 5"):
+        policy_for(name, prompt).select(prompt, budget=budget)
+
+
+@pytest.mark.parametrize("budget", [8.0, "8", True, None])
+def test_budgets_are_whole_numbers(make_prompt, budget):
+    with pytest.raises(RequestError, match="whole number"):
+        get_policy("snapkv").select(make_prompt(20), budget=budget)
+
+
+def test_numpy_budgets_are_whole_numbers_too(make_prompt):
+    prompt = make_prompt(20)
+    assert get_policy("snapkv").select(prompt, np.int64(8)) == get_policy("snapkv").select(prompt, 8)
+
+
+def test_full_keeps_all_with_or_without_a_budget(make_prompt):
+    prompt = make_prompt(20)
+    assert get_policy("full").select(prompt, None) == get_policy("full").select(prompt, 8) == Selection.full(2, 2, 20)
+    with pytest.raises(RequestError, match="window"):
+        get_policy("full").select(prompt, 0)
+
+
+@pytest.mark.parametrize("name", EVICTING)
+def test_short_prompts_are_kept_whole(make_prompt, name):
+    for tokens, budget in [(3, 9), (4, 9), (9, 9)]:
+        prompt = make_prompt(tokens, window=4, sums=True)
+        assert policy_for(name, prompt).select(prompt, budget) == Selection.full(2, 2, tokens)
+        assert policy_for(name, prompt, published_rounding=True).select(prompt, budget).total == 4 * tokens
+
+
+def test_one_prompt_is_scored_and_ranked_once(make_prompt):
+    prompt = make_prompt(40)
+    smallest = get_policy("snapkv").select(prompt, 5)
+    prompt.window_queries = None  # whoever scored again would fail here
+    for name in ("snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid"):
+        for budget in (8, 16, 32):
+            get_policy(name).select(prompt, budget)
+    assert get_policy("snapkv").select(prompt, 5) == smallest
+    with pytest.raises(TypeError):
+        get_policy("snapkv", kernel=3).select(prompt, 8)
+
+
+def test_streaming_llm_keeps_four_sinks_and_the_most_recent(make_prompt):
+    choice = get_policy("streaming-llm").select(make_prompt(40, window=4), 12)
+    assert choice.positions(1, 1).tolist() == [0, 1, 2, 3, *range(32, 40)]
+
+
+def test_policies_differ(make_prompt):
+    prompt = make_prompt(60, layers=3, kv_heads=3, sums=True)
+    assert len({policy_for(name, prompt).select(prompt, 16) for name in NAMES if name != "headkv"}) == 9
+
+
+def test_every_name_is_described_with_its_source():
+    assert list(POLICIES) == NAMES
+    for name in NAMES:
+        policy = get_policy(name)
+        assert policy.name == name
+        assert "\n" not in policy.description
+        assert "arXiv" in policy.description or name in ("full", "random")
+        assert policy.needs_accumulated_attention == (name == "h2o")
+
+
+def test_h2o_without_the_sums_says_how_to_get_them(make_prompt):
+    with pytest.raises(RequestError, match="accumulated_attention=True"):
+        get_policy("h2o").select(make_prompt(20), 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("snapkv", "seed"), ("h2o", "kernel"), ("random", "pooling"), ("snapkv", "budgets"), ("full", "kernel")],
+)
+def test_options_of_other_methods_are_refused(name, option):
+    with pytest.raises(RequestError, match=f"'{name}' takes no option '{option}'; it takes .*published_rounding"):
+        get_policy(name, **{option: 1})
+
+
+def test_options_reach_the_halves(make_prompt):
+    prompt = make_prompt(50, layers=3, kv_heads=3)
+    for name, options in [
+        ("snapkv", {"kernel": 1}),
+        ("snapkv", {"pooling": "avg"}),
+        ("pyramidkv", {"beta": 2}),
+        ("ada-snapkv", {"safeguard": 1.0}),
+        ("ada-pyramid", {"beta": 2}),
+        ("streaming-llm", {"sinks": 1}),
+        ("random", {"seed": 1}),
+    ]:
+        assert get_policy(name, **options).select(prompt, 12) != get_policy(name).select(prompt, 12), (name, options)
+
+
+def test_impossible_option_values_are_refused_at_once():
+    with pytest.raises(RequestError, match="odd"):
+        get_policy("snapkv", kernel=4)
+    with pytest.raises(RequestError, match="safeguard"):
+        get_policy("ada-pyramid", safeguard=2)
+
+
+def test_unknown_names_get_a_suggestion():
+    with pytest.raises(RequestError, match="Unknown method 'snap-kv'; did you mean snapkv"):
+        get_policy("snap-kv")
+
+
+@pytest.mark.parametrize("method", ["headkv", "cokv"])
+def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, method):
+    asked = []
+
+    def embedded_budgets(name):
+        asked.append(name)
+        return lambda budget: [[budget + 3, budget - 3], [budget, budget]]
+
+    monkeypatch.setattr(sys.modules["cokv_bench.budgets"], "embedded_budgets", embedded_budgets, raising=False)
+    policy = get_policy(method)
+    assert asked == [], "read before it was needed"
+    assert policy.select(make_prompt(40), 12).counts.tolist() == [[15, 9], [12, 12]]
+    assert asked == [method]
+    with pytest.raises(RequestError, match=r"shape \(2, 2\).*needs \(3, 2\).*profile this model first"):
+        policy.select(make_prompt(40, layers=3), 12)
+
+
+@dataclass(frozen=True)
+class FirstTokens:
+    """A scorer as a user would write it."""
+
+    def __call__(self, prompt):
+        return [-torch.arange(prompt.tokens - prompt.window).repeat(prompt.kv_heads, 1)] * prompt.layers
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """An allocator that overspends."""
+
+    def __call__(self, prompt, scores, budget):
+        return torch.full((prompt.layers, prompt.kv_heads), budget)
+
+
+def test_users_register_their_own(make_prompt, monkeypatch):
+    monkeypatch.setattr("cokv_bench.policies.registry.POLICIES", dict(POLICIES))
+    register_policy("first", "the first tokens", FirstTokens, Uniform)
+    assert get_policy("first").select(make_prompt(40), 7).positions(0, 0).tolist() == [0, 1, 2, 36, 37, 38, 39]
+    with pytest.raises(RequestError, match="already"):
+        register_policy("first", "again", FirstTokens, Uniform)
+    with pytest.raises(RequestError, match="both"):
+        register_policy("half", "no allocator", FirstTokens, None)
+
+
+def test_wrong_halves_are_caught(make_prompt, monkeypatch):
+    monkeypatch.setattr("cokv_bench.policies.registry.POLICIES", dict(POLICIES))
+    register_policy("greedy", "overspends", FirstTokens, Greedy)
+    with pytest.raises(RequestError, match="'greedy' keeps 48 tokens where 32 are its budget"):
+        get_policy("greedy").select(make_prompt(40), 8)
+    register_policy("narrow", "scores too few tokens", lambda: lambda prompt: [torch.rand(2, 3)] * 2, Uniform)
+    with pytest.raises(RequestError, match=r"2 layers of scores \(2, 36\)"):
+        get_policy("narrow").select(make_prompt(40), 8)

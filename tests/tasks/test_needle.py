@@ -1,0 +1,446 @@
+"""Needle in a Haystack: lengths, depths, disjoint splits, the user's files and the score."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import Example, Split, Task, content_id, in_profile_split
+from cokv_bench.tasks.needle import bank
+from cokv_bench.tasks.needle.haystack import Document, Haystack, read_documents, sentences, side
+from cokv_bench.tasks.needle.insert import insert
+from cokv_bench.tasks.needle.score import normalise, occurs
+from cokv_bench.tasks.needle.task import NeedleTask, depths_of, prompt_parts
+
+SHARED_HAYSTACK = Path(__file__).resolve().parents[2].parent / "shared" / "haystack"
+TEMPLATE = 20  # tokens that a chat template would add
+PACKAGED = read_documents()
+PACKAGED_TEXT = normalise(" ".join(document.text for document in PACKAGED))
+
+
+class Pieces:
+    """A tokenizer whose tokens are pieces of words, at most four letters long, with the gap before them."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return [len(piece) for piece in re.findall(r"\s*\S{1,4}", text)]
+
+
+def tokens(text: str) -> int:
+    return len(Pieces().encode(text))
+
+
+def make(**options: Any) -> NeedleTask:
+    return NeedleTask(Pieces(), encode_length=lambda prompt: TEMPLATE + tokens(prompt), **options)
+
+
+def needle_of(example: Example) -> str:
+    """The needle's sentence, found in the prompt by the answer, which the haystack does not hold."""
+    found = [s.strip() for s in sentences(example.prompt) if occurs(normalise(example.answers[0]), normalise(s))]
+    assert len(found) == 1
+    return found[0]
+
+
+def context_of(example: Example) -> str:
+    return example.prompt.rpartition("\n\n")[0]
+
+
+# ---------------------------------------------------------------- the packaged essays
+
+
+def test_the_essays_are_many_long_and_never_repeat() -> None:
+    counts = [len(document.text.split()) for document in PACKAGED]
+    assert len(PACKAGED) >= 20
+    assert 10_000 <= sum(counts) <= 11_500
+    assert all(430 <= count <= 620 for count in counts)
+    paragraphs = [normalise(p) for document in PACKAGED for p in document.text.split("\n\n")]
+    assert max(Counter(paragraphs).values()) == 1
+    assert max(Counter(normalise(s) for d in PACKAGED for s in sentences(d.text)).values()) == 1
+
+
+def test_the_essays_are_plain_ascii_without_digits() -> None:
+    for document in PACKAGED:
+        assert document.text.isascii(), document.name
+        assert not re.search(r"\d", document.text), document.name  # so no number can be an answer
+
+
+# ---------------------------------------------------------------- the bank
+
+
+def test_the_bank_is_varied() -> None:
+    families = bank.families()
+    assert len(families) >= 24
+    assert len({family.name for family in families}) == len(families)
+    assert Counter(family.kind for family in families).keys() == {"number", "name", "place", "phrase"}
+    assert min(Counter(family.kind for family in families).values()) >= 5
+    assert {family.split for family in families} == {"both", "test"}
+    assert 0.6 <= len(bank.families("profile")) / len(families) <= 0.75
+    values = bank.values("all")
+    assert all(len(set(values[name])) >= 60 for name in ("city", "first", "surname", "object"))
+    assert all(len(set(listed)) == len(listed) for listed in values.values())
+
+
+@pytest.mark.parametrize("split", ["profile", "test"])
+def test_needles_are_sentences_whose_question_leaves_out_the_answer(split: Split) -> None:
+    for needle in bank.needles(split, 200, seed=4):
+        assert needle.needle.endswith(".")
+        assert needle.question.endswith("?")
+        assert "{" not in needle.needle + needle.question + needle.answer
+        assert occurs(normalise(needle.answer), normalise(needle.needle))
+        assert not occurs(normalise(needle.answer), normalise(needle.question))
+        assert needle.id == content_id(needle.needle, needle.question, needle.answer)
+        assert len(needle.answer.split()) <= 4
+        if needle.kind == "number":
+            assert re.fullmatch(r"[1-9]\d{3,5}", needle.answer)
+        # No other word of the question should lead elsewhere: most of it stands in the needle.
+        asked, said = set(normalise(needle.question).split()), set(normalise(needle.needle).split())
+        assert len(asked & said) / len(asked) > 0.5
+
+
+@pytest.mark.parametrize("seed", [0, 1, 99])
+def test_profile_and_test_needles_share_nothing(seed: int) -> None:
+    mine, theirs = bank.needles("profile", 400, seed), bank.needles("test", 400, seed)
+    assert not {n.id for n in mine} & {n.id for n in theirs}
+    assert not {n.answer for n in mine} & {n.answer for n in theirs}
+    digits = [{d for n in drawn for d in re.findall(r"\d+", n.needle)} for drawn in (mine, theirs)]
+    assert digits[0]
+    assert not digits[0] & digits[1]
+    pairs: list[tuple[list[bank.Needle], Split]] = [(mine, "test"), (theirs, "profile")]
+    for needles, foreign in pairs:
+        text = normalise(" | ".join(n.needle + " " + n.question for n in needles))
+        shared = [v for vs in bank.values(foreign).values() for v in vs if occurs(normalise(v), text)]
+        assert not shared
+
+
+def test_some_wordings_are_kept_for_the_test() -> None:
+    profile = {n.family for n in bank.needles("profile", 200, 0)}
+    test = {n.family for n in bank.needles("test", 200, 0)}
+    assert profile < test
+
+
+def test_consecutive_needles_are_varied_and_lists_extend() -> None:
+    needles = bank.needles("test", 120, seed=3)
+    for start in range(96):
+        window = needles[start : start + 24]
+        assert len({n.family for n in window}) == 24
+        assert {n.kind for n in window} == {"number", "name", "place", "phrase"}
+    assert bank.needles("test", 30, seed=3) == needles[:30]
+    assert bank.needles("test", 30, seed=4) != needles[:30]
+    assert len({n.id for n in needles}) == 120
+
+
+def test_families_can_be_chosen() -> None:
+    assert {n.family for n in bank.needles("test", 9, 0, families=["code", "badge"])} == {"code", "badge"}
+    with pytest.raises(RequestError, match="did you mean badge"):
+        bank.needles("test", 3, 0, families=["bagde"])
+    other = next(family.name for family in bank.families() if family.split == "test")
+    with pytest.raises(RequestError, match="belongs to split 'profile'"):
+        bank.needles("profile", 3, 0, families=[other])
+    with pytest.raises(RequestError, match="ran out of different needles of family 'mascot'"):
+        bank.needles("profile", 10**5, 0, families=["mascot"])
+
+
+@pytest.mark.parametrize("split", ["profile", "test"])
+def test_no_answer_stands_in_the_essays(split: Split) -> None:
+    for seed in range(3):
+        found = [n.answer for n in bank.needles(split, 300, seed) if occurs(normalise(n.answer), PACKAGED_TEXT)]
+        assert not found
+
+
+# ---------------------------------------------------------------- lengths and depths
+
+
+@pytest.mark.parametrize("length", [128, 500, 1024, 3000])
+def test_prompts_reach_the_length_and_never_exceed_it(length: int) -> None:
+    for example in make(lengths=(length,), depths=5).examples("all"):
+        measured = TEMPLATE + tokens(example.prompt)
+        # One more word would not fit, and no word of the essays has more than five pieces.
+        assert length - 6 <= measured <= length
+        assert example.fields["length"] == length
+        assert not example.truncate
+        assert example.chat
+
+
+def test_a_text_too_short_is_repeated(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("A first short sentence. A second one, a bit longer! And a third?")
+    (example,) = make(lengths=(400,), depths=1, haystack=tmp_path).examples("test")
+    assert 400 - 6 <= TEMPLATE + tokens(example.prompt) <= 400
+    assert example.prompt.count("A second one, a bit longer!") > 5
+
+
+@pytest.mark.parametrize("length", [600, 2000])
+def test_needles_stand_at_the_sentence_end_before_the_asked_depth(length: int) -> None:
+    examples = make(lengths=(length,), depths=11).examples("test")
+    assert [example.fields["depth"] for example in examples] == [10.0 * i for i in range(11)]
+    for example in examples:
+        needle, context, depth = needle_of(example), context_of(example), example.fields["depth"]
+        before, _, after = context.partition(needle)
+        before, after = before.rstrip(), after.lstrip()
+        total = tokens(before) + tokens(after)
+        assert not before or re.search(r"[.!?][\"')]?$", before)
+        assert tokens(before) <= total * depth / 100 + 1
+        if depth == 0:
+            assert not before
+        elif depth == 100:
+            assert not after
+        else:  # the next sentence end lies beyond the depth, so no nearer place was passed by
+            following = re.split(r"(?<=[.!?])[\"')]?\s", after, maxsplit=1)[0]
+            assert tokens(before) + tokens(following) >= total * depth / 100 - 1
+        assert example.fields["placed"] == pytest.approx(100 * tokens(before) / total, abs=0.5)
+
+
+def test_insert_by_hand() -> None:
+    text, counts = ["One two.", " Three four.", "\n\nFive six."], [2, 2, 2]
+    assert insert(text, counts, "X.", 0) == ("X. One two. Three four.\n\nFive six.", 0.0)
+    assert insert(text, counts, "X.", 33)[0].startswith("X. One")
+    assert insert(text, counts, "X.", 34)[0] == "One two. X. Three four.\n\nFive six."
+    assert insert(text, counts, "X.", 70) == ("One two. Three four. X.\n\nFive six.", pytest.approx(66.67, abs=0.01))
+    assert insert(text, counts, "X.", 100) == ("One two. Three four.\n\nFive six. X.", 100.0)
+    assert insert(["A b.", " C d."], [2, 2], "X.", 50)[0] == "A b. X. C d."
+    assert insert([], [], "X.", 50) == ("X.", 0.0)
+
+
+def test_depth_grids() -> None:
+    assert depths_of(1, None) == [50.0]
+    assert depths_of(5, None) == [0.0, 25.0, 50.0, 75.0, 100.0]
+    assert depths_of(10, None)[3] == pytest.approx(100 * 3 / 9, abs=0.01)
+    assert depths_of(3, 7) == [0.0, 50.0, 100.0, 0.0, 50.0, 100.0, 0.0]
+    assert depths_of(11, 3) == [0.0, 50.0, 100.0]
+    assert depths_of(11, 1) == [50.0]
+    assert depths_of(10, 4) == sorted(set(depths_of(10, 4)))
+    assert len(depths_of(10, 4)) == 4
+
+
+# ---------------------------------------------------------------- examples
+
+
+def test_the_task_is_a_task_and_ids_follow_the_content() -> None:
+    task: Task = make(depths=2)
+    assert (task.name, task.metric, task.version) == ("needle", "found", 1)
+    for example in task.examples("all"):
+        assert example.id == content_id(example.prompt)
+        assert example.task == "needle"
+        assert set(example.fields) == {"length", "depth", "placed", "needle", "family", "kind"}
+        context, request = prompt_parts("the text", "Who?")
+        assert example.prompt.rpartition("\n\n")[2].startswith(request.strip().removesuffix("Who?"))
+        assert context == "the text"
+
+
+def test_profile_and_test_share_no_needle_answer_or_sentence() -> None:
+    task = make(lengths=(300, 600), depths=6, examples=12)
+    mine, theirs = task.examples("profile"), task.examples("test")
+    assert task.examples("all") == mine + theirs
+    assert len(mine) == len(theirs) == 24
+    assert not {e.id for e in mine} & {e.id for e in theirs}
+    assert not {e.fields["needle"] for e in mine} & {e.fields["needle"] for e in theirs}
+    assert not {a for e in mine for a in e.answers} & {a for e in theirs for a in e.answers}
+    read = [{s.strip() for e in side_ for s in sentences(context_of(e))[1:-1]} for side_ in (mine, theirs)]
+    assert not read[0] & read[1]
+
+
+def test_files_are_dealt_to_the_splits() -> None:
+    names = [{d.name for d in side(PACKAGED, split)} for split in ("profile", "test")]
+    assert not names[0] & names[1]
+    assert names[0] | names[1] == {d.name for d in PACKAGED}
+    assert abs(len(names[0]) - len(names[1])) <= 1
+    lone = [Document("a.txt", "Only this.")]
+    assert side(lone, "profile") == side(lone, "test") == lone
+
+
+def test_every_example_has_its_own_needle_and_beginning() -> None:
+    examples = make(lengths=(300, 301, 1000), depths=5, examples=30).examples("test")
+    assert len({e.fields["needle"] for e in examples}) == len(examples) == 90
+    beginnings = Counter(e.prompt[:60] for e in examples if e.fields["depth"] > 0)
+    assert max(beginnings.values()) <= 3
+
+
+def test_a_length_does_not_depend_on_the_others() -> None:
+    both = make(lengths=(300, 500), depths=3).examples("test")
+    assert both[3:] == make(lengths=(500,), depths=3).examples("test")
+    assert {e.id for e in both}.isdisjoint(e.id for e in make(lengths=(300, 500), depths=3, seed=1).examples("test"))
+
+
+def test_the_same_in_every_process() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import test_needle as t; "
+        "print([e.id for e in t.make(lengths=(200, 300), depths=4).examples('all')])"
+    )
+    here = str(Path(__file__).parent)
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program, here],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert printed == {str([e.id for e in make(lengths=(200, 300), depths=4).examples("all")]) + "\n"}
+
+
+# ---------------------------------------------------------------- the haystack's text
+
+
+def test_sentences_keep_every_word_and_both_gaps() -> None:
+    text = 'He said "Go." Then he\nwent! Did he? Yes.\n\n  A heading\n\nThe end, No.3.'
+    found = sentences(text)
+    assert found == ['\n\nHe said "Go."', " Then he went!", " Did he?", " Yes.", "\n\nA heading", "\n\nThe end, No.3."]
+    for document in PACKAGED:
+        assert "".join(sentences(document.text)).split() == document.text.split()
+    assert sentences("他来了。她走了！好吗？") == ["\n\n他来了。", " 她走了！", " 好吗？"]
+
+
+def test_every_cut_ends_with_a_sentence() -> None:
+    haystack = Haystack(PACKAGED[:2], Pieces())
+    stretch = haystack.stretch(3, 200)
+    whole = "".join(stretch.cut(stretch.n_words)[0])
+    for n_words in range(1, stretch.n_words + 1):
+        texts, counts = stretch.cut(n_words)
+        text = "".join(texts)
+        assert len(text.split()) == n_words
+        assert whole.startswith(text.rstrip(".!?\"'"))
+        assert re.search(r"[.!?][\"')]?$", text)
+        assert sum(counts) == pytest.approx(tokens(text), abs=2)
+    assert stretch.cut(0) == ([], [])
+
+
+@pytest.mark.skipif(not SHARED_HAYSTACK.is_dir(), reason="the published essays are not beside the project")
+def test_the_published_essays_as_a_users_folder() -> None:
+    documents = read_documents(SHARED_HAYSTACK)
+    assert len(documents) > 10
+    text = normalise(" ".join(document.text for document in documents))
+    for example in make(lengths=(1000,), depths=10, haystack=SHARED_HAYSTACK).examples("all"):
+        assert 1000 - 20 <= TEMPLATE + tokens(example.prompt) <= 1000
+        assert not occurs(normalise(example.answers[0]), text)
+        assert abs(example.fields["placed"] - example.fields["depth"]) < 25
+
+
+def test_needles_whose_answer_stands_in_the_users_text_are_passed_by(tmp_path: Path) -> None:
+    names = [e.answers[0] for e in make(lengths=(200,), depths=10).examples("test")]
+    (tmp_path / "a.txt").write_text("Here are some words. " + " and ".join(names) + ".", encoding="utf-8")
+    others = make(lengths=(200,), depths=10, haystack=tmp_path).examples("test")
+    assert len(others) == 10
+    assert not {a for e in others for a in e.answers} & set(names)
+
+
+def test_bad_folders(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"'.*nowhere' does not exist; give"):
+        make(haystack=tmp_path / "nowhere")
+    with pytest.raises(RequestError, match=r"has no \.txt file"):
+        make(haystack=tmp_path)
+    (tmp_path / "empty.txt").write_text(" \n")
+    with pytest.raises(RequestError, match=r"has no \.txt file with text"):
+        make(haystack=tmp_path)
+    (tmp_path / "latin.txt").write_bytes("Café.".encode("latin-1"))
+    with pytest.raises(RequestError, match=r"latin\.txt' is not readable as UTF-8"):
+        make(haystack=tmp_path)
+
+
+# ---------------------------------------------------------------- the user's needles
+
+
+def write_needles(path: Path, count: int) -> Path:
+    rows = [
+        {"needle": f"The hat of guest {i} is worth qq{i} coins.", "question": f"Worth of hat {i}?", "answer": f"qq{i}"}
+        for i in range(count)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_users_needles_are_split_and_reused(tmp_path: Path) -> None:
+    task = make(lengths=(200, 300), depths=10, needles=write_needles(tmp_path / "n.jsonl", 20))
+    mine, theirs = task.examples("profile"), task.examples("test")
+    assert len(mine) == len(theirs) == 20
+    ids = [{e.fields["needle"] for e in examples} for examples in (mine, theirs)]
+    assert not ids[0] & ids[1]
+    assert len(ids[0] | ids[1]) == 20
+    assert all(in_profile_split(i, share=0.3) for i in ids[0])
+    assert {e.fields["kind"] for e in mine} == {"user"}
+
+
+def test_a_list_of_answers(tmp_path: Path) -> None:
+    path = write_needles(tmp_path / "n.jsonl", 20)
+    row = {"needle": "Tea is at noon.", "question": "When is tea?", "answer": ["noon", "twelve"]}
+    path.write_text(path.read_text() + "\n\n" + json.dumps(row))
+    examples = make(lengths=(200,), depths=20, needles=path).examples("all")
+    (tea,) = {e.answers for e in examples if "Tea is at noon." in e.prompt}
+    assert tea == ("noon", "twelve")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{nonsense", "line 2 is not valid JSON"),
+        ("[1]", "line 2 is not a JSON object"),
+        ('{"question": "Q?", "answer": "a"}', "line 2 has no text in the field 'needle'"),
+        ('{"needle": "N.", "question": 3, "answer": "a"}', "line 2 has no text in the field 'question'"),
+        ('{"needle": "N.", "question": "Q?"}', "line 2 has no usable field 'answer'"),
+        ('{"needle": "N.", "question": "Q?", "answer": []}', "line 2 has no usable field 'answer'"),
+        ('{"needle": "N.", "question": "Q?", "answer": ["a", "!"]}', "line 2 has no usable field 'answer'"),
+    ],
+)
+def test_malformed_lines_are_named(tmp_path: Path, line: str, problem: str) -> None:
+    path = write_needles(tmp_path / "n.jsonl", 1)
+    path.write_text(path.read_text() + line + "\n")
+    with pytest.raises(RequestError, match=r"n\.jsonl', " + re.escape(problem)):
+        make(needles=path)
+
+
+def test_too_few_needles_and_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="at least 2 are needed"):
+        make(needles=write_needles(tmp_path / "n.jsonl", 1))
+    with pytest.raises(RequestError, match="not readable"):
+        make(needles=tmp_path / "missing.jsonl")
+
+
+# ---------------------------------------------------------------- bad arguments and the score
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"lengths": (1024, 63)}, "length 63 is too short"),
+        ({"lengths": ()}, "no length"),
+        ({"depths": 0}, "0 depths"),
+        ({"examples": 0}, "0 examples"),
+        ({"max_new_tokens": 0}, "0 max_new_tokens"),
+    ],
+)
+def test_bad_arguments(options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(RequestError, match=problem):
+        make(**options)
+
+
+def test_a_length_that_question_and_template_exceed() -> None:
+    task = NeedleTask(Pieces(), encode_length=lambda prompt: 90 + tokens(prompt), lengths=(100,))
+    with pytest.raises(RequestError, match="leaves no room for a haystack"):
+        task.examples("test")
+
+
+@pytest.mark.parametrize(
+    ("answers", "prediction", "score", "recall"),
+    [
+        (("48213",), "The code is 48213.", 1.0, 1.0),
+        (("48213",), "It is 48,213!", 1.0, 1.0),
+        (("48213",), "It is 482130.", 0.0, 0.0),
+        (("48213",), "", 0.0, 0.0),
+        (("Anna Keller",), "anna  KELLER's house", 1.0, 1.0),
+        (("Anna Keller",), "Keller, Anna", 0.0, 1.0),
+        (("Anna Keller",), "Anna Kellerman", 0.0, 0.5),
+        (("Rio",), "A trio played.", 0.0, 0.0),
+        (("brass telescope",), '"Brass-telescope"', 1.0, 1.0),
+        (("noon", "twelve"), "At twelve o'clock.", 1.0, 1.0),
+        (("red red fox",), "a red cat", 0.0, 0.5),
+    ],
+)
+def test_score(answers: tuple[str, ...], prediction: str, score: float, recall: float) -> None:
+    example = Example("id", "needle", "prompt", answers, 24)
+    assert make(depths=1).score(example, prediction) == {"score": score, "word_recall": recall}
