@@ -61,6 +61,32 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture(scope="session")
+def texty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny Llama that reads text, a token a byte, with a chat template; its answers are noise."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = save_tiny(
+        "llama", tmp_path_factory.mktemp("texty") / "texty", vocab_size=260, max_position_embeddings=2048
+    )
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "<bos>", "<eos>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", bos_token="<bos>", eos_token="<eos>"
+    )
+    fast.chat_template = "{% for m in messages %}<bos>[{{ m['content'] }}]{% endfor %}"
+    fast.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def texty(texty_folder: Path) -> Model:
+    return load_model(str(texty_folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
 def embedded() -> Model:
     """The real embedded model."""
     return load_model("smollm2-135m", device="cpu")

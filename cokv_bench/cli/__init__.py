@@ -4,30 +4,26 @@ import os
 import sys
 import traceback
 
-# Set before torch and transformers are imported: no progress bars of theirs between our lines.
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from cokv_bench.cli.budgets import make_budgets
+from cokv_bench.cli.doctor import doctor
+from cokv_bench.cli.eval import evaluate
+from cokv_bench.cli.ls import list_things
+from cokv_bench.cli.profile import profile_heads
 from cokv_bench.errors import RequestError
+
+# Read when transformers is imported: no progress bars and notes of its own between our lines.
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 _errors = Console(stderr=True)
 
 
 def make_app() -> typer.Typer:
-    """The Typer application with all commands."""
-    from transformers.utils import logging
-
-    from cokv_bench.cli.budgets import make_budgets
-    from cokv_bench.cli.doctor import doctor
-    from cokv_bench.cli.eval import evaluate
-    from cokv_bench.cli.ls import list_things
-    from cokv_bench.cli.profile import profile_heads
-
-    logging.disable_progress_bar()
+    """The Typer application with all commands. What takes seconds to import, the commands import when they run."""
     app = typer.Typer(
         help="At the same KV-cache budget, which heads should keep which tokens? Profile heads, write budgets, "
         "evaluate eviction methods. Every command works without options, on the embedded model and text.",

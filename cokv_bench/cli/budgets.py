@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cokv_bench.budgets.from_profile import write_budgets
 from cokv_bench.cli import options as o
-from cokv_bench.cli.tables import print_budgets
 
 
 def make_budgets(
@@ -34,6 +32,9 @@ def make_budgets(
     The total is exactly budget x layers x KV heads. `cokv-bench eval --method cokv --budgets FILE` uses the file;
     it names the model it is for and is checked when it is read.
     """
+    from cokv_bench.budgets.from_profile import write_budgets
+    from cokv_bench.cli.tables import print_budgets
+
     files = write_budgets(
         profile,
         o.integers(budget, "budget"),

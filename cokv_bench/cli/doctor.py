@@ -4,11 +4,12 @@ import typer
 from rich.table import Table
 
 from cokv_bench.cli import options as o
-from cokv_bench.doctor import findings
 
 
 def doctor() -> None:
     """Show versions, devices, model and data found, what is missing and the command that mends it."""
+    from cokv_bench.doctor import findings
+
     table = Table()
     for column in ("thing", "found", "mend with"):
         table.add_column(column, overflow="fold")

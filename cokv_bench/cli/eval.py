@@ -7,11 +7,6 @@ import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.progress import progress_bar
-from cokv_bench.cli.tables import print_scores
-from cokv_bench.runs import execute, write_tables
-from cokv_bench.runs.request import Request, plan_request
-from cokv_bench.runs.sources import Sources
-from cokv_bench.tasks.registry import TaskOptions
 
 METHODS = "full,streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,cokv"
 
@@ -67,6 +62,12 @@ def evaluate(
     Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
     (records.jsonl), so the same command goes on where a stopped one left off.
     """
+    from cokv_bench.cli.tables import print_scores
+    from cokv_bench.runs import execute, write_tables
+    from cokv_bench.runs.request import Request, plan_request
+    from cokv_bench.runs.sources import Sources
+    from cokv_bench.tasks.registry import TaskOptions
+
     request = Request(
         tasks=o.names(tasks, "task"),
         methods=o.names(method, "method"),

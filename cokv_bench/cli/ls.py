@@ -5,14 +5,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cokv_bench.catalogue import CATALOGUES, catalogue
 from cokv_bench.cli import options as o
 
 
 def list_things(
-    what: Annotated[str, typer.Argument(help=" | ".join(CATALOGUES))] = "methods",
+    what: Annotated[str, typer.Argument(help="methods | tasks | models | estimators | utilities")] = "methods",
 ) -> None:
     """List methods, tasks, models, estimators or utilities, with one line each."""
+    from cokv_bench.catalogue import catalogue
+
     table = Table(title=what, title_justify="left")
     table.add_column("name", no_wrap=True)
     table.add_column("what it is")

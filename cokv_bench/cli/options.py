@@ -1,13 +1,15 @@
 """Options that several commands share, and how lists are written on the command line."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from cokv_bench.errors import RequestError
-from cokv_bench.models import Model, load_model
+
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
 
 console = Console()
 progress_console = Console(stderr=True)
@@ -97,8 +99,13 @@ def load(
     device: str | None,
     device_map: str | None,
     trust_remote_code: bool,
-) -> Model:
+) -> "Model":
     """Load a model, saying so, since the first load of the embedded one takes a while."""
+    from transformers.utils import logging
+
+    from cokv_bench.models import load_model
+
+    logging.disable_progress_bar()
     progress_console.print(f"Loading {name} ...", highlight=False)
     return load_model(
         name,

@@ -7,9 +7,6 @@ import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.progress import progress_bar
-from cokv_bench.cli.tables import print_values
-from cokv_bench.game.profile import default_folder, make_game, profile
-from cokv_bench.tasks.registry import TaskOptions, resolve
 
 
 def profile_heads(
@@ -44,6 +41,10 @@ def profile_heads(
     coalitions (ledger.jsonl) and the head values with standard errors (values.json) stay in the profile's
     folder; the same command goes on where a stopped one left off, and more --samples extend it.
     """
+    from cokv_bench.cli.tables import print_values
+    from cokv_bench.game.profile import default_folder, make_game, profile
+    from cokv_bench.tasks.registry import TaskOptions, resolve
+
     options = TaskOptions(
         data_dir=data_dir,
         limit=limit,

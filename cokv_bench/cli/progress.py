@@ -1,14 +1,13 @@
 """Progress of long work: a bar on a terminal, a line now and then elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from cokv_bench.runs.execute import Progress as Callback
-
+Callback = Callable[[int, int, str], None]
 _SECONDS_BETWEEN_LINES = 20.0
 
 

@@ -10,33 +10,35 @@ from cokv_bench.budgets import HeadBudgets, HeadValues
 
 def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold."""
-    wide, tidy = tables["table.csv"], tables["scores.csv"]
+    wide = tables["table.csv"].fillna({"budget": 0})
+    tidy = tables["scores.csv"].fillna({"budget": 0}).set_index(["method", "budget", "task"]).sort_index()
     tasks = [column for column in wide.columns if column not in {"method", "budget"}]
     counts = tidy.groupby("task")["n"].max()
-    table = Table(title="Score in percent, [95% interval] by bootstrap over examples", title_justify="left")
+    table = Table(title="Score in percent [95% interval by bootstrap over examples]", title_justify="left")
     table.add_column("method")
     table.add_column("budget", justify="right")
     for task in tasks:
         table.add_column(task if task == "mean" else f"{task}\nn={counts[task]}", justify="right")
     table.add_column("kept\na head", justify="right")
-    best = wide.groupby("budget", dropna=False)[tasks].transform("max")
-    previous = None
-    for (_, row), (_, top) in zip(wide.iterrows(), best.iterrows(), strict=True):
-        if previous is not None and str(row["budget"]) != previous:
-            table.add_section()
-        previous = str(row["budget"])
-        same = tidy[(tidy["method"] == row["method"]) & (tidy["budget"].astype(str) == str(row["budget"]))]
-        cells = [_cell(row[task], same[same["task"] == task], bool(row[task] == top[task])) for task in tasks]
-        kept = (same["kept_per_head"] * same["n"]).sum() / same["n"].sum()
-        table.add_row(str(row["method"]), "" if pd.isna(row["budget"]) else str(row["budget"]), *cells, f"{kept:.1f}")
+    for budget, rows in wide.groupby("budget"):
+        table.add_section()
+        best = rows[tasks].max()
+        for row in rows.to_dict("records"):
+            cells = tidy.loc[(row["method"], budget)]
+            kept = np.average(cells["kept_per_head"], weights=cells["n"])
+            scores = [
+                _cell(row[task], cells.loc[task] if task in cells.index else None, row[task] == best[task])
+                for task in tasks
+            ]
+            table.add_row(row["method"], str(budget) if budget else "", *scores, f"{kept:.1f}")
     console.print(table)
 
 
-def _cell(score: float, rows: pd.DataFrame, best: bool) -> str:
-    text = f"{score:.1f}"
-    if len(rows) == 1 and pd.notna(rows["ci_low"].iloc[0]):
-        text += f" [dim][{rows['ci_low'].iloc[0]:.0f}, {rows['ci_high'].iloc[0]:.0f}][/dim]"
-    return f"[bold]{text}[/bold]" if best else text
+def _cell(score: float, interval: pd.Series | None, best: bool) -> str:
+    text = f"[bold]{score:.1f}[/bold]" if best else f"{score:.1f}"
+    if interval is None or pd.isna(interval["ci_low"]):
+        return text
+    return f"{text} [dim]{interval['ci_low']:.0f}\u2013{interval['ci_high']:.0f}[/dim]"
 
 
 def print_values(console: Console, values: HeadValues) -> None:

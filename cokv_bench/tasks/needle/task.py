@@ -22,8 +22,10 @@ def prompt_parts(context: str, question: str) -> tuple[str, str]:
 
     Question-agnostic runs compress the first part alone and append the second.
     """
-    request = f"Answer this question about the text above in a few words: {question}"
-    return context, f"\n\n{request}"
+    # The question comes last, so that the last prompt tokens, whose attention scores the rest, belong to it.
+    # "Exact words" keeps a small model from answering out of its own knowledge.
+    request = "The text above states the answer to this question. Answer with the exact words of the text:"
+    return context, f"\n\n{request} {question}"
 
 
 def depths_of(depths: int, examples: int | None) -> list[float]:

@@ -1,0 +1,86 @@
+"""HeadKV's head scores (arXiv 2410.19258): how much each query head looks at the answer while it is being given."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cokv_bench.budgets import HeadScores
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import prefill
+from cokv_bench.models import Model, encode_answer
+from cokv_bench.tasks import Example, Task
+from cokv_bench.tasks.prompts import encode_example
+
+SOURCE = (
+    "Attention of each query head on the answer inside a needle prompt, summed over the answer's tokens among the "
+    "head's most attended positions, averaged over the tokens of the teacher-forced answer and over the examples."
+)
+
+
+def retrieval_scores(
+    model: Model, task: Task, progress: Callable[[int, int, str], None] = lambda done, total, note: None
+) -> HeadScores:
+    """Score the query heads on the profile split of a task whose answers stand in its prompts.
+
+    For each token of the reference answer, teacher forced with the full cache, a head scores the attention that it
+    gives to the places of the answer in the prompt, as far as these are among its N most attended positions, N
+    being the number of those places.
+
+    Raises:
+        RequestError: no example of the profile split holds its answer in its prompt.
+    """
+    examples = task.examples("profile")
+    total, used = np.zeros((model.layers, model.heads)), []
+    for index, example in enumerate(examples):
+        progress(index, len(examples), task.name)
+        ids = encode_example(model, example)
+        places = answer_places(model, ids, example)
+        if places:
+            answer = encode_answer(model, example.prompt, example.answers[0], chat=example.chat)
+            total += example_scores(model, ids, answer, places)
+            used.append(example.id)
+    progress(len(examples), len(examples), task.name)
+    if not used:
+        raise RequestError(f"No prompt of '{task.name}' holds its answer; head scores need a task such as 'needle'.")
+    fingerprint = {**model.fingerprint, "heads": model.heads}
+    return HeadScores(fingerprint, total / len(used), SOURCE, (task.name,), tuple(used))
+
+
+def answer_places(model: Model, ids: Sequence[int], example: Example) -> list[int]:
+    """Positions of the prompt's tokens in which the reference answer is written, where it first occurs."""
+    texts = [model.text_tokenizer.decode([token]) for token in ids]
+    ends = np.cumsum([len(text) for text in texts])
+    start = "".join(texts).find(example.answers[0])
+    if start < 0:
+        return []
+    stop = start + len(example.answers[0])
+    return [i for i, (end, text) in enumerate(zip(ends, texts, strict=True)) if end > start and end - len(text) < stop]
+
+
+def example_scores(
+    model: Model, ids: Sequence[int], answer: Sequence[int], places: Sequence[int]
+) -> NDArray[np.float64]:
+    """Scores of one example, float64 [layers, heads], in [0, 1].
+
+    Args:
+        places: positions of the prompt that count.
+    """
+    # The queries that choose the answer's tokens are those of the prompt's last token and of the answer but its last.
+    steps = len(answer)
+    prompt = prefill(model, [*ids, *answer[:-1]], window=steps, accumulated_attention=False)
+    counts = torch.zeros(prompt.tokens, dtype=torch.bool)
+    counts[list(places)] = True
+    result = np.zeros((model.layers, model.heads))
+    for layer in range(model.layers):
+        queries, keys = prompt.window_queries[layer].float(), prompt.keys[layer].float()
+        scores = (
+            torch.matmul(queries.view(model.kv_heads, -1, model.head_dim), keys.transpose(1, 2)) / model.head_dim**0.5
+        )
+        scores = scores.view(model.heads, steps, prompt.tokens)
+        later = torch.ones(steps, prompt.tokens, dtype=torch.bool).triu(prompt.tokens - steps + 1)
+        weights, positions = scores.masked_fill(later.to(scores.device), float("-inf")).softmax(-1).topk(len(places))
+        hits = weights * counts.to(weights.device)[positions]
+        result[layer] = hits.sum(-1).mean(-1).double().cpu().numpy()
+    return result

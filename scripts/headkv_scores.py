@@ -1,0 +1,36 @@
+"""Measure HeadKV's head scores of a model on needles and write them to a file for `--head-scores`.
+
+python scripts/headkv_scores.py --model smollm2-135m --examples 16 --out head_scores.json
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.game.retrieval_scores import retrieval_scores
+from cokv_bench.models import load_model
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    lengths: o.Lengths = "1024",
+    examples: o.Examples = 16,
+    seed: o.Seed = 0,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("head_scores.json"),
+) -> None:
+    """Measure HeadKV's head scores (arXiv 2410.19258) on needles of the profile split."""
+    loaded = load_model(model)
+    options = TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=examples, seed=seed)
+    (task,) = resolve(["needle"], loaded, options)
+    with progress_bar(o.progress_console, "Scoring heads") as progress:
+        scores = retrieval_scores(loaded, task, progress)
+    scores.save(out)
+    o.console.print(f"Wrote {out}: {len(scores.examples)} examples, highest score {scores.scores.max():.3f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

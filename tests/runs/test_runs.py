@@ -1,0 +1,160 @@
+"""Runs: one prefill an example, records that survive a crash, tables made from records alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import decode, prefill
+from cokv_bench.models import Model
+from cokv_bench.policies import get_policy
+from cokv_bench.runs import Plan, execute, make_plan, write_tables
+from cokv_bench.runs.journal import Journal, read_records, record_key
+from cokv_bench.runs.tables import interval
+from cokv_bench.tasks import Example, Split, content_id
+
+
+class Echo:
+    """A task with a few prompts; the score is the share of letters in the answer."""
+
+    name, metric, version = "echo", "letters", 1
+
+    def examples(self, split: Split) -> list[Example]:
+        prompts = [f"{'abc ' * 20}{split} {index}" for index in range(3)]
+        return [Example(content_id(p), self.name, p, ("x",), max_new_tokens=4, fields={"row": p}) for p in prompts]
+
+    def score(self, example: Example, prediction: str) -> dict[str, float]:
+        return {"score": sum(c.isalpha() for c in prediction) / max(1, len(prediction))}
+
+
+def plan_for(model: Model, **changes: Any) -> Plan:
+    wanted: dict[str, Any] = {
+        "window": 8,
+        "split": "test",
+        "seed": 0,
+        "settings": {"pooling": "max"},
+        "profiled": {},
+        **changes,
+    }
+    policies = [get_policy(name) for name in wanted.pop("methods", ("full", "snapkv", "h2o"))]
+    return make_plan(model, [Echo()], policies, wanted.pop("budgets", [12, 24]), **wanted)
+
+
+def test_a_run_has_one_record_a_cell_and_equals_separate_decoding(texty: Model, tmp_path: Path) -> None:
+    plan = plan_for(texty)
+    execute(plan, tmp_path)
+    records = read_records(tmp_path)
+    assert len(records) == 3 * (1 + 2 * 2)
+    assert len({record_key(record) for record in records}) == len(records)
+    for record in records:
+        example = next(e for e in plan.examples["echo"] if e.id == record["example"])
+        ids = texty.text_tokenizer.apply_chat_template(
+            [{"role": "user", "content": example.prompt}], tokenize=True, return_dict=False
+        )
+        prompt = prefill(texty, ids)
+        choice = get_policy(record["method"]).select(prompt, record["budget"])
+        assert record["prediction"] == decode(texty, prompt, [choice], max_new_tokens=4)[0].text
+        assert record["kept_tokens"] == (choice.total if record["budget"] else 6 * len(ids))
+        assert record["kv_bytes"] == record["kept_tokens"] * 2 * texty.head_dim * 4
+
+
+def test_every_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    import sys
+
+    module = sys.modules["cokv_bench.runs.execute"]
+    monkeypatch.setattr(module, "prefill", lambda *args, **kwargs: calls.append(1) or prefill(*args, **kwargs))
+    execute(plan_for(texty), tmp_path)
+    assert len(calls) == 3
+    execute(plan_for(texty), tmp_path)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.2, 0.5, 0.77, 0.99, 1.0])
+def test_a_run_goes_on_from_any_byte(texty: Model, tmp_path: Path, keep: float) -> None:
+    execute(plan_for(texty), tmp_path / "whole")
+    execute(plan_for(texty), tmp_path / "torn")
+    path = tmp_path / "torn" / "records.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data))])
+    execute(plan_for(texty), tmp_path / "torn")
+    tables = [write_tables(tmp_path / name) for name in ("whole", "torn")]
+    for name in tables[0]:
+        pd.testing.assert_frame_equal(tables[0][name], tables[1][name])
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "torn" / name).read_bytes()
+
+
+def test_other_settings_are_another_run(texty: Model, tmp_path: Path) -> None:
+    plan = plan_for(texty)
+    execute(plan, tmp_path)
+    other = plan_for(texty, budgets=[16])
+    assert other.name != plan.name
+    with pytest.raises(RequestError, match=r"other settings \(budgets\)"):
+        execute(other, tmp_path)
+
+
+def test_a_second_writer_is_refused(texty: Model, tmp_path: Path) -> None:
+    plan = plan_for(texty)
+    with Journal(tmp_path, plan.configuration, {}), pytest.raises(RequestError, match="Another process"):
+        Journal(tmp_path, plan.configuration, {})
+
+
+def test_a_damaged_record_is_named(texty: Model, tmp_path: Path) -> None:
+    execute(plan_for(texty), tmp_path)
+    path = tmp_path / "records.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    lines[2] = lines[2][:20]
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(RequestError, match="line 3"):
+        write_tables(tmp_path)
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").write_text("")
+    with pytest.raises(RequestError, match="no records"):
+        write_tables(tmp_path)
+    with pytest.raises(RequestError, match="cannot be read"):
+        write_tables(tmp_path / "nothing")
+
+
+def test_examples_that_were_profiled_on_are_refused(texty: Model) -> None:
+    ids = [example.id for example in Echo().examples("profile")]
+    with pytest.raises(RequestError, match="made from 3 of the 3 examples"):
+        plan_for(texty, split="profile", profiled={"cokv": ids})
+    plan_for(texty, split="test", profiled={"cokv": ids})
+
+
+def test_budgets_at_or_below_the_window_are_refused(texty: Model) -> None:
+    for budget in (8, 3):
+        with pytest.raises(RequestError, match="not above the window"):
+            plan_for(texty, budgets=[16, budget])
+
+
+def test_tables_are_means_of_the_records(texty: Model, tmp_path: Path) -> None:
+    execute(plan_for(texty), tmp_path)
+    tables = write_tables(tmp_path)
+    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    for row in tables["scores.csv"].to_dict("records"):
+        budget = None if pd.isna(row["budget"]) else row["budget"]
+        scores = [r["score"] for r in records if (r["method"], r["budget"]) == (row["method"], budget)]
+        assert row["n"] == 3
+        assert row["score"] == pytest.approx(100 * np.mean(scores))
+        assert row["ci_low"] <= row["score"] <= row["ci_high"]
+    wide = tables["table.csv"]
+    assert list(wide.columns) == ["method", "budget", "echo", "mean"]
+    assert len(wide) == 5
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        low, high = interval(generator.normal(5.0, 2.0, size=40), seed=1)
+        covered += low <= 5.0 <= high
+    assert 180 <= covered <= 199
+    assert np.isnan(interval(np.array([1.0]), seed=0)).all()
+    assert interval(np.array([2.0, 2.0]), seed=0) == (2.0, 2.0)
