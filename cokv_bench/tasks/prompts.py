@@ -20,8 +20,8 @@ def encode_example(model: Model, example: Example, *, max_length: int | None = N
         RequestError: a prompt that must not be cut is longer than the model's context.
     """
     room = model.context - example.max_new_tokens
-    ids = encode(model, example.prompt, chat=example.chat)
     if not example.truncate:
+        ids = encode(model, example.prompt, chat=example.chat)
         if len(ids) > room:
             raise RequestError(
                 f"A prompt of task '{example.task}' has {len(ids)} tokens and '{model.name}' holds {model.context} "
@@ -29,7 +29,6 @@ def encode_example(model: Model, example: Example, *, max_length: int | None = N
             )
         return ids
     limit = room if max_length is None else max_length
-    text = example.prompt
     while True:
         text = truncate_middle(model.text_tokenizer, example.prompt, limit)
         ids = encode(model, text, chat=example.chat)
