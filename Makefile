@@ -51,7 +51,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 embedded-profile: $(READY)
-	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 800 --out profiles/embedded
+	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 500 --out profiles/embedded
 	cp profiles/embedded/values.json cokv_bench/budgets/shipped/smollm2-135m.values.json
 	$(BIN)/python scripts/headkv_scores.py --examples 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
 
