@@ -1,8 +1,11 @@
 """The command line: parse, call one function, print."""
 
+import functools
 import os
 import sys
 import traceback
+from collections.abc import Callable
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -38,12 +41,31 @@ def make_app() -> typer.Typer:
     ) -> None:
         pass
 
-    app.command("profile")(profile_heads)
-    app.command("budgets")(make_budgets)
-    app.command("eval")(evaluate)
-    app.command("ls")(list_things)
-    app.command("doctor")(doctor)
+    commands: dict[str, Callable[..., None]] = {
+        "profile": profile_heads,
+        "budgets": make_budgets,
+        "eval": evaluate,
+        "ls": list_things,
+        "doctor": doctor,
+    }
+    for name, function in commands.items():
+        app.command(name)(_stoppable(function))
     return app
+
+
+class _StoppedError(Exception):
+    """Ctrl-C; Typer would end the process without a word about what is kept."""
+
+
+def _stoppable(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def command(*arguments: Any, **options: Any) -> None:
+        try:
+            function(*arguments, **options)
+        except KeyboardInterrupt:
+            raise _StoppedError from None
+
+    return command
 
 
 def main() -> None:
@@ -54,7 +76,7 @@ def main() -> None:
         make_app()()
     except RequestError as error:
         _fail(str(error), debug, status=2)
-    except KeyboardInterrupt:
+    except _StoppedError:
         _fail("Stopped; what was done is kept, and the same command goes on.", debug, status=1)
     except Exception as error:
         _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", debug, status=1)

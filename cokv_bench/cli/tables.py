@@ -25,12 +25,14 @@ def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
         best = rows[tasks].max()
         for row in rows.to_dict("records"):
             cells = tidy.loc[(row["method"], budget)]
-            kept = np.average(cells["kept_per_head"], weights=cells["n"])
+            kept = f"{np.average(cells['kept_per_head'], weights=cells['n']):.1f}"
+            if not cells["exact_total"].all():
+                kept += " unequal"
             scores = [
                 _cell(row[task], cells.loc[task] if task in cells.index else None, row[task] == best[task])
                 for task in tasks
             ]
-            table.add_row(row["method"], str(budget) if budget else "", *scores, f"{kept:.1f}")
+            table.add_row(row["method"], str(budget) if budget else "", *scores, kept)
     console.print(table)
 
 

@@ -21,7 +21,7 @@ from cokv_bench.kvcache import Prompt, Selection, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
 from cokv_bench.tasks import Example, Task
-from cokv_bench.tasks.prompts import encode_example
+from cokv_bench.tasks.prompts import check_lengths, encode_example
 
 Progress = Callable[[int, int, str], None]
 
@@ -87,12 +87,14 @@ def make_game(model: Model, tasks: Sequence[Task], utility: str, *, window: int,
     """The game on the profile split of some tasks.
 
     Raises:
-        RequestError: an unknown utility, or tasks without examples in their profile split.
+        RequestError: an unknown utility, tasks without examples in their profile split, or a prompt longer than
+            the context of the model.
     """
     chosen = get_utility(utility)
     rows = [(task, example) for task in tasks for example in task.examples("profile")]
     if not rows:
         raise RequestError("The tasks have no examples in their profile split; name others, or more data.")
+    check_lengths(model, [example for _, example in rows])
     return Game(model, rows, chosen, window, {}, max_length)
 
 

@@ -11,6 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.tasks import Example, Split, Task
+from cokv_bench.tasks.prompts import check_lengths
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def make_plan(
         profiled: ids of the examples that each method's budgets were made from.
 
     Raises:
-        RequestError: a budget that is not above the window, no examples, or examples that a method was profiled on.
+        RequestError: a budget that is not above the window, no examples, examples that a method was profiled
+            on, or a prompt longer than the context of the model.
     """
     for budget in budgets:
         if budget <= window:
@@ -83,6 +85,7 @@ def make_plan(
         if not rows:
             raise RequestError(f"Task '{task}' has no examples in the split '{split}'; choose another split.")
     _refuse_profiled(examples, profiled)
+    check_lengths(model, [row for rows in examples.values() for row in rows])
     variants: dict[tuple[str, int | None], Variant] = {}
     for policy in policies:
         limits = [None] if policy.name == "full" else sorted(set(budgets))

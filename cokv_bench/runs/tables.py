@@ -47,6 +47,7 @@ def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataF
     for (task, method, budget), cell in frame.groupby(_CELL, sort=False, dropna=False):
         scores = 100 * cell["score"].to_numpy(float)
         low, high = interval(scores, seed)
+        allowed = cell[["prompt_tokens", "budget"]].min(axis=1)
         rows.append(
             {
                 "model": configuration["model"]["id"],
@@ -61,6 +62,7 @@ def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataF
                 "prompt_tokens": cell["prompt_tokens"].mean(),
                 "kept_tokens": cell["kept_tokens"].mean(),
                 "kept_per_head": cell["kept_tokens"].mean() / heads,
+                "exact_total": bool((cell["kept_tokens"] == heads * allowed).all()),
                 "kv_bytes": cell["kv_bytes"].mean(),
                 "new_tokens": cell["new_tokens"].mean(),
                 **{name: 100 * cell[name].mean() for name in _extra_scores(cell)},

@@ -1,9 +1,22 @@
 """From an example to the token ids that a model reads."""
 
+from collections.abc import Iterable
+
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, encode
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.longbench.truncation import truncate_middle
+
+
+def check_lengths(model: Model, examples: Iterable[Example]) -> None:
+    """Refuse prompts that the model cannot hold before any work is done.
+
+    Raises:
+        RequestError: a prompt that must not be cut is longer than the model's context.
+    """
+    for example in examples:
+        if not example.truncate:
+            encode_example(model, example)
 
 
 def encode_example(model: Model, example: Example, *, max_length: int | None = None) -> list[int]:

@@ -227,6 +227,27 @@ def test_an_unexpected_error_is_status_1_and_debug_shows_it(cli, monkeypatch: py
     assert "Traceback" in err
 
 
+def test_ctrl_c_says_that_nothing_is_lost(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cokv_bench.doctor.findings", stopped)
+    status, _, err = cli("doctor")
+    assert status == 1
+    assert "what was done is kept" in err
+
+
+def test_published_rounding_shows_that_totals_differ(cli, texty_folder: Path) -> None:
+    arguments = ("eval", "--model", texty_folder, *NEEDLES, "--method", "ada-snapkv", "--budget", "21")
+    status, out, err = cli(*arguments, "--out", "exact")
+    assert status == 0, err
+    assert "unequal" not in out
+    status, out, err = cli(*arguments, "--out", "rounded", "--published-rounding")
+    assert status == 0, err
+    assert "unequal" in out
+    assert list(pd.read_csv("rounded/scores.csv")["exact_total"]) == [False]
+
+
 def test_the_installed_command_answers() -> None:
     command = Path(sys.executable).with_name("cokv-bench")
     for arguments in (["--help"], ["eval", "--help"], ["profile", "--help"], ["budgets", "--help"]):
