@@ -14,7 +14,9 @@ def profile_heads(
     tasks: Annotated[str, typer.Option(help="Tasks to profile on, comma separated.")] = "needle",
     samples: Annotated[int, typer.Option(min=1, help="Pairs of a coalition and its complement.")] = 240,
     utility: Annotated[str, typer.Option(help="loglik (fast) or metric (as published).")] = "loglik",
-    estimator: Annotated[str, typer.Option(help="See `cokv-bench ls estimators`.")] = "ssv",
+    estimator: Annotated[
+        str, typer.Option(help="ridge (least noisy) or ssv (as published); see `cokv-bench ls estimators`.")
+    ] = "ridge",
     out: Annotated[Path | None, typer.Option(help="Folder. Default: profiles/<model>/<tasks>.")] = None,
     seed: o.Seed = 0,
     window: o.Window = 8,

@@ -38,6 +38,6 @@ def progress_bar(console: Console, what: str) -> Iterator[Callback]:
         last = now
         spent = now - started
         left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
-        console.print(f"{what}: {done} of {total} after {spent:.0f} s{left} ({note})", highlight=False)
+        console.print(f"{what}: {done} of {total} after {spent:.0f} s{left} ({note})", highlight=False, soft_wrap=True)
 
     yield line

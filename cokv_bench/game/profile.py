@@ -20,7 +20,7 @@ from cokv_bench.game.utilities import PromptUtility, get_utility
 from cokv_bench.kvcache import Prompt, Selection, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
-from cokv_bench.tasks import Example, Task
+from cokv_bench.tasks import Example, Split, Task
 from cokv_bench.tasks.prompts import check_lengths, encode_example
 
 Progress = Callable[[int, int, str], None]
@@ -69,12 +69,18 @@ class Game:
                 "are free; use fewer or shorter examples."
             )
 
-    def measure(self, select: Callable[[Prompt], Sequence[Selection]]) -> FloatArray:
+    def measure(
+        self,
+        select: Callable[[Prompt], Sequence[Selection]],
+        progress: Progress = lambda done, total, note: None,
+    ) -> FloatArray:
         """Utilities [selections, examples] of what `select` chooses on each prompt."""
         columns = []
         for index, (task, example) in enumerate(self.rows):
+            progress(index, len(self.rows), task.name)
             prompt = self.prompt(index)
             columns.append(self.utility.measure(self.model, task, example, prompt, select(prompt)))
+        progress(len(self.rows), len(self.rows), "done")
         return np.array(columns, dtype=np.float64).T
 
     def coalition_utilities(self, members: BoolArray) -> FloatArray:
@@ -83,17 +89,25 @@ class Game:
         return self.measure(lambda prompt: [Selection.from_coalition(m, prompt.tokens, self.window) for m in shaped])
 
 
-def make_game(model: Model, tasks: Sequence[Task], utility: str, *, window: int, max_length: int | None = None) -> Game:
-    """The game on the profile split of some tasks.
+def make_game(
+    model: Model,
+    tasks: Sequence[Task],
+    utility: str,
+    *,
+    window: int,
+    max_length: int | None = None,
+    split: Split = "profile",
+) -> Game:
+    """The game on a split of some tasks; heads are profiled on "profile", budgets can be judged on "test".
 
     Raises:
-        RequestError: an unknown utility, tasks without examples in their profile split, or a prompt longer than
-            the context of the model.
+        RequestError: an unknown utility, tasks without examples in the split, or a prompt longer than the
+            context of the model.
     """
     chosen = get_utility(utility)
-    rows = [(task, example) for task in tasks for example in task.examples("profile")]
+    rows = [(task, example) for task in tasks for example in task.examples(split)]
     if not rows:
-        raise RequestError("The tasks have no examples in their profile split; name others, or more data.")
+        raise RequestError(f"The tasks have no examples in their {split} split; name others, or more data.")
     check_lengths(model, [example for _, example in rows])
     return Game(model, rows, chosen, window, {}, max_length)
 
@@ -170,17 +184,18 @@ def profile(
     return head_values
 
 
-def alpha_curve(game: Game, values: FloatArray) -> dict[int, dict[int, float]]:
+def alpha_curve(game: Game, values: FloatArray, budgets: Sequence[int] = ALPHA_BUDGETS) -> dict[int, dict[int, float]]:
     """Mean utility on the game's own examples for each budget and alpha (how many heads keep the window only).
 
     These are the profile's validation examples; evaluation examples play no part in the choice.
 
     Args:
         values: head values [layers, kv_heads].
+        budgets: those that are not between the window and the shortest prompt are left out.
     """
     alphas = [alpha for alpha in ALPHAS if alpha < game.players]
     shortest = min(game.prompt(index).tokens for index in range(len(game.rows)))
-    budgets = [budget for budget in ALPHA_BUDGETS if game.window < budget < shortest]
+    budgets = [budget for budget in budgets if game.window < budget < shortest]
     cells = [(budget, alpha) for budget in budgets for alpha in alphas]
     if not cells:
         return {}

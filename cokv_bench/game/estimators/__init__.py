@@ -3,11 +3,12 @@
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.game.coalitions import Utility, evaluate
 from cokv_bench.game.estimators.base import Estimate, Estimator
+from cokv_bench.game.estimators.ridge import RIDGE
 from cokv_bench.game.estimators.shapley import SHAPLEY
 from cokv_bench.game.estimators.ssv import SSV
 from cokv_bench.game.sampling import Plan
 
-ESTIMATORS: dict[str, Estimator] = {estimator.name: estimator for estimator in (SSV, SHAPLEY)}
+ESTIMATORS: dict[str, Estimator] = {estimator.name: estimator for estimator in (SSV, SHAPLEY, RIDGE)}
 
 
 def get_estimator(name: str) -> Estimator:

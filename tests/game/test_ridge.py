@@ -1,0 +1,71 @@
+"""The ridge estimator on games whose answer is known."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.game import estimate, exact_shapley, get_estimator
+
+PLAYERS = 12
+WORTH = np.array([0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.1, 1.5, 2.0, 2.5, 4.0])
+
+
+def noise(coalition: np.ndarray, seed: int) -> float:
+    """The same number whenever the same coalition is measured."""
+    digest = hashlib.sha256(np.packbits(coalition).tobytes() + bytes([seed])).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big")).normal()
+
+
+def test_an_additive_game_is_recovered_up_to_a_constant() -> None:
+    values = estimate(lambda rows: rows @ WORTH, PLAYERS, estimator="ridge", samples=100).values
+    np.testing.assert_allclose(values, WORTH - WORTH.mean(), atol=2e-3)
+
+
+def test_the_ranking_of_a_saturating_game_is_that_of_its_shapley_values() -> None:
+    def utility(rows: np.ndarray) -> np.ndarray:
+        return 1 - np.exp(-(rows @ WORTH) / 4)
+
+    values = estimate(utility, PLAYERS, estimator="ridge", samples=600).values
+    assert (np.argsort(values) == np.argsort(exact_shapley(utility, PLAYERS))).all()
+
+
+def test_standard_errors_are_the_spread_over_seeds() -> None:
+    runs = []
+    for seed in range(60):
+        runs.append(
+            estimate(
+                lambda rows, seed=seed: rows @ WORTH + np.array([noise(row, seed) for row in rows]),
+                PLAYERS,
+                estimator="ridge",
+                samples=60,
+                seed=seed,
+            )
+        )
+    spread = np.std([run.values for run in runs], axis=0).mean()
+    stated = np.mean([run.standard_errors for run in runs])
+    assert 0.8 < stated / spread < 1.25
+    inside = np.mean([np.abs(run.values - WORTH + WORTH.mean()) < 2 * run.standard_errors for run in runs])
+    assert 0.88 < inside < 0.99
+
+
+def test_complements_are_not_needed() -> None:
+    rows = np.random.default_rng(0).random((300, PLAYERS)) < 0.5
+    values = get_estimator("ridge").run(rows, rows @ WORTH).values
+    np.testing.assert_allclose(values, WORTH - WORTH.mean(), atol=2e-3)
+
+
+def test_equal_utilities_say_that_all_heads_are_equal() -> None:
+    values = estimate(lambda rows: np.ones(len(rows)), PLAYERS, estimator="ridge", samples=20).values
+    np.testing.assert_array_equal(values, np.zeros(PLAYERS))
+
+
+def test_bad_input_and_too_few_pairs() -> None:
+    run = get_estimator("ridge").run
+    with pytest.raises(RequestError, match="do not fit"):
+        run(np.zeros((0, 3), dtype=bool), np.zeros(0))
+    with pytest.raises(RequestError, match="finite"):
+        run(np.eye(3, dtype=bool), np.array([1.0, np.nan, 0.0]))
+    pair = np.array([[True, False, False], [False, True, True]])
+    assert np.isinf(run(pair, np.array([1.0, 2.0])).standard_errors).all()
