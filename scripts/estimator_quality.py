@@ -7,6 +7,7 @@ budgets for several alphas, the best alpha by the ledger's own validation exampl
 evaluated on needles that no profile has seen, beside FullKV, SnapKV and Ada-SnapKV at the same total.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,9 +31,10 @@ from cokv_bench.runs.tables import interval
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 
-def half_split_correlation(name: str, coalitions: np.ndarray, utilities: np.ndarray) -> float:
-    """Rank correlation of the values from the even pairs with those from the odd pairs."""
-    pair = np.arange(len(utilities)) // 2
+def half_split_correlation(name: str, coalitions: np.ndarray, utilities: np.ndarray, sizes: Sequence[int]) -> float:
+    """Rank correlation of the values from one half of the pairs with those from the other."""
+    # Sizes take turns pair by pair, so halves take turns round by round to hold all of them.
+    pair = np.arange(len(utilities)) // 2 // len(sizes)
     halves = [get_estimator(name).run(coalitions[pair % 2 == k], utilities[pair % 2 == k]).values for k in (0, 1)]
     return float(spearmanr(*halves).statistic)
 
@@ -56,6 +58,7 @@ def main(
         window=ledger.header.window,
     )
     coalitions, utilities = ledger.coalitions(), ledger.utilities().mean(axis=1)
+    sizes = ledger.header.config["sizes"]
     rows: list[dict[str, Any]] = []
     policies = {name: get_policy(name) for name in ("full", "snapkv", "ada-snapkv")}
     with progress_bar(o.progress_console, "Choosing alpha") as progress:
@@ -70,7 +73,7 @@ def main(
             label = f"cokv, {name}, {count} pairs"
             tokens = from_head_values(values.reshape(shape), budget, window=ledger.header.window, zeroed=alpha)
             policies[label] = get_policy("cokv", budgets=lambda _, tokens=tokens: tokens)
-            correlation = half_split_correlation(name, coalitions[known], utilities[known])
+            correlation = half_split_correlation(name, coalitions[known], utilities[known], sizes)
             rows.append({"budgets": label, "alpha": alpha, "half_split_correlation": correlation})
         progress(len(cells), len(cells), "done")
     test = resolve(["needle"], model, TaskOptions(lengths=lengths, examples=examples))
@@ -89,16 +92,16 @@ def main(
         table.add_column(column)
     figures = []
     for index, label in enumerate(policies):
-        row = next((row for row in rows if row["budgets"] == label), {"budgets": label})
+        row: dict[str, Any] = next((row for row in rows if row["budgets"] == label), {"budgets": label})
         found = 100 * measured["metric"][index]
         low, high = interval(found, seed=0)
         row.update(found=found.mean(), ci_low=low, ci_high=high, logprob=measured["loglik"][index].mean())
         figures.append(row)
-        correlation = row.get("half_split_correlation")
+        stability = row.get("half_split_correlation")
         table.add_row(
             label,
             str(row.get("alpha", "")),
-            "" if correlation is None else f"{correlation:.2f}",
+            "" if stability is None else f"{stability:.2f}",
             f"{found.mean():.0f}",
             f"{low:.0f} to {high:.0f}",
             f"{row['logprob']:.2f}",
