@@ -9,9 +9,10 @@ import torch
 import transformers
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import prefill
 from cokv_bench.models import load_model
 from cokv_bench.models.support import check_supported
-from tests.conftest import save_tiny
+from tests.conftest import random_ids, save_tiny
 
 
 def test_a_folder_is_loaded_with_its_shape(tmp_path: Path) -> None:
@@ -34,6 +35,13 @@ def test_dtype_is_passed_on(tmp_path: Path) -> None:
     model = load_model(str(save_tiny("llama", tmp_path)), device="cpu", dtype="bfloat16")
     assert model.network.dtype == torch.bfloat16
     assert model.bytes_per_token == 2 * model.head_dim * 2
+
+
+def test_a_device_map_is_passed_on_and_changes_nothing(tmp_path: Path) -> None:
+    folder = str(save_tiny("llama", tmp_path))
+    ids = random_ids(30)
+    mapped, plain = load_model(folder, device_map="cpu", dtype="float32"), load_model(folder, device="cpu")
+    assert torch.equal(prefill(mapped, ids).logits, prefill(plain, ids).logits)
 
 
 def test_the_fingerprint_tells_weights_apart_and_not_folders(tmp_path: Path) -> None:
