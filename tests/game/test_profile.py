@@ -1,0 +1,85 @@
+"""Profiling a tiny model: each utility is what a separate decode gives, and a stopped profile goes on."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.game import Ledger
+from cokv_bench.game.profile import Game, alpha_curve, make_game, profile
+from cokv_bench.kvcache import Selection, decode, prefill
+from cokv_bench.models import Model, encode_answer
+from cokv_bench.tasks.prompts import encode_example
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+WINDOW = 8
+
+
+def game_for(model: Model, utility: str = "loglik") -> Game:
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(500,), examples=3))
+    return make_game(model, tasks, utility, window=WINDOW)
+
+
+def test_utilities_are_those_of_coalitions_decoded_one_by_one(texty: Model, tmp_path: Path) -> None:
+    game = game_for(texty)
+    profile(game, tmp_path, estimator="ssv", samples=6, seed=3)
+    ledger = Ledger.read(tmp_path / "ledger.jsonl")
+    for members, utilities in zip(ledger.coalitions(), ledger.utilities(), strict=True):
+        for (_, example), utility in zip(game.rows, utilities, strict=True):
+            prompt = prefill(texty, encode_example(texty, example), window=WINDOW)
+            inside = members.reshape(texty.layers, texty.kv_heads)
+            choice = Selection.from_coalition(inside, prompt.tokens, WINDOW)
+            answer = encode_answer(texty, example.prompt, example.answers[0], chat=True)
+            alone = decode(texty, prompt, [choice], teacher=answer, storage="ragged")[0].logprobs
+            assert alone is not None
+            # The first token depends on the prefill alone and does not count.
+            assert utility == pytest.approx(float(alone[1:].mean()), abs=1e-4)
+
+
+def test_the_metric_utility_is_the_score_of_the_greedy_answer(texty: Model) -> None:
+    game = game_for(texty, "metric")
+    everybody = np.ones((1, game.players), dtype=bool)
+    for (task, example), utility in zip(game.rows, game.coalition_utilities(everybody)[0], strict=True):
+        prompt = prefill(texty, encode_example(texty, example), window=WINDOW)
+        full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+        answer = decode(texty, prompt, [full], max_new_tokens=example.max_new_tokens)[0]
+        assert utility == task.score(example, answer.text)["score"]
+
+
+@pytest.mark.parametrize("estimator", ["ssv", "ridge"])
+def test_a_profile_that_is_extended_equals_one_that_never_stopped(texty: Model, tmp_path: Path, estimator: str) -> None:
+    whole = profile(game_for(texty), tmp_path / "whole", estimator=estimator, samples=20, seed=1)
+    profile(game_for(texty), tmp_path / "parts", estimator=estimator, samples=7, seed=1)
+    path = tmp_path / "parts" / "ledger.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    parts = profile(game_for(texty), tmp_path / "parts", estimator=estimator, samples=20, seed=1)
+    np.testing.assert_allclose(parts.values, whole.values, atol=1e-4)
+    np.testing.assert_allclose(parts.standard_errors, whole.standard_errors, atol=1e-4)
+    assert parts.examples == whole.examples
+    assert len(Ledger.read(path).done) == 40
+
+
+def test_each_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    module = sys.modules["cokv_bench.game.profile"]
+    monkeypatch.setattr(module, "prefill", lambda *a, **k: calls.append(1) or prefill(*a, **k))
+    profile(game_for(texty), tmp_path, estimator="ridge", samples=80, seed=0)
+    assert len(calls) == 3
+
+
+def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tmp_path: Path) -> None:
+    game = game_for(texty)
+    values = profile(game, tmp_path, estimator="ridge", samples=20, seed=0)
+    assert set(values.alphas) == {32, 64, 128, 256}
+    assert alpha_curve(game, values.values) == values.alphas
+    for budget, curve in values.alphas.items():
+        assert curve[values.alpha(budget)] == max(curve.values())
+
+
+def test_bad_requests(texty: Model, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="at least one pair"):
+        profile(game_for(texty), tmp_path, estimator="ssv", samples=0, seed=0)
+    with pytest.raises(RequestError, match="did you mean ridge"):
+        profile(game_for(texty), tmp_path, estimator="rigde", samples=1, seed=0)
