@@ -42,8 +42,3 @@ class Prompt:
     @property
     def kv_heads(self) -> int:
         return int(self.keys[0].shape[0])
-
-    @property
-    def kv_bytes(self) -> int:
-        """Bytes of the full cache."""
-        return sum(k.nbytes + v.nbytes for k, v in zip(self.keys, self.values, strict=True))

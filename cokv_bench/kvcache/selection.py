@@ -125,10 +125,6 @@ class Selection:
         """int64, ascending: the prompt positions that one head keeps."""
         return self.kept[layer, head].nonzero().flatten()
 
-    def kv_bytes(self, head_dim: int, itemsize: int) -> int:
-        """Bytes of the kept keys and values, for heads of `head_dim` numbers of `itemsize` bytes."""
-        return self.total * 2 * head_dim * itemsize
-
     def key(self) -> bytes:
         """Bytes that are the same for equal selections only, to find duplicates."""
         shape = np.array(self.kept.shape, dtype=np.int64).tobytes()

@@ -5,6 +5,7 @@ ours (`AttendingLayer`), which hold keys in their own layout and compute attenti
 the call goes to transformers' own SDPA unchanged. So plain `model.generate` on the same network stays plain.
 """
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class AttendingLayer(CacheLayerMixin):
     the registered attention function then calls `attend`. Nothing else passes between the two.
     """
 
+    @abstractmethod
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """Store the new tokens and attend to all that the layer holds, causally.
 
@@ -34,7 +36,6 @@ class AttendingLayer(CacheLayerMixin):
         Returns:
             [rows, new, heads, dim].
         """
-        raise NotImplementedError
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         tagged = key_states.view_as(key_states)

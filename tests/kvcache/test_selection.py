@@ -21,7 +21,6 @@ def test_best_tokens_and_window_are_kept():
     assert choice.counts.tolist() == [[4, 2], [3, 5]]
     assert choice.counts.dtype == choice.positions(0, 0).dtype == torch.int64
     assert choice.total == 14
-    assert choice.kv_bytes(head_dim=64, itemsize=2) == 14 * 2 * 64 * 2
     assert choice.mask(1).tolist() == [[False, False, True, True, True], [True] * 5]
 
 
