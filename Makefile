@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 .PHONY: help setup demo test test-fast check clean reproduce-smollm2 embedded-profile
 
 help:
-	@echo "make demo               profile heads, write budgets, evaluate seven methods (about 10 minutes)"
+	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
 	@echo "make test               all tests, with the real embedded model"
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"

@@ -40,9 +40,10 @@ def load_model(
         RequestError: no such model, an architecture or layer type that is not supported, or weights that are not
             safetensors (pickled weights are never loaded).
     """
-    source, shared = _source(name), {"trust_remote_code": trust_remote_code}
+    source = _source(name)
+    shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
-        shared["revision"] = revision  # type: ignore[assignment]
+        shared["revision"] = revision
     try:
         config = AutoConfig.from_pretrained(source, **shared)
     except (OSError, ValueError) as error:

@@ -96,7 +96,7 @@ def check_budget(budget: object, window: int) -> int:
     if budget <= window:
         raise RequestError(
             f"A budget of {int(budget)} tokens leaves nothing beyond the observation window of {window}, which every "
-            f"head keeps; ask for at least {window + 1} or prefill with a smaller window."
+            f"head keeps; ask for at least {window + 1} or use a smaller window."
         )
     return int(budget)
 

@@ -10,6 +10,7 @@ from typing import Any
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
+from cokv_bench.policies.policy import check_budget
 from cokv_bench.tasks import Example, Split, Task
 from cokv_bench.tasks.prompts import check_lengths
 
@@ -76,10 +77,7 @@ def make_plan(
             on, or a prompt longer than the context of the model.
     """
     for budget in budgets:
-        if budget <= window:
-            raise RequestError(
-                f"Budget {budget} is not above the window of {window} tokens that every head keeps; ask for more."
-            )
+        check_budget(budget, window)
     examples = {task.name: task.examples(split) for task in tasks}
     for task, rows in examples.items():
         if not rows:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES, Policy, get_policy
+from cokv_bench.policies.policy import check_budget
 from cokv_bench.runs.plan import Plan, make_plan
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split
@@ -39,11 +40,7 @@ class Request:
         if self.split not in SPLITS:
             raise unknown("split", self.split, SPLITS)
         for budget in self.budgets:
-            if budget <= self.window:
-                raise RequestError(
-                    f"Budget {budget} is not above the window of {self.window} tokens that every head keeps; "
-                    "ask for more, or for a smaller window."
-                )
+            check_budget(budget, self.window)
         for method in self.methods:
             self.policy(method, None)
 

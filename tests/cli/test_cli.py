@@ -127,7 +127,7 @@ def eval_with(*changes: object) -> tuple[object, ...]:
         (eval_with("--model", "./nowhere"), "no model folder"),
         (eval_with("--budget", "0"), "above 0"),
         (eval_with("--budget", "-5"), "above 0"),
-        (eval_with("--budget", "8"), "not above the window"),
+        (eval_with("--budget", "8"), "nothing beyond the observation window"),
         (eval_with("--budget", "many"), "whole numbers"),
         (eval_with("--split", "tset"), "did you mean test"),
         (eval_with("--method", ","), "No method given"),

@@ -130,7 +130,7 @@ def test_examples_that_were_profiled_on_are_refused(texty: Model) -> None:
 
 def test_budgets_at_or_below_the_window_are_refused(texty: Model) -> None:
     for budget in (8, 3):
-        with pytest.raises(RequestError, match="not above the window"):
+        with pytest.raises(RequestError, match="nothing beyond the observation window"):
             plan_for(texty, budgets=[16, budget])
 
 
