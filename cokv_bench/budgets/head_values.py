@@ -37,6 +37,7 @@ class HeadValues:
         model: fingerprint of the model: `id`, `layers`, `kv_heads`, `head_dim`, `weights` (hash or None).
         ledger_sha256: hash of the ledger, None where there is none (imported scores).
         alphas: budget -> alpha (heads that keep the window only) -> mean utility on the validation examples.
+        source: what imported values were made from: files, hashes, slices; empty for values that were measured here.
 
     Raises:
         RequestError: arrays that do not have the model's shape, a value that is not finite, or a standard error
@@ -55,6 +56,7 @@ class HeadValues:
     model: Mapping[str, Any]
     ledger_sha256: str | None = None
     alphas: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def alpha(self, budget: int) -> int:
         """How many heads keep the window only: the best of the curve at the nearest budget (by ratio).
@@ -117,6 +119,7 @@ class HeadValues:
                 "ledger_sha256": self.ledger_sha256,
                 "examples": list(self.examples),
                 "alphas": {budget: dict(curve) for budget, curve in self.alphas.items()},
+                "source": dict(self.source),
                 "values": self.values.tolist(),
                 "standard_errors": errors,
             },
@@ -147,6 +150,7 @@ class HeadValues:
             "examples": document.texts("examples"),
             "ledger_sha256": document.optional_text("ledger_sha256"),
             "alphas": _alphas(document),
+            "source": document.mapping("source") if "source" in document.data else {},
         }
         with document.naming():
             return cls(model=model, **fields)

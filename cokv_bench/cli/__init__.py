@@ -14,6 +14,7 @@ from rich.text import Text
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
+from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.errors import RequestError
@@ -45,6 +46,7 @@ def make_app() -> typer.Typer:
         "profile": profile_heads,
         "budgets": make_budgets,
         "eval": evaluate,
+        "import": import_scores,
         "ls": list_things,
         "doctor": doctor,
     }

@@ -1,0 +1,58 @@
+"""`cokv-bench import`: published head scores to this project's files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cokv_bench.cli import options as o
+
+
+def import_scores(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="CoKV's slices (.npy, all of a task together, or .npz) and HeadKV's scores (JSON, .npz).",
+        ),
+    ],
+    task: Annotated[
+        str | None, typer.Option(help="Only this task, such as trec. Default: all that the files hold.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model as eval will be given it. Default: the published one that the name says.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Layers. Default: known for published models.")] = None,
+    kv_heads: Annotated[int | None, typer.Option(min=1, help="KV heads a layer. Default: as --layers.")] = None,
+    head_dim: Annotated[int | None, typer.Option(min=1, help="Size of a head. Default: as --layers.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for one result. Default: profiles/<model>/<task>, one a task.")
+    ] = None,
+) -> None:
+    """Turn head scores that were published with CoKV and HeadKV into checked files, without running a model.
+
+    CoKV's slices become a values.json for `cokv-bench budgets` and `cokv-bench eval --profile`; HeadKV's scores become
+    a *.head_scores.json for `cokv-bench eval --head-scores`. Pickles in the files are read as data: nothing is run.
+    """
+    from cokv_bench.budgets import HeadValues
+    from cokv_bench.budgets.importers import Layout, convert
+
+    result = convert(files, model=model, task=task, layout=Layout(layers, kv_heads, head_dim), folder=out)
+    for sentence in result.oddities:
+        o.console.print(f"Note: {sentence}.", highlight=False, markup=False, soft_wrap=True)
+    for path, content in result.files:
+        m = content.model
+        line = f"Wrote {path}: {m['id']}, {m['layers']} layers x {m['kv_heads']} KV heads of size {m['head_dim']}"
+        if isinstance(content, HeadValues):
+            sizes = ", ".join(str(one["size"]) for one in content.source["slices"])
+            line += f", {content.samples} samples in slices of size {sizes}"
+        else:
+            line += f", {m['heads']} query heads a layer"
+        o.console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if any(isinstance(content, HeadValues) for _, content in result.files):
+        o.console.print(
+            "Standard errors are unknown (only sums are published), and so are the validation examples: "
+            "an evaluation on the same task may include them.",
+            highlight=False,
+            soft_wrap=True,
+        )
