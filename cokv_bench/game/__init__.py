@@ -1,24 +1,35 @@
 """The cooperative game: KV heads as players, coalitions, and estimators of what each head is worth."""
 
 from cokv_bench.game.coalitions import Utility
-from cokv_bench.game.estimators import ESTIMATORS, Estimate, estimate, get_estimator
-from cokv_bench.game.exact import exact_shapley, exact_sliced
+from cokv_bench.game.estimators import ESTIMATORS, Estimate, Estimator, TooFewRowsError, estimate, get_estimator
+from cokv_bench.game.exact import exact_banzhaf, exact_cc, exact_shapley, exact_sliced
 from cokv_bench.game.ledger import Ledger
 from cokv_bench.game.ledger_format import LedgerHeader, Row
-from cokv_bench.game.sampling import Plan, all_strata, paper_slices
+from cokv_bench.game.sampling import SAMPLINGS, Plan, SamplingPlan, all_strata, get_sampling, paper_slices
+from cokv_bench.game.stability import Stability, halves, stability
 
 __all__ = [
     "ESTIMATORS",
+    "SAMPLINGS",
     "Estimate",
+    "Estimator",
     "Ledger",
     "LedgerHeader",
     "Plan",
     "Row",
+    "SamplingPlan",
+    "Stability",
+    "TooFewRowsError",
     "Utility",
     "all_strata",
     "estimate",
+    "exact_banzhaf",
+    "exact_cc",
     "exact_shapley",
     "exact_sliced",
     "get_estimator",
+    "get_sampling",
+    "halves",
     "paper_slices",
+    "stability",
 ]

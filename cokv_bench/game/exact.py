@@ -63,3 +63,66 @@ def exact_sliced(utility: Utility, players: int, slices: Sequence[int]) -> Float
         chosen = sizes == size
         values += contribution[chosen] @ coalitions[chosen] / comb(players - 1, size - 1)
     return values / len(slices)
+
+
+def exact_banzhaf(utility: Utility, players: int) -> FloatArray:
+    """Banzhaf values (not normalised) from all 2**players coalitions.
+
+    The mean of U(S with i) - U(S) over all S without i.
+
+    Args:
+        utility: as in `exact_shapley`.
+        players: 1 to 20.
+
+    Returns:
+        float64 [players].
+
+    Raises:
+        RequestError: as `exact_shapley`.
+    """
+    coalitions = all_coalitions(players)
+    worth = evaluate(utility, coalitions)
+    values: FloatArray = worth @ np.where(coalitions, 1.0, -1.0) / 2 ** (players - 1)
+    return values
+
+
+def exact_cc(utility: Utility, players: int, slices: Sequence[int]) -> FloatArray:
+    """Centred sliced values from all 2**players coalitions: what the estimator `cc` estimates.
+
+    Half the mean over the slices s of E[c(S) | i in S, |S| = s] - E[c(S) | i not in S, |S| = s] with
+    c(S) = U(S) - U(N without S). Slices above players/2 are folded to players - s, full and empty coalitions tell
+    nothing, and a slice given twice counts once. Where they are all sizes 1 to players/2, each
+    counts 1/players and the size players/2, which is its own complement, half of that: exactly the Shapley values less
+    their mean.
+
+    Args:
+        utility: as in `exact_shapley`.
+        players: 1 to 20.
+        slices: coalition sizes, each from 1 to `players`, at least one of them below unless there is one player.
+
+    Returns:
+        float64 [players]; they sum to zero.
+
+    Raises:
+        RequestError: as `exact_sliced`, or only the full coalition as slice.
+    """
+    coalitions = all_coalitions(players)
+    folds = sorted({min(size, players - size) for size in slices} - {0})
+    if not all(1 <= size <= players for size in slices) or not (folds or (players == 1 and slices)):
+        raise RequestError(
+            f"The slices {list(slices)} must be coalition sizes from 1 to {players}, at least one of them smaller."
+        )
+    worth = evaluate(utility, coalitions)
+    contribution = worth - worth[::-1]
+    sizes = coalitions.sum(axis=1)
+    complete = len(folds) == players // 2
+    values = np.zeros(players)
+    for size in folds:
+        chosen = sizes == size
+        inside, c = coalitions[chosen], contribution[chosen]
+        gap = c @ inside / inside.sum(axis=0) - c @ ~inside / (~inside).sum(axis=0)
+        if complete:
+            values += gap / (2 * players if 2 * size == players else players)
+        else:
+            values += gap / (2 * len(folds))
+    return values

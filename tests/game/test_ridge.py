@@ -63,8 +63,10 @@ def test_equal_utilities_say_that_all_heads_are_equal() -> None:
 
 def test_bad_input_and_too_few_pairs() -> None:
     run = get_estimator("ridge").run
-    with pytest.raises(RequestError, match="do not fit"):
+    with pytest.raises(RequestError, match="No coalition was measured"):
         run(np.zeros((0, 3), dtype=bool), np.zeros(0))
+    with pytest.raises(RequestError, match="do not fit"):
+        run(np.zeros((2, 3), dtype=bool), np.zeros(3))
     with pytest.raises(RequestError, match="finite"):
         run(np.eye(3, dtype=bool), np.array([1.0, np.nan, 0.0]))
     pair = np.array([[True, False, False], [False, True, True]])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cokv_bench.game import estimate, exact_shapley, exact_sliced, paper_slices
+from cokv_bench.game import estimate, exact_banzhaf, exact_cc, exact_shapley, exact_sliced, paper_slices
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "games"
 INDEX = FOLDER / "index.json"
@@ -26,17 +26,41 @@ def test_exact_values(game):
     players = entry["n"]
     assert paper_slices(players) == tuple(arrays["slices"])
     np.testing.assert_allclose(exact_shapley(utility, players), arrays["shapley"], atol=1e-9)
+    np.testing.assert_allclose(exact_banzhaf(utility, players), arrays["banzhaf"], atol=1e-9)
     np.testing.assert_allclose(exact_sliced(utility, players, entry["slices"]), arrays["sliced_shapley"], atol=1e-9)
     for size in range(1, players + 1):
         expected = arrays["sv_stratum"][:, size - 1]
         np.testing.assert_allclose(exact_sliced(utility, players, [size]), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "key"), [("ssv", "sliced_shapley"), ("shapley", "shapley")])
-def test_estimates_agree_within_their_errors(game, name, key):
+def test_cc_from_the_strata(game):
+    """The strata s and n - s without their levels, each slice once."""
     entry, arrays, utility = game
-    runs = [estimate(utility, entry["n"], name, samples=2000, seed=seed) for seed in range(60)]
-    covered = np.mean([np.abs(run.values - arrays[key]) <= 1.96 * run.standard_errors for run in runs])
+    players, strata = entry["n"], arrays["sv_stratum"] - arrays["sv_stratum"].mean(axis=0)
+    shapley = arrays["shapley"] - arrays["shapley"].mean()
+    np.testing.assert_allclose(exact_cc(utility, players, range(1, players)), shapley, atol=1e-9)
+    for size in range(1, (players + 1) // 2 - 1):
+        expected = (strata[:, size - 1] + strata[:, players - size - 1]) / 2
+        np.testing.assert_allclose(exact_cc(utility, players, [size]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampling", "key"),
+    [
+        ("ssv", "slices", "sliced_shapley"),
+        ("ssv", "antithetic", "sliced_shapley"),
+        ("shapley", "strata", "shapley"),
+        ("shapley", "neyman", "shapley"),
+        ("permutation", "permutation", "shapley"),
+        ("kernelshap", "strata", "shapley"),
+        ("banzhaf", "uniform", "banzhaf"),
+    ],
+)
+def test_estimates_agree_within_their_errors(game, name, sampling, key):
+    entry, arrays, utility = game
+    runs = [estimate(utility, entry["n"], name, 2000, seed, sampling) for seed in range(60)]
+    # An error of zero is right where opposite coalitions cancel exactly, up to rounding.
+    covered = np.mean([np.abs(run.values - arrays[key]) <= 1.96 * run.standard_errors + 1e-12 for run in runs])
     assert 0.90 <= covered <= 0.99
     mean = np.mean([run.values for run in runs], axis=0)
     error = np.sqrt(np.mean([run.standard_errors**2 for run in runs], axis=0) / len(runs))

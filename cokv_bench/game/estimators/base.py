@@ -1,13 +1,17 @@
-"""What an estimator is, and the stratified mean that the estimators of this package share."""
+"""What an estimator is, and the measured rows that it reads."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import comb
+from typing import Protocol
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray, complement_pairs
+
+
+class TooFewRowsError(RequestError):
+    """A ledger that cannot be estimated yet; more rows of the same sampling mend it."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,25 @@ class Estimate:
     samples: int
 
 
+class Run(Protocol):
+    """How an estimator is called; it needs nothing else, so a ledger can be estimated again without the model."""
+
+    def __call__(self, coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
+        """The estimate from measured rows.
+
+        Args:
+            coalitions: bool [m, players], in the order of the ledger.
+            utilities: float [m].
+            units: int [m], equal for rows that were sampled together and depend on each other. Unless given, a
+                coalition and its complement, found by lookup, are a unit and every other row is its own.
+
+        Raises:
+            TooFewRowsError: rows that do not suffice yet.
+            RequestError: shapes that do not fit, a utility that is not finite, or rows that no number of further ones
+                of their kind would make sufficient; the sampling to use is named.
+        """
+
+
 @dataclass(frozen=True)
 class Estimator:
     """One way from measured coalitions to values of the players.
@@ -34,41 +57,63 @@ class Estimator:
     Attributes:
         name: as on the command line.
         description: one line.
-        sizes: players -> coalition sizes its sampling plan goes through in turn.
-        run: (coalitions bool [m, players], utilities float [m]), in the order of the ledger, -> Estimate. It needs
-            nothing else, so that a ledger can be estimated again, by any estimator, without the model.
+        sampling: name of the sampling that it is meant for.
+        run: rows -> Estimate.
+        also: names of the other samplings that it can use.
     """
 
     name: str
     description: str
-    sizes: Callable[[int], tuple[int, ...]]
-    run: Callable[[BoolArray, FloatArray], Estimate]
+    sampling: str
+    run: Run
+    also: tuple[str, ...] = ()
+
+    def check_sampling(self, name: str) -> None:
+        """Refuse a sampling whose rows this estimator cannot use, before anything is measured.
+
+        Raises:
+            RequestError: not `sampling` nor one of `also`.
+        """
+        if name not in (self.sampling, *self.also):
+            known = " or ".join((self.sampling, *self.also))
+            raise RequestError(f"The estimator '{self.name}' cannot use the sampling '{name}'; sample with {known}.")
 
 
 @dataclass(frozen=True)
-class Contributions:
-    """Complementary contributions c(S) = U(S) - U(N without S), one a pair.
+class Measured:
+    """Rows of a ledger, checked.
 
     Attributes:
-        members: S, bool [pairs, players].
-        sizes: |S|, int64 [pairs].
-        values: c(S), float64 [pairs].
+        coalitions: bool [m, players].
+        utilities: float64 [m].
+        units: int64 [m], 0 to the number of units less 1.
+        first, second: row numbers of S and of its complement, int64 [pairs] each, as `complement_pairs` finds them.
     """
 
-    members: BoolArray
-    sizes: IntArray
-    values: FloatArray
+    coalitions: BoolArray
+    utilities: FloatArray
+    units: IntArray
+    first: IntArray
+    second: IntArray
+
+    @property
+    def players(self) -> int:
+        """Number of players."""
+        return self.coalitions.shape[1]
+
+    @property
+    def sizes(self) -> IntArray:
+        """Players of each coalition, int64 [m]."""
+        counted: IntArray = self.coalitions.sum(axis=1, dtype=np.int64)
+        return counted
 
 
-def contributions(coalitions: BoolArray, utilities: FloatArray) -> Contributions:
-    """The pairs of a ledger; S is the coalition of a pair that was listed first.
-
-    Args:
-        coalitions: bool [m, players].
-        utilities: float [m].
+def measured(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Measured:
+    """Check rows and complete their units; arguments and errors as of `Run`.
 
     Raises:
-        RequestError: shapes that do not fit, a utility that is not finite, or not one complete pair.
+        TooFewRowsError: no row.
+        RequestError: shapes that do not fit, or a utility that is not finite.
     """
     coalitions = np.asarray(coalitions, dtype=bool)
     utilities = np.asarray(utilities, dtype=np.float64)
@@ -77,45 +122,38 @@ def contributions(coalitions: BoolArray, utilities: FloatArray) -> Contributions
             f"Coalitions {list(coalitions.shape)} and utilities {list(utilities.shape)} do not fit; "
             "expected [m, players] and [m]."
         )
+    if units is not None and np.shape(units) != utilities.shape:
+        raise RequestError(f"Units {list(np.shape(units))} do not fit {len(utilities)} coalitions; give one a row.")
+    if not utilities.size:
+        raise TooFewRowsError("No coalition was measured; sample at least one pair.")
     if not np.isfinite(utilities).all():
         raise RequestError("Utilities must be finite numbers.")
     first, second = complement_pairs(coalitions)
-    if first.size == 0:
-        raise RequestError("No coalition was measured together with its complement; sample at least one pair.")
-    members = coalitions[first]
-    return Contributions(members, members.sum(axis=1), utilities[first] - utilities[second])
+    if units is None:
+        units = np.arange(len(utilities))
+        units[second] = first
+    return Measured(coalitions, utilities, np.unique(units, return_inverse=True)[1], first, second)
 
 
-def stratified_mean(sampled: Contributions, strata: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """Mean over the strata of each player's mean contribution, with its standard error.
+def sum_by_unit(values: FloatArray, units: IntArray) -> FloatArray:
+    """Sums of the rows of each unit, float64 [units, ...] of float [m, ...]; units are 0 to their number less 1."""
+    m = len(units)
+    indicator = csr_array((np.ones(m), (units, np.arange(m))), shape=(int(units.max()) + 1, m))
+    sums: FloatArray = indicator @ values
+    return sums
 
-    A cell is a player and a stratum: the c(S) with the player in S and |S| = stratum. Its error is the sample variance
-    over the count. One sample tells no variance, so such a cell makes the player's error infinite, except
-    where the cell holds one coalition only ({i} or N): that single number is exact. For a cell without samples the
-    mean of its stratum stands in ("no evidence that this player differs"), and the error is infinite too.
-    A stratum without samples leaves the value unknown: NaN, with infinite error.
+
+def clustered_variances(scores: FloatArray) -> FloatArray:
+    """Variances of estimates that are sums of independent parts with known mean zero, one part a unit.
 
     Args:
-        sampled: contributions; those of sizes outside `strata` are not used.
-        strata: coalition sizes.
+        scores: float [units, players], what each unit adds to the error of each value.
 
     Returns:
-        values and standard errors, float64 [players] each.
+        float64 [players]; inf for a single unit.
     """
-    players = sampled.members.shape[1]
-    values = np.zeros(players)
-    variances = np.zeros(players)
-    for stratum in strata:
-        chosen = sampled.sizes == stratum
-        inside = sampled.members[chosen].astype(np.float64)  # [pairs, players]
-        c = sampled.values[chosen]
-        counts = inside.sum(axis=0)
-        level = c @ inside.sum(axis=1) / counts.sum() if chosen.any() else np.nan
-        means = np.where(counts > 0, c @ inside / np.maximum(counts, 1), level)
-        squares = ((c[:, None] - means) ** 2 * inside).sum(axis=0)
-        known = np.where(counts > 1, squares / np.maximum(counts - 1, 1) / np.maximum(counts, 1), np.inf)
-        if comb(players - 1, stratum - 1) == 1:
-            known[counts == 1] = 0.0
-        values += means
-        variances += known
-    return values / len(strata), np.sqrt(variances) / len(strata)
+    units = len(scores)
+    if units < 2:
+        return np.full(scores.shape[1], np.inf)
+    variances: FloatArray = np.square(scores).sum(axis=0) * units / (units - 1)
+    return variances

@@ -1,13 +1,11 @@
 """Shapley values by complementary contributions over all strata (Zhang et al., SIGMOD 2023)."""
 
-import numpy as np
-
-from cokv_bench.game.coalitions import BoolArray, FloatArray
-from cokv_bench.game.estimators.base import Contributions, Estimate, Estimator, contributions, stratified_mean
-from cokv_bench.game.sampling import all_strata
+from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
+from cokv_bench.game.estimators.base import Estimate, Estimator, measured
+from cokv_bench.game.estimators.strata import check_sizes, contributions, stratified_sum
 
 
-def stratified_shapley(coalitions: BoolArray, utilities: FloatArray) -> Estimate:
+def stratified_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
     """Shapley values, the mean over j = 1..players of E[c(S) | i in S, |S| = j].
 
     A pair informs every player: the members of S in stratum |S| and the others, whose coalition is the complement with
@@ -17,25 +15,28 @@ def stratified_shapley(coalitions: BoolArray, utilities: FloatArray) -> Estimate
     Args:
         coalitions: bool [m, players], complements paired by lookup.
         utilities: float [m].
+        units: int [m]; see `Run`.
 
     Returns:
-        Estimate; see `stratified_mean` for cells with fewer than two samples (infinite standard errors, NaN values
-        where a stratum was never sampled).
+        Estimate; see `stratified_sum` for cells with fewer than two samples (infinite standard errors, NaN values
+        where a stratum was not sampled yet).
 
     Raises:
-        RequestError: shapes that do not fit, or no complete pair.
+        RequestError: shapes that do not fit, no complete pair, or a sampling without all sizes.
     """
-    pairs = contributions(coalitions, utilities)
-    players = pairs.members.shape[1]
-    both = Contributions(
-        np.concatenate([pairs.members, ~pairs.members]),
-        np.concatenate([pairs.sizes, players - pairs.sizes]),
-        np.concatenate([pairs.values, -pairs.values]),
-    )
-    values, errors = stratified_mean(both, range(1, players + 1))
-    return Estimate(values, errors, "shapley", pairs.values.size)
+    sampled = contributions(measured(coalitions, utilities, units))
+    players = sampled.members.shape[1]
+    both = sampled.both_sides()
+    strata = range(1, players + 1)
+    check_sizes(both, strata, "shapley", "strata, neyman or permutation")
+    mean = stratified_sum(both, dict.fromkeys(strata, 1 / players))
+    return Estimate(mean.values, mean.standard_errors(), "shapley", sampled.values.size)
 
 
 SHAPLEY = Estimator(
-    "shapley", "Shapley values by complementary contributions over all sizes", all_strata, stratified_shapley
+    "shapley",
+    "Shapley values by complementary contributions over all sizes",
+    "strata",
+    stratified_shapley,
+    also=("neyman", "permutation"),
 )

@@ -1,11 +1,12 @@
 """Sliced Shapley values as CoKV publishes them (arXiv 2502.17501)."""
 
-from cokv_bench.game.coalitions import BoolArray, FloatArray
-from cokv_bench.game.estimators.base import Estimate, Estimator, contributions, stratified_mean
+from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
+from cokv_bench.game.estimators.base import Estimate, Estimator, measured
+from cokv_bench.game.estimators.strata import check_sizes, contributions, stratified_sum
 from cokv_bench.game.sampling import paper_slices
 
 
-def sliced_shapley(coalitions: BoolArray, utilities: FloatArray) -> Estimate:
+def sliced_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
     """SSV_i = mean over the paper's slices j of the mean c(S) over sampled S with i in S and |S| = j.
 
     Faithful to the paper, a sample informs the members of S only, and pairs of other sizes are not used. The sign of a
@@ -15,19 +16,27 @@ def sliced_shapley(coalitions: BoolArray, utilities: FloatArray) -> Estimate:
     Args:
         coalitions: bool [m, players], complements paired by lookup, S before its complement.
         utilities: float [m].
+        units: int [m]; see `Run`.
 
     Returns:
-        Estimate; see `stratified_mean` for cells with fewer than two samples (infinite standard errors, NaN values
-        where a slice was never sampled).
+        Estimate; see `stratified_sum` for cells with fewer than two samples (infinite standard errors, NaN values
+        where a slice was not sampled yet).
 
     Raises:
-        RequestError: shapes that do not fit, or no complete pair.
+        RequestError: shapes that do not fit, no complete pair, or a sampling without the slices.
     """
-    sampled = contributions(coalitions, utilities)
+    sampled = contributions(measured(coalitions, utilities, units))
     slices = paper_slices(sampled.members.shape[1])
-    values, errors = stratified_mean(sampled, slices)
+    check_sizes(sampled, slices, "ssv", "slices")
+    mean = stratified_sum(sampled, dict.fromkeys(slices, 1 / len(slices)))
     used = sum(int((sampled.sizes == size).sum()) for size in slices)
-    return Estimate(values, errors, "ssv", used)
+    return Estimate(mean.values, mean.standard_errors(), "ssv", used)
 
 
-SSV = Estimator("ssv", "sliced Shapley values over four coalition sizes (CoKV)", paper_slices, sliced_shapley)
+SSV = Estimator(
+    "ssv",
+    "sliced Shapley values over four coalition sizes (CoKV)",
+    "slices",
+    sliced_shapley,
+    also=("antithetic", "strata", "neyman", "permutation"),
+)
