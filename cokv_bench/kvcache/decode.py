@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.kvcache.selection import Selection
@@ -15,9 +16,6 @@ from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models.model import Model
 
 Storage = Literal["shared", "ragged"]
-_WORKSPACE_BYTES = 1 * 2**30
-# Tokens whose logits exist at a time: 2048 of a 128k vocabulary are 1 GiB.
-_LOGIT_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ def decode(
     stop_at_newline: bool = False,
     storage: Storage = "shared",
     batch_size: int | None = None,
+    memory: int | None = None,
 ) -> list[Generation]:
     """Continue a prompt once for each selection.
 
@@ -60,7 +59,9 @@ def decode(
         stop_at_newline: end at the first newline after at least one token (LongBench's samsum).
         storage: "shared" masks over the one prompt cache (fast for many selections); "ragged" copies the kept
             positions into a compact cache that needs nothing else of the prompt's keys and values.
-        batch_size: rows at a time; default from a workspace of 1 GiB.
+        batch_size: rows at a time; by default as many as fit `memory` and a workspace of a fifth of the prompt's
+            own size, beyond which a larger batch is no faster.
+        memory: bytes that the rows' own tokens may take; default 2 GiB.
 
     Returns:
         One Generation a selection, in order.
@@ -76,12 +77,16 @@ def decode(
         unique.setdefault(selection.key(), selection)
     # Rows of like size side by side, so that a batch in which nobody drops anything needs no mask.
     rows = sorted(unique, key=lambda key: unique[key].total)
-    limit = batch_size or _rows_in_workspace(model, prompt, 1 if answer is None else new)
+    # The last token is never fed back, so it needs no place.
+    reserve = max(1, new - 1)
+    limit = batch_size or rows_at_a_time(
+        model, prompt, tokens_a_pass=1 if answer is None else reserve, reserve=reserve, memory=memory
+    )
     cache_class: type[SharedCache] | type[RaggedCache] = SharedCache if storage == "shared" else RaggedCache
     done: dict[bytes, Generation] = {}
     for start in range(0, len(rows), limit):
         batch = rows[start : start + limit]
-        cache = cache_class(prompt, [unique[key] for key in batch], new)
+        cache = cache_class(prompt, [unique[key] for key in batch], reserve)
         if answer is None:
             results = _greedy(model, prompt, cache, len(batch), new, stop_at_newline)
         else:
@@ -100,16 +105,12 @@ def _check(model: Model, prompt: Prompt, selections: Sequence[Selection], new: i
         )
     shape = (prompt.layers, prompt.kv_heads, prompt.tokens)
     for selection in selections:
-        if tuple(selection.kept.shape) != shape:
+        found = (selection.layers, selection.kv_heads, selection.tokens)
+        if found != shape:
             raise RequestError(
-                f"A selection for {tuple(selection.kept.shape)} layers, KV heads and tokens does not fit a prompt "
+                f"A selection for {found} layers, KV heads and tokens does not fit a prompt "
                 f"of {shape}; select on the prompt that is decoded."
             )
-
-
-def _rows_in_workspace(model: Model, prompt: Prompt, queries: int) -> int:
-    """Rows whose attention scores, in float32 and with a copy or two, stay within the workspace."""
-    return max(1, _WORKSPACE_BYTES // (12 * model.heads * queries * (prompt.tokens + queries)))
 
 
 def _greedy(
@@ -126,7 +127,8 @@ def _greedy(
     last = torch.full((len(alive), 1), token)
     for step in range(1, new if alive else 1):
         hidden = model.hidden(last, prompt.tokens + step - 1, cache)
-        chosen = model.logits(hidden[:, -1]).argmax(-1).tolist()
+        states = hidden[:, -1].split(logit_rows(model, prompt))
+        chosen = torch.cat([model.logits(part).argmax(-1) for part in states]).tolist()
         for row, token in zip(alive, chosen, strict=True):
             answers[row].append(token)
         going = [index for index, token in enumerate(chosen) if token not in stops]
@@ -148,11 +150,17 @@ def _forced(
     logprobs[:, 0] = torch.log_softmax(prompt.logits, -1)[ids[0]].cpu()
     if len(ids) > 1:
         hidden = model.hidden(answer[None, :-1].expand(rows, -1), prompt.tokens, cache)
-        targets = answer[1:].repeat(rows).to(hidden.device)
-        flat = [
-            logits.gather(-1, target[:, None])[:, 0] - logits.logsumexp(-1)
-            for states, target in zip(hidden.flatten(0, 1).split(_LOGIT_ROWS), targets.split(_LOGIT_ROWS), strict=True)
-            for logits in [model.logits(states)]
-        ]
+        states = hidden.flatten(0, 1).split(logit_rows(model, prompt))
+        targets = answer[1:].repeat(rows).to(hidden.device).split(logit_rows(model, prompt))
+        flat = [_logprobs(model.logits(part), target) for part, target in zip(states, targets, strict=True)]
         logprobs[:, 1:] = torch.cat(flat).view(rows, -1).cpu()
     return [Generation(ids, text, logprobs[row]) for row in range(rows)]
+
+
+def _logprobs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Log-probabilities [rows] of target ids under logits [rows, vocabulary], which are overwritten."""
+    chosen = logits.gather(-1, targets[:, None])[:, 0]
+    peak = logits.amax(-1)
+    # In place: a copy of the logits would be the largest tensor of the whole pass.
+    mass = logits.sub_(peak[:, None]).exp_().sum(-1)
+    return chosen - peak - mass.log()

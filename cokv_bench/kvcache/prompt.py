@@ -42,3 +42,8 @@ class Prompt:
     @property
     def kv_heads(self) -> int:
         return int(self.keys[0].shape[0])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values."""
+        return sum(part.nbytes for part in (*self.keys, *self.values))

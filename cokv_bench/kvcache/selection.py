@@ -1,7 +1,7 @@
 """Which prompt positions each KV head keeps: the one object that policies and coalitions both make."""
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -11,31 +11,44 @@ from torch import Tensor
 from cokv_bench.errors import RequestError
 
 
-@dataclass(frozen=True, eq=False)
 class Selection:
     """The prompt tokens that every KV head keeps after prefill.
 
     It lives on the CPU whatever the model runs on: it is small, it is compared and hashed, and the layers of one
-    model may lie on several devices.
+    model may lie on several devices. Heads that keep the same positions share one set of them, so a coalition, with
+    two sets, takes two rows of booleans however many heads play.
 
     Attributes:
-        kept: bool [layers, kv_heads, tokens].
-
-    Raises:
-        RequestError: `kept` is not a bool tensor of three dimensions.
+        sets: bool [sets, tokens], the sets of positions that heads keep.
+        which: int64 [layers, kv_heads], the set of each head.
     """
 
-    kept: Tensor
+    sets: Tensor
+    which: Tensor
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.kept, Tensor) or self.kept.dtype != torch.bool or self.kept.ndim != 3:
+    def __init__(self, kept: Tensor) -> None:
+        """From bool [layers, kv_heads, tokens].
+
+        Raises:
+            RequestError: `kept` is not a bool tensor of three dimensions.
+        """
+        if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.ndim != 3:
             raise RequestError("A selection is a bool tensor [layers, kv_heads, tokens].")
-        object.__setattr__(self, "kept", self.kept.cpu())
+        self.sets = kept.cpu().flatten(0, 1)
+        self.which = torch.arange(len(self.sets)).view(kept.shape[:2])
+
+    @classmethod
+    def from_sets(cls, sets: Tensor, which: Tensor) -> Self:
+        """From sets of positions, bool [sets, tokens], and the set of each head, int64 [layers, kv_heads]."""
+        selection = cls.__new__(cls)
+        selection.sets, selection.which = sets, which
+        return selection
 
     @classmethod
     def full(cls, layers: int, kv_heads: int, tokens: int) -> Self:
         """Every head keeps every token."""
-        return cls(torch.ones(layers, kv_heads, tokens, dtype=torch.bool))
+        which = torch.zeros(layers, kv_heads, dtype=torch.long)
+        return cls.from_sets(torch.ones(1, tokens, dtype=torch.bool), which)
 
     @classmethod
     def from_coalition(cls, members: Any, tokens: int, window: int) -> Self:
@@ -58,7 +71,7 @@ class Selection:
             raise RequestError(f"A prompt cannot have {tokens} tokens.")
         _check_window(window)
         recent = torch.arange(tokens) >= tokens - window
-        return cls(inside[:, :, None] | recent)
+        return cls.from_sets(torch.stack([recent, torch.ones_like(recent)]), inside.long())
 
     @classmethod
     def from_scores(cls, scores: Sequence[Any], counts: Any, window: int) -> Self:
@@ -95,40 +108,52 @@ class Selection:
     @property
     def layers(self) -> int:
         """Number of layers."""
-        return self.kept.shape[0]
+        return self.which.shape[0]
 
     @property
     def kv_heads(self) -> int:
         """KV heads a layer."""
-        return self.kept.shape[1]
+        return self.which.shape[1]
 
     @property
     def tokens(self) -> int:
         """Length of the prompt, in tokens."""
-        return self.kept.shape[2]
+        return self.sets.shape[1]
+
+    @property
+    def kept(self) -> Tensor:
+        """bool [layers, kv_heads, tokens]."""
+        return self.sets[self.which]
 
     @property
     def counts(self) -> Tensor:
         """int64 [layers, kv_heads]: tokens kept by each head, window included."""
-        return self.kept.sum(dim=2)
+        return self.sets.sum(dim=1)[self.which]
 
     @property
     def total(self) -> int:
         """Tokens kept by all heads together, window included."""
-        return int(self.kept.sum())
+        return int(self.counts.sum())
 
     def mask(self, layer: int) -> Tensor:
         """bool [kv_heads, tokens] of one layer."""
-        return self.kept[layer]
+        return self.sets[self.which[layer]]
 
     def positions(self, layer: int, head: int) -> Tensor:
         """int64, ascending: the prompt positions that one head keeps."""
-        return self.kept[layer, head].nonzero().flatten()
+        return self.sets[self.which[layer, head]].nonzero().flatten()
+
+    def set_keys(self) -> list[bytes]:
+        """16 bytes a set, the same for equal sets only (a hash of the positions)."""
+        packed = np.packbits(self.sets.numpy(), axis=1)
+        return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in packed]
 
     def key(self) -> bytes:
         """Bytes that are the same for equal selections only, to find duplicates."""
-        shape = np.array(self.kept.shape, dtype=np.int64).tobytes()
-        return shape + np.packbits(self.kept.numpy()).tobytes()
+        keys = self.set_keys()
+        shape = np.array([self.layers, self.kv_heads, self.tokens], dtype=np.int64).tobytes()
+        heads = b"".join(keys[number] for number in self.which.flatten().tolist())
+        return hashlib.blake2b(shape + heads, digest_size=16).digest()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Selection) and torch.equal(self.kept, other.kept)

@@ -1,33 +1,40 @@
-"""Decoding many selections over one prompt cache: a row a selection, the dropped positions masked inside attention."""
+"""Decoding many selections over one prompt cache: a row a selection, each reading only what it keeps."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from cokv_bench.kvcache.own import OwnTokens, own_token_scores
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.attention import AttendingLayer
+
+# Scores that exist at a time; small enough to stay in a CPU's cache between the two matrix products.
+_SCORE_BYTES = 4 * 2**20
 
 
 class SharedCache(Cache):
     """Rows that read the same prompt keys and values; only generated tokens are a row's own.
 
-    The prompt's KV exists once however many rows there are. What a row has dropped is masked, so this cache is the
-    fast way to evaluate selections, not a way to save memory; `RaggedCache` is.
+    The prompt's KV exists once however many rows there are, and none of it is copied. A row whose head keeps the last
+    tokens of the prompt (the window of a head outside a coalition, or everything) reads just these; what other
+    selections have dropped is masked inside attention. So this cache is the fast way to evaluate selections, not a
+    way to save memory; `RaggedCache` is.
     """
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int) -> None:
         """`reserve`: the most tokens that a row will add."""
-        kept = torch.stack([selection.kept for selection in selections])
+        sets, chosen = _distinct_sets(selections)
         layers = []
         for index in range(prompt.layers):
-            keys, values = prompt.keys[index], prompt.values[index]
-            mask = kept[:, index]
-            # [kv_heads, rows, 1, tokens]; None where no row drops anything, which saves the masking.
-            dropped = None if bool(mask.all()) else (~mask).transpose(0, 1)[:, :, None].contiguous().to(keys.device)
-            layers.append(_SharedLayer(keys, values, dropped, len(selections), reserve))
+            keys = prompt.keys[index]
+            blocks = _blocks(sets, chosen[:, index], keys.device)
+            layers.append(_SharedLayer(keys, prompt.values[index], blocks, len(selections), reserve, first=index == 0))
         super().__init__(layers=layers)
 
     def keep_rows(self, rows: Tensor) -> None:
@@ -36,79 +43,159 @@ class SharedCache(Cache):
             layer.keep_rows(rows)
 
 
-class OwnTokens:
-    """Keys and values that the rows of a batch generated themselves, in a buffer that never moves."""
+def _distinct_sets(selections: Sequence[Selection]) -> tuple[Tensor, NDArray[np.int64]]:
+    """The distinct sets of positions, bool [sets, tokens], and that of each row and head, [rows, layers, kv_heads]."""
+    numbers: dict[bytes, int] = {}
+    sets: list[Tensor] = []
+    rows = []
+    for selection in selections:
+        keys = selection.set_keys()
+        for key, positions in zip(keys, selection.sets, strict=True):
+            if numbers.setdefault(key, len(sets)) == len(sets):
+                sets.append(positions)
+        rows.append(np.array([numbers[key] for key in keys])[selection.which.numpy()])
+    return torch.stack(sets), np.stack(rows)
 
-    def __init__(self, rows: int, kv_heads: int, reserve: int, like: Tensor) -> None:
-        self.keys = like.new_empty(rows, kv_heads, reserve, like.shape[-1])
-        self.values = like.new_empty(rows, kv_heads, reserve, like.shape[-1])
-        self.count = 0
 
-    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add [rows, kv_heads, new, dim] and return all so far, [rows, kv_heads, count, dim]."""
-        end = self.count + key.shape[2]
-        self.keys[:, :, self.count : end] = key
-        self.values[:, :, self.count : end] = value
-        self.count = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+@dataclass
+class _Block:
+    """Rows that, in some heads, read the same stretch of the prompt: its tokens from `start` on.
 
-    def keep_rows(self, rows: Tensor) -> None:
-        self.keys = self.keys.index_select(0, rows.to(self.keys.device))
-        self.values = self.values.index_select(0, rows.to(self.values.device))
+    Attributes:
+        heads: the KV heads, a range.
+        rows: int64 [rows], ascending; None for all rows of the batch.
+        start: first token that is read.
+        dropped: bool [heads, rows, 1, tokens - start], what of it is not kept; None where all is.
+    """
+
+    heads: slice
+    rows: Tensor | None
+    start: int
+    dropped: Tensor | None
+
+    def keep(self, place: Tensor) -> "_Block | None":
+        """The block in a batch where row r has become row `place[r]`, or is gone (-1)."""
+        moved = place if self.rows is None else place[self.rows]
+        stay = moved >= 0
+        if self.dropped is not None:
+            self.dropped = self.dropped[:, stay]
+        if self.rows is not None:
+            self.rows = moved[stay]
+            return self if len(self.rows) else None
+        return self
+
+
+def _blocks(sets: Tensor, chosen: NDArray[np.int64], device: torch.device) -> list[_Block]:
+    """The blocks of a layer; `chosen` [rows, kv_heads] is the set of each row and head."""
+    rows, kv_heads = chosen.shape
+    tokens = sets.shape[1]
+    sizes = sets.sum(dim=1).tolist()
+    # The start of a set that is the end of the prompt, and -1 for one with holes, which needs a mask.
+    starts = np.array(
+        [tokens - size if bool(positions[tokens - size :].all()) else -1 for positions, size in zip(sets, sizes)]
+    )[chosen]
+    if len(np.unique(starts)) == 1:
+        groups = [(slice(0, kv_heads), np.arange(rows), int(starts[0, 0]))]
+    else:
+        groups = [
+            (slice(head, head + 1), np.flatnonzero(starts[:, head] == start), int(start))
+            for head in range(kv_heads)
+            for start in np.unique(starts[:, head])
+        ]
+    return [
+        _Block(
+            heads,
+            None if len(members) == rows else torch.from_numpy(members).to(device),
+            max(start, 0),
+            None if start >= 0 else (~sets[chosen[members][:, heads].T])[:, :, None].to(device),
+        )
+        for heads, members, start in groups
+    ]
 
 
 class _SharedLayer(AttendingLayer):
-    def __init__(self, keys: Tensor, values: Tensor, dropped: Tensor | None, rows: int, reserve: int) -> None:
+    def __init__(
+        self, keys: Tensor, values: Tensor, blocks: list[_Block], rows: int, reserve: int, *, first: bool
+    ) -> None:
         super().__init__()
-        self.prompt_keys, self.prompt_values, self.dropped = keys, values, dropped
+        self.prompt_keys, self.prompt_values, self.blocks, self.first = keys, values, blocks, first
         self.own = OwnTokens(rows, keys.shape[0], reserve, keys)
 
     def get_seq_length(self) -> int:
         return self.prompt_keys.shape[1] + self.own.count
 
     def keep_rows(self, rows: Tensor) -> None:
+        place = torch.full((len(self.own.keys),), -1, device=self.prompt_keys.device)
+        place[rows] = torch.arange(len(rows), device=place.device)
         self.own.keep_rows(rows)
-        if self.dropped is not None:
-            self.dropped = self.dropped.index_select(1, rows.to(self.dropped.device))
+        self.blocks = [kept for block in self.blocks if (kept := block.keep(place)) is not None]
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         rows, heads, new, dim = query.shape
-        kv_heads, tokens, _ = self.prompt_keys.shape
-        group = heads // kv_heads
+        kv_heads = key.shape[1]
+        # The input of the first layer is the token alone, so as long as the rows' tokens are the same ones, each
+        # distinct stretch is read once for all rows.
+        alike = self.first and self.own.count == 0 and _alike(query) and _alike(key)
         own_keys, own_values = self.own.append(key, value)
         # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
-        grouped = query.reshape(rows, kv_heads, group * new, dim)
-        flat = grouped.transpose(0, 1).reshape(kv_heads, rows * group * new, dim)
-        prompt_scores = torch.bmm(flat, self.prompt_keys.transpose(1, 2)).float().mul_(scaling)
-        prompt_scores = prompt_scores.view(kv_heads, rows, group * new, tokens)
-        if self.dropped is not None:
-            prompt_scores.masked_fill_(self.dropped, float("-inf"))
-        own_scores = own_token_scores(grouped, own_keys, scaling, new).transpose(0, 1)
-        peak = torch.maximum(prompt_scores.amax(-1), own_scores.amax(-1))[..., None]
-        prompt_weights = prompt_scores.sub_(peak).exp_()
-        own_weights = own_scores.sub(peak).exp_()
-        mass = prompt_weights.sum(-1, keepdim=True) + own_weights.sum(-1, keepdim=True)
-        shape = (kv_heads, rows * group * new, tokens)
-        out = torch.bmm(prompt_weights.view(shape).to(query.dtype), self.prompt_values).float()
-        out = out.view(kv_heads, rows, group * new, dim)
-        out += torch.matmul(own_weights.to(query.dtype), own_values.transpose(0, 1)).float()
-        out = (out / mass).to(query.dtype).transpose(0, 1).reshape(rows, heads, new, dim)
-        return out.transpose(1, 2)
+        grouped = query.reshape(rows, kv_heads, -1, dim)
+        own_scores = own_token_scores(grouped, own_keys, scaling, new)
+        own_weights = torch.empty_like(own_scores)
+        out = torch.empty_like(grouped)
+        for block in self.blocks:
+            self._read(block, grouped, own_scores, scaling, alike, out, own_weights)
+        out += torch.matmul(own_weights.to(query.dtype), own_values)
+        return out.view(rows, heads, new, dim).transpose(1, 2)
+
+    def _read(
+        self,
+        block: _Block,
+        grouped: Tensor,
+        own_scores: Tensor,
+        scaling: float,
+        alike: bool,
+        out: Tensor,
+        own_weights: Tensor,
+    ) -> None:
+        """Attention of a block's rows: fills `out` with the prompt's part and `own_weights` for the other part.
+
+        One softmax runs over the prompt's tokens and the row's own, so the two parts add up.
+        """
+        keys, values = self.prompt_keys[block.heads, block.start :], self.prompt_values[block.heads, block.start :]
+        count, length, queries = own_scores.shape[-1], keys.shape[1], grouped.shape[2]
+        rows = len(grouped) if block.rows is None else len(block.rows)
+        at_a_time = max(1, _SCORE_BYTES // (4 * len(keys) * queries * (length + count)))
+        if alike and block.dropped is None:
+            at_a_time = 1
+        for start in range(0, rows, at_a_time):
+            end = min(rows, start + at_a_time)
+            part = slice(start, end) if block.rows is None else block.rows[start:end]
+            query = grouped[part, block.heads].transpose(0, 1)  # [heads, rows, queries, dim]
+            flat = query.reshape(len(keys), -1, query.shape[-1])
+            scores = own_scores.new_empty(len(keys), flat.shape[1], length + count)
+            _products(flat, keys, scaling, scores[..., :length])
+            if block.dropped is not None:
+                shaped = scores[..., :length].unflatten(1, (end - start, queries))
+                shaped.masked_fill_(block.dropped[:, start:end], float("-inf"))
+            scores[..., length:] = own_scores[part, block.heads].transpose(0, 1).flatten(1, 2)
+            torch.softmax(scores, dim=-1, out=scores)
+            read = torch.bmm(scores[..., :length].to(values.dtype), values)
+            if alike and block.dropped is None:
+                part = slice(None) if block.rows is None else block.rows
+            out[part, block.heads] = read.unflatten(1, (end - start, queries)).transpose(0, 1)
+            own_weights[part, block.heads] = scores[..., length:].unflatten(1, (end - start, queries)).transpose(0, 1)
+            if alike and block.dropped is None:
+                return
 
 
-def own_token_scores(grouped: Tensor, own_keys: Tensor, scaling: float, new: int) -> Tensor:
-    """Scores of new queries over the row's own tokens, causal among the new ones.
+def _alike(tensor: Tensor) -> bool:
+    """Whether all rows hold the same."""
+    return torch.equal(tensor[1:], tensor[:-1])
 
-    Args:
-        grouped: [rows, kv_heads, group * new, dim]; own_keys: [rows, kv_heads, count, dim], the new ones last.
 
-    Returns:
-        float32 [rows, kv_heads, group * new, count].
-    """
-    scores = torch.matmul(grouped, own_keys.transpose(2, 3)).float().mul_(scaling)
-    if new > 1:
-        count = own_keys.shape[2]
-        later = torch.ones(new, count, dtype=torch.bool, device=scores.device).triu(count - new + 1)
-        view = scores.view(*scores.shape[:2], -1, new, count)
-        view.masked_fill_(later, float("-inf"))
-    return scores
+def _products(queries: Tensor, keys: Tensor, scaling: float, result: Tensor) -> None:
+    """Scaled dot products in float32: [heads, queries, dim] by [heads, tokens, dim] into [heads, queries, tokens]."""
+    if queries.dtype == result.dtype:
+        result.baddbmm_(queries, keys.transpose(1, 2), beta=0, alpha=scaling)
+    else:
+        torch.mul(torch.bmm(queries, keys.transpose(1, 2)), scaling, out=result)
