@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from cokv_bench.errors import unknown
 from cokv_bench.game.estimators import ESTIMATORS
+from cokv_bench.game.sampling import SAMPLINGS
 from cokv_bench.game.utilities import UTILITIES
 from cokv_bench.models.embedded import NAMES
 from cokv_bench.models.support import SUPPORTED
@@ -34,6 +35,7 @@ CATALOGUES: dict[str, Callable[[], dict[str, str]]] = {
     "tasks": _tasks,
     "models": _models,
     "estimators": lambda: {name: estimator.description for name, estimator in ESTIMATORS.items()},
+    "samplings": lambda: {name: sampling.description for name, sampling in SAMPLINGS.items()},
     "utilities": lambda: {name: utility.description for name, utility in UTILITIES.items()},
 }
 

@@ -1,13 +1,13 @@
-"""How good are budgets made from a ledger's first N pairs, by estimator? Measured on needles of the test split.
+"""How good are head values, by estimator and sampling, at equal cost? Measured on needles of the test split.
 
-    python scripts/estimator_quality.py profiles/embedded --examples 60 --json results/smollm2-135m/estimators.json
+    python scripts/estimator_quality.py --pairs 500 --json results/smollm2-135m/estimators.json
 
-The ledger's coalitions are estimated anew, without the model, for each estimator and number of pairs; each makes CoKV
-budgets for several alphas, the best alpha by the ledger's own validation examples is taken, and the budgets are
-evaluated on needles that no profile has seen, beside FullKV, SnapKV and Ada-SnapKV at the same total.
+For each sampling a ledger of the same number of coalitions is made on the same validation needles (or gone on with).
+Each estimator that can use it makes head values: how alike do the ledger's two halves rank the heads? Then CoKV
+budgets, alpha by the validation needles, are evaluated on needles that no profile has seen, beside FullKV, SnapKV and
+Ada-SnapKV at the same total.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,69 +15,75 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.table import Table
-from scipy.stats import spearmanr
 
 from cokv_bench.budgets import from_head_values
 from cokv_bench.cli import options as o
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.files import write_json
-from cokv_bench.game import Ledger, get_estimator
-from cokv_bench.game.profile import alpha_curve, make_game
+from cokv_bench.game import ESTIMATORS, SAMPLINGS, Ledger, get_estimator, get_sampling
+from cokv_bench.game.alpha import alpha_curve
+from cokv_bench.game.head_game import Game, make_game
+from cokv_bench.game.profile import profile
+from cokv_bench.game.stability import stability
+from cokv_bench.game.stopping import Stopping
 from cokv_bench.game.utilities import get_utility
 from cokv_bench.kvcache import Prompt, Selection
-from cokv_bench.models import load_model
-from cokv_bench.policies import get_policy
+from cokv_bench.models import Model, load_model
+from cokv_bench.policies import Policy, get_policy
 from cokv_bench.runs.tables import interval
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
-
-def half_split_correlation(name: str, coalitions: np.ndarray, utilities: np.ndarray, sizes: Sequence[int]) -> float:
-    """Rank correlation of the values from one half of the pairs with those from the other."""
-    # Sizes take turns pair by pair, so halves take turns round by round to hold all of them.
-    pair = np.arange(len(utilities)) // 2 // len(sizes)
-    halves = [get_estimator(name).run(coalitions[pair % 2 == k], utilities[pair % 2 == k]).values for k in (0, 1)]
-    return float(spearmanr(*halves).statistic)
+_LENGTH = 1024
 
 
-def main(
-    profile: Annotated[Path, typer.Argument(help="Folder of a profile on needles.")] = Path("profiles/embedded"),
-    budget: Annotated[int, typer.Option(help="Tokens a KV head, window included.")] = 64,
-    pairs: Annotated[str, typer.Option(help="Numbers of pairs, comma separated.")] = "160,500",
-    estimators: Annotated[str, typer.Option(help="Estimators, comma separated.")] = "ssv,ridge",
-    examples: Annotated[int, typer.Option(help="Test needles.")] = 60,
-    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
-) -> None:
-    """Compare estimators by the budgets that they lead to."""
-    ledger = Ledger.read(profile / "ledger.jsonl")
-    model = load_model(str(ledger.header.model["id"]))
-    lengths = (1024,)
-    validation = make_game(
-        model,
-        resolve(["needle"], model, TaskOptions(lengths=lengths, examples=len(ledger.header.examples))),
-        "loglik",
-        window=ledger.header.window,
-    )
+def make_ledgers(game: Game, folder: Path, pairs: int, seed: int) -> dict[str, Ledger]:
+    """A ledger of each sampling, by name."""
+    ledgers = {}
+    for name in SAMPLINGS:
+        # Any estimator that can read it will do: what is wanted is the ledger.
+        estimator = next(e for e in ESTIMATORS.values() if name in (e.sampling, *e.also) and e.name != "ssv")
+        with progress_bar(o.progress_console, name, "evaluations") as progress:
+            profile(
+                game,
+                folder / name,
+                estimator=estimator.name,
+                sampling=name,
+                seed=seed,
+                stopping=Stopping(samples=pairs),
+                progress=progress,
+            )
+        ledgers[name] = Ledger.read(folder / name / "ledger.jsonl")
+    return ledgers
+
+
+def judge(
+    game: Game, ledger: Ledger, sampling: str, estimator: str, budget: int
+) -> tuple[dict[str, Any], Policy | None]:
+    """What is known of one estimator on one ledger, and the policy that its values make; None where it has none."""
+    plan = get_sampling(sampling).plan(game.players, ledger.header.seed)
     coalitions, utilities = ledger.coalitions(), ledger.utilities().mean(axis=1)
-    sizes = ledger.header.config["sizes"]
-    rows: list[dict[str, Any]] = []
-    policies = {name: get_policy(name) for name in ("full", "snapkv", "ada-snapkv")}
-    with progress_bar(o.progress_console, "Choosing alpha") as progress:
-        cells = [(name, count) for name in o.names(estimators, "estimator") for count in o.integers(pairs, "pairs")]
-        for index, (name, count) in enumerate(cells):
-            progress(index, len(cells), name)
-            known = slice(0, 2 * count)
-            values = get_estimator(name).run(coalitions[known], utilities[known]).values
-            shape = (model.layers, model.kv_heads)
-            curve = alpha_curve(validation, values.reshape(shape), budgets=[budget])[budget]
-            alpha = max(curve, key=curve.__getitem__)
-            label = f"cokv, {name}, {count} pairs"
-            tokens = from_head_values(values.reshape(shape), budget, window=ledger.header.window, zeroed=alpha)
-            policies[label] = get_policy("cokv", budgets=lambda _, tokens=tokens: tokens)
-            correlation = half_split_correlation(name, coalitions[known], utilities[known], sizes)
-            rows.append({"budgets": label, "alpha": alpha, "half_split_correlation": correlation})
-        progress(len(cells), len(cells), "done")
-    test = resolve(["needle"], model, TaskOptions(lengths=lengths, examples=examples))
-    game = make_game(model, test, "metric", window=ledger.header.window, split="test")
+    units = plan.units(0, len(coalitions))
+    result, stable = stability(get_estimator(estimator), coalitions, utilities, units, ledger.sizes())
+    row: dict[str, Any] = {
+        "budgets": f"cokv, {estimator}, {sampling}",
+        "estimator": estimator,
+        "sampling": sampling,
+        "half_split_correlation": stable.rank_correlation if np.isfinite(stable.rank_correlation) else None,
+        "standard_error": stable.standard_error if np.isfinite(stable.standard_error) else None,
+    }
+    if not np.isfinite(result.values).all():
+        return row, None
+    values = result.values.reshape(game.model.layers, game.model.kv_heads)
+    curve = alpha_curve(game, values, budgets=[budget])[budget]
+    row["alpha"] = max(curve, key=curve.__getitem__)
+    tokens = from_head_values(values, budget, window=game.window, zeroed=row["alpha"])
+    return row, get_policy("cokv", budgets=lambda _: tokens)
+
+
+def evaluate(model: Model, policies: dict[str, Policy], budget: int, window: int, examples: int) -> dict[str, Any]:
+    """Scores and log-probabilities [policies, examples] on test needles."""
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(_LENGTH,), examples=examples))
+    game = make_game(model, tasks, "metric", window=window, split="test")
 
     def select(prompt: Prompt) -> list[Selection]:
         return [p.select(prompt, None if name == "full" else budget) for name, p in policies.items()]
@@ -86,29 +92,66 @@ def main(
     for utility in ("metric", "loglik"):
         with progress_bar(o.progress_console, f"Test needles, {utility}") as progress:
             # The second utility finds the prompts of the first one prefilled.
-            measured[utility] = replace(game, utility=get_utility(utility)).measure(select, progress)
-    table = Table(title=f"Budgets of {budget} tokens a head on {examples} test needles of 1024 tokens")
-    for column in ("budgets", "alpha", "half-split rank correlation", "found %", "95%", "log-probability"):
-        table.add_column(column)
-    figures = []
+            measured[utility] = replace(game, utility=get_utility(utility)).measure(
+                select, lambda done, total, show=progress: show(done, total, "needles")
+            )
+    return measured
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of coalitions of each ledger.")] = 500,
+    validation: Annotated[int, typer.Option(min=1, help="Needles to profile on.")] = 16,
+    examples: Annotated[int, typer.Option(min=2, help="Test needles.")] = 60,
+    budget: Annotated[int, typer.Option(help="Tokens a KV head, window included.")] = 64,
+    window: o.Window = 8,
+    seed: o.Seed = 0,
+    folder: Annotated[Path, typer.Option(help="Where the ledgers are kept.")] = Path("profiles/estimators"),
+    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
+) -> None:
+    """Compare estimators and samplings by the stability of their values and the budgets that they lead to."""
+    loaded = load_model(model)
+    tasks = resolve(["needle"], loaded, TaskOptions(lengths=(_LENGTH,), examples=validation, seed=seed))
+    game = make_game(loaded, tasks, "loglik", window=window, spill_folder=folder)
+    ledgers = make_ledgers(game, folder, pairs, seed)
+    policies = {name: get_policy(name) for name in ("full", "snapkv", "ada-snapkv")}
+    rows: list[dict[str, Any]] = [{"budgets": name} for name in policies]
+    with progress_bar(o.progress_console, "Choosing alpha") as progress:
+        cells = [(e, s) for e in ESTIMATORS.values() for s in (e.sampling, *e.also)]
+        for index, (estimator, sampling) in enumerate(cells):
+            progress(index, len(cells), estimator.name)
+            row, policy = judge(game, ledgers[sampling], sampling, estimator.name, budget)
+            rows.append(row)
+            if policy is not None:
+                policies[row["budgets"]] = policy
+        progress(len(cells), len(cells), "done")
+    measured = evaluate(loaded, policies, budget, window, examples)
     for index, label in enumerate(policies):
-        row: dict[str, Any] = next((row for row in rows if row["budgets"] == label), {"budgets": label})
+        row = next(row for row in rows if row["budgets"] == label)
         found = 100 * measured["metric"][index]
         low, high = interval(found, seed=0)
-        row.update(found=found.mean(), ci_low=low, ci_high=high, logprob=measured["loglik"][index].mean())
-        figures.append(row)
-        stability = row.get("half_split_correlation")
+        row |= {"found": found.mean(), "ci_low": low, "ci_high": high, "logprob": measured["loglik"][index].mean()}
+    table = Table(title=f"{budget} tokens a head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
+    for column in ("budgets", "alpha", "half-split", "standard error", "found %", "95%", "log-probability"):
+        table.add_column(column)
+    for row in rows:
         table.add_row(
-            label,
+            row["budgets"],
             str(row.get("alpha", "")),
-            "" if stability is None else f"{stability:.2f}",
-            f"{found.mean():.0f}",
-            f"{low:.0f} to {high:.0f}",
-            f"{row['logprob']:.2f}",
+            *(
+                "" if row.get(key) is None else f"{row[key]:.2f}"
+                for key in ("half_split_correlation", "standard_error")
+            ),
+            *(
+                (f"{row['found']:.0f}", f"{row['ci_low']:.0f} to {row['ci_high']:.0f}", f"{row['logprob']:.2f}")
+                if "found" in row
+                else ("", "", "")
+            ),
         )
     o.console.print(table)
     if json is not None:
-        write_json(json, {"budget": budget, "examples": examples, "model": model.name, "rows": figures})
+        settings = {"budget": budget, "pairs": pairs, "validation": validation, "examples": examples, "seed": seed}
+        write_json(json, {"model": loaded.name, **settings, "rows": rows})
 
 
 if __name__ == "__main__":

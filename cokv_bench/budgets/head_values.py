@@ -37,6 +37,8 @@ class HeadValues:
         model: fingerprint of the model: `id`, `layers`, `kv_heads`, `head_dim`, `weights` (hash or None).
         ledger_sha256: hash of the ledger, None where there is none (imported scores).
         alphas: budget -> alpha (heads that keep the window only) -> mean utility on the validation examples.
+        status: how far the ledger had come and why sampling stopped, see `cokv_bench.game.stopping.status`; empty for
+            imported values.
         source: what imported values were made from: files, hashes, slices; empty for values that were measured here.
 
     Raises:
@@ -56,6 +58,7 @@ class HeadValues:
     model: Mapping[str, Any]
     ledger_sha256: str | None = None
     alphas: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    status: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
 
     def alpha(self, budget: int) -> int:
@@ -119,6 +122,7 @@ class HeadValues:
                 "ledger_sha256": self.ledger_sha256,
                 "examples": list(self.examples),
                 "alphas": {budget: dict(curve) for budget, curve in self.alphas.items()},
+                "status": dict(self.status),
                 "source": dict(self.source),
                 "values": self.values.tolist(),
                 "standard_errors": errors,
@@ -150,7 +154,7 @@ class HeadValues:
             "examples": document.texts("examples"),
             "ledger_sha256": document.optional_text("ledger_sha256"),
             "alphas": _alphas(document),
-            "source": document.mapping("source") if "source" in document.data else {},
+            **{name: document.mapping(name) for name in ("status", "source") if name in document.data},
         }
         with document.naming():
             return cls(model=model, **fields)

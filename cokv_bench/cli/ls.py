@@ -9,9 +9,11 @@ from cokv_bench.cli import options as o
 
 
 def list_things(
-    what: Annotated[str, typer.Argument(help="methods | tasks | models | estimators | utilities")] = "methods",
+    what: Annotated[
+        str, typer.Argument(help="methods | tasks | models | estimators | samplings | utilities")
+    ] = "methods",
 ) -> None:
-    """List methods, tasks, models, estimators or utilities, with one line each."""
+    """List methods, tasks, models, estimators, samplings or utilities, with one line each."""
     from cokv_bench.catalogue import catalogue
 
     table = Table(title=what, title_justify="left")

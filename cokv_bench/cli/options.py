@@ -1,5 +1,7 @@
 """Options that several commands share, and how lists are written on the command line."""
 
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,6 +91,21 @@ def integers(text: str, what: str) -> list[int]:
         if number < 1:
             raise RequestError(f"{number} is no {what}; it must be a whole number above 0.")
     return numbers
+
+
+def seconds(text: str) -> float:
+    """A time such as 90s, 15m or 2h, or a plain number of seconds. Raises `RequestError` otherwise."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found:
+        raise RequestError(f"'{text}' is not a time such as 90s, 15m or 2h.")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def gibibytes(number: float) -> int:
+    """Bytes. Raises `RequestError` unless the number is above 0."""
+    if not 0 < number < math.inf:
+        raise RequestError(f"A memory limit of {number} GiB is not above 0.")
+    return int(number * 2**30)
 
 
 def load(

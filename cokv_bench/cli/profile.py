@@ -8,15 +8,52 @@ import typer
 from cokv_bench.cli import options as o
 from cokv_bench.cli.progress import progress_bar
 
+STOP = "When to stop (the first that is met)"
+
 
 def profile_heads(
     model: o.ModelName = "smollm2-135m",
     tasks: Annotated[str, typer.Option(help="Tasks to profile on, comma separated.")] = "needle",
-    samples: Annotated[int, typer.Option(min=1, help="Pairs of a coalition and its complement.")] = 240,
-    utility: Annotated[str, typer.Option(help="loglik (fast) or metric (as published).")] = "loglik",
+    utility: Annotated[
+        str, typer.Option(help="loglik (fast), metric (as published) or agreement (needs no labels).")
+    ] = "loglik",
     estimator: Annotated[
         str, typer.Option(help="ridge (least noisy) or ssv (as published); see `cokv-bench ls estimators`.")
     ] = "ridge",
+    sampling: Annotated[
+        str | None,
+        typer.Option(help="How coalitions are drawn; see `cokv-bench ls samplings`. Default: the estimator's."),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Pairs of a coalition and its complement. Default: 240, or no end if another criterion is given.",
+            rich_help_panel=STOP,
+        ),
+    ] = None,
+    time_limit: Annotated[
+        str | None, typer.Option(help="Stop after this time, such as 90s, 15m or 2h.", rich_help_panel=STOP)
+    ] = None,
+    target_se: Annotated[
+        float | None,
+        typer.Option(help="Stop when half of the heads have a standard error of at most this.", rich_help_panel=STOP),
+    ] = None,
+    target_rank_correlation: Annotated[
+        float | None,
+        typer.Option(help="Stop when two halves of the ledger rank the heads alike to this.", rich_help_panel=STOP),
+    ] = None,
+    published_stop: Annotated[
+        bool,
+        typer.Option(
+            "--published-stop",
+            help="Stop as CoKV does: two halves differ by less than 1/heads on average.",
+            rich_help_panel=STOP,
+        ),
+    ] = False,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(help="GiB for prompts and batches. Default: 60% of what is free; prompts beyond go to a file."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: profiles/<model>/<tasks>.")] = None,
     seed: o.Seed = 0,
     window: o.Window = 8,
@@ -44,7 +81,9 @@ def profile_heads(
     folder; the same command goes on where a stopped one left off, and more --samples extend it.
     """
     from cokv_bench.cli.tables import print_values
-    from cokv_bench.game.profile import default_folder, make_game, profile
+    from cokv_bench.game.head_game import make_game
+    from cokv_bench.game.profile import default_folder, profile
+    from cokv_bench.game.stopping import Stopping
     from cokv_bench.tasks.registry import TaskOptions, resolve
 
     options = TaskOptions(
@@ -59,6 +98,13 @@ def profile_heads(
         template=template,
         metric=metric,
     )
+    stopping = Stopping(
+        samples=samples,
+        seconds=None if time_limit is None else o.seconds(time_limit),
+        standard_error=target_se,
+        rank_correlation=target_rank_correlation,
+        published=published_stop,
+    )
     wanted = o.names(tasks, "task")
     loaded = o.load(
         model,
@@ -68,9 +114,19 @@ def profile_heads(
         device_map=device_map,
         trust_remote_code=trust_remote_code,
     )
-    game = make_game(loaded, resolve(wanted, loaded, options), utility, window=window, max_length=max_length)
     folder = out or default_folder(loaded, wanted)
-    with progress_bar(o.progress_console, "Profiling") as progress:
-        values = profile(game, folder, estimator=estimator, samples=samples, seed=seed, progress=progress)
+    game = make_game(
+        loaded,
+        resolve(wanted, loaded, options),
+        utility,
+        window=window,
+        max_length=max_length,
+        memory_limit=None if memory_limit is None else o.gibibytes(memory_limit),
+        spill_folder=folder,
+    )
+    with progress_bar(o.progress_console, "Profiling", "evaluations") as progress:
+        values = profile(
+            game, folder, estimator=estimator, sampling=sampling, seed=seed, stopping=stopping, progress=progress
+        )
     print_values(o.console, values)
     o.console.print(f"Ledger and head values are in {folder}", highlight=False, soft_wrap=True)

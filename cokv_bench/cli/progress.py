@@ -4,40 +4,63 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
-Callback = Callable[[int, int, str], None]
+Callback = Callable[[int, int | None, str], None]
 _SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def progress_bar(console: Console, what: str) -> Iterator[Callback]:
-    """A callback (done, total, note) that shows how far the work is, its rate and what is left."""
+def progress_bar(console: Console, what: str, unit: str = "") -> Iterator[Callback]:
+    """A callback (done, total, note) that shows how far the work is, its rate and what is left.
+
+    A total of None is an end that is not known yet. `unit` names what is counted.
+    """
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            TextColumn(unit),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
         )
-        with Progress(*columns, console=console) as bar:
-            row = bar.add_task(what, total=None, note="")
-            yield lambda done, total, note: bar.update(row, completed=done, total=total, note=note)
+        bar = Progress(*columns, console=console)
+        row = bar.add_task(what, total=None)
+        # What is known so far has a line of its own: beside the bar a narrow terminal would cut it off.
+        known = Text()
+        with Live(Group(bar, known), console=console, refresh_per_second=4):
+
+            def update(done: int, total: int | None, note: str) -> None:
+                if bar.tasks[row].completed == 0:
+                    bar.reset(row, completed=done)  # What an earlier, stopped call has done says nothing of the speed.
+                bar.update(row, completed=done, total=total)
+                known.plain = note
+
+            yield update
         return
     started = last = time.monotonic()
+    first: int | None = None
+    suffix = f" {unit}" if unit else ""
 
-    def line(done: int, total: int, note: str) -> None:
-        nonlocal last
+    def write(done: int, total: int | None, note: str) -> None:
+        nonlocal last, first
         now = time.monotonic()
-        if done < total and now - last < _SECONDS_BETWEEN_LINES:
+        if first is None:
+            first = done
+        if done != total and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
         spent = now - started
-        left = f", about {spent / done * (total - done):.0f} s left" if 0 < done < total else ""
-        console.print(f"{what}: {done} of {total} after {spent:.0f} s{left} ({note})", highlight=False, soft_wrap=True)
+        speed = (done - first) / spent if spent else 0.0
+        rate = f", {speed:.1f} a second" if speed else ""
+        left = f", about {(total - done) / speed:.0f} s left" if total is not None and speed and done < total else ""
+        count = f"{done}" if total is None else f"{done} of {total}"
+        line = f"{what}: {count}{suffix} after {spent:.0f} s{rate}{left} ({note})"
+        console.print(line, highlight=False, soft_wrap=True)
 
-    yield line
+    yield write

@@ -7,7 +7,7 @@ from types import TracebackType
 import numpy as np
 
 from cokv_bench.errors import RequestError
-from cokv_bench.game.coalitions import BoolArray, FloatArray
+from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
 from cokv_bench.game.ledger_format import LedgerHeader, Row, check_same, parse_ledger
 from cokv_bench.log import AppendLog, whole_lines
 
@@ -87,6 +87,10 @@ class Ledger:
         """bool [m, players], by ascending k."""
         rows = [self._rows[k].members for k in sorted(self._rows)]
         return np.array(rows, dtype=bool).reshape(-1, self.header.count)
+
+    def sizes(self) -> IntArray:
+        """int64 [m], by ascending k: the coalition size that each row was sampled for."""
+        return np.array([self._rows[k].slice for k in sorted(self._rows)], dtype=np.int64)
 
     def utilities(self) -> FloatArray:
         """float64 [m, examples], by ascending k; a coalition's utility is the mean of its row."""

@@ -1,115 +1,31 @@
-"""Profiling: play the game of the KV heads on validation examples, one prefill an example."""
+"""Profiling: sample coalitions into a ledger until told to stop, and turn them into head values."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import psutil
 
-from cokv_bench.budgets import HeadValues, from_head_values
+from cokv_bench.budgets import HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
-from cokv_bench.game.coalitions import BoolArray, FloatArray
-from cokv_bench.game.estimators import get_estimator
+from cokv_bench.game.alpha import alpha_curve
+from cokv_bench.game.coalitions import FloatArray
+from cokv_bench.game.estimators import Estimate, Estimator, get_estimator
+from cokv_bench.game.head_game import ExampleProgress, Game
 from cokv_bench.game.ledger import Ledger
 from cokv_bench.game.ledger_format import LedgerHeader, Row
-from cokv_bench.game.sampling import Plan
-from cokv_bench.game.utilities import PromptUtility, get_utility
-from cokv_bench.kvcache import Prompt, Selection, prefill
+from cokv_bench.game.sampling import SamplingPlan, get_sampling
+from cokv_bench.game.stability import Stability, stability
+from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
-from cokv_bench.policies import get_policy
-from cokv_bench.tasks import Example, Split, Task
-from cokv_bench.tasks.prompts import check_lengths, encode_example
 
-Progress = Callable[[int, int, str], None]
+#: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
+Progress = Callable[[int, int | None, str], None]
 
-#: Numbers of heads left with the window only that CoKV's authors choose from.
-ALPHAS = (1, 5, 10, 15, 20, 30, 40)
-#: Budgets at which alpha is chosen; other budgets take the choice of the nearest.
-ALPHA_BUDGETS = (32, 64, 128, 256, 512)
-_COALITIONS_PER_STEP = 64
-
-
-@dataclass(frozen=True)
-class Game:
-    """The heads of a model playing for the answers to some examples.
-
-    A player is a KV head; players of a coalition keep the whole prompt, the others the window only. A coalition's
-    utility is the mean over the examples. Each example is prefilled once, when it is first needed.
-    """
-
-    model: Model
-    rows: list[tuple[Task, Example]]
-    utility: PromptUtility
-    window: int
-    prompts: dict[int, Prompt]
-    max_length: int | None = None
-
-    @property
-    def players(self) -> int:
-        return self.model.layers * self.model.kv_heads
-
-    def prompt(self, index: int) -> Prompt:
-        """The prefilled prompt of an example, kept from then on."""
-        if index not in self.prompts:
-            example = self.rows[index][1]
-            ids = encode_example(self.model, example, max_length=self.max_length)
-            self._check_memory(index, len(ids))
-            self.prompts[index] = prefill(self.model, ids, window=self.window, accumulated_attention=False)
-        return self.prompts[index]
-
-    def _check_memory(self, index: int, tokens: int) -> None:
-        need = tokens * self.model.bytes_per_token * self.players * (len(self.rows) - index)
-        free = psutil.virtual_memory().available
-        if self.model.device.type == "cpu" and need > 0.8 * free:
-            raise RequestError(
-                f"Keeping {len(self.rows)} prompts needs about {need / 2**30:.1f} GiB more and {free / 2**30:.1f} GiB "
-                "are free; use fewer or shorter examples."
-            )
-
-    def measure(
-        self,
-        select: Callable[[Prompt], Sequence[Selection]],
-        progress: Progress = lambda done, total, note: None,
-    ) -> FloatArray:
-        """Utilities [selections, examples] of what `select` chooses on each prompt."""
-        columns = []
-        for index, (task, example) in enumerate(self.rows):
-            progress(index, len(self.rows), task.name)
-            prompt = self.prompt(index)
-            columns.append(self.utility.measure(self.model, task, example, prompt, select(prompt)))
-        progress(len(self.rows), len(self.rows), "done")
-        return np.array(columns, dtype=np.float64).T
-
-    def coalition_utilities(self, members: BoolArray) -> FloatArray:
-        """Utilities [coalitions, examples] of coalitions bool [coalitions, players]."""
-        shaped = members.reshape(-1, self.model.layers, self.model.kv_heads)
-        return self.measure(lambda prompt: [Selection.from_coalition(m, prompt.tokens, self.window) for m in shaped])
-
-
-def make_game(
-    model: Model,
-    tasks: Sequence[Task],
-    utility: str,
-    *,
-    window: int,
-    max_length: int | None = None,
-    split: Split = "profile",
-) -> Game:
-    """The game on a split of some tasks; heads are profiled on "profile", budgets can be judged on "test".
-
-    Raises:
-        RequestError: an unknown utility, tasks without examples in the split, or a prompt longer than the
-            context of the model.
-    """
-    chosen = get_utility(utility)
-    rows = [(task, example) for task in tasks for example in task.examples(split)]
-    if not rows:
-        raise RequestError(f"The tasks have no examples in their {split} split; name others, or more data.")
-    check_lengths(model, [example for _, example in rows])
-    return Game(model, rows, chosen, window, {}, max_length)
+#: Coalitions that are measured together and written together.
+STEP = 256
 
 
 def default_folder(model: Model, tasks: Sequence[str]) -> Path:
@@ -123,26 +39,28 @@ def profile(
     folder: Path,
     *,
     estimator: str,
-    samples: int,
     seed: int,
+    stopping: Stopping,
+    sampling: str | None = None,
     progress: Progress = lambda done, total, note: None,
 ) -> HeadValues:
     """Sample coalitions into the folder's ledger, estimate head values, choose alpha, write `values.json`.
 
-    A ledger that is there already is gone on with: coalitions depend on the seed and their number alone.
+    A ledger that is there already is gone on with. Coalitions depend on the seed and their number alone and
+    are measured in fixed steps, so a process that was killed and started again ends with the same ledger, to the
+    byte, as one that never stopped (on the same machine, for other machines round differently).
 
     Args:
-        samples: pairs of a coalition and its complement.
-        progress: called with coalitions done, coalitions in all, and what is going on.
+        sampling: a name of `SAMPLINGS`; default the one that the estimator is meant for.
+        progress: called after each example of a step.
 
     Raises:
-        RequestError: unknown estimator, fewer than one pair, or a ledger of something else.
+        RequestError: unknown names, an estimator that cannot use the sampling, or a ledger of something else.
     """
     chosen = get_estimator(estimator)
-    if samples < 1:
-        raise RequestError(f"{samples} samples estimate nothing; ask for at least one pair.")
-    sizes = chosen.sizes(game.players)
-    plan = Plan(game.players, sizes, seed)
+    name = chosen.sampling if sampling is None else sampling
+    plan = get_sampling(name).plan(game.players, seed)
+    chosen.check_sampling(name)
     header = LedgerHeader(
         model=game.model.fingerprint,
         tasks=tuple(dict.fromkeys(task.name for task, _ in game.rows)),
@@ -151,21 +69,19 @@ def profile(
         seed=seed,
         examples=tuple(example.id for _, example in game.rows),
         players=(game.model.layers, game.model.kv_heads),
-        config={"sizes": list(sizes), "max_length": game.max_length},
+        config={**plan.config(), "step": STEP, "max_length": game.max_length},
     )
     path = folder / "ledger.jsonl"
     with Ledger.open(path, header) as ledger:
-        todo = [k for k in range(2 * samples) if k not in ledger.done]
-        for start in range(0, len(todo), _COALITIONS_PER_STEP):
-            progress(2 * samples - len(todo) + start, 2 * samples, "coalitions")
-            ks = todo[start : start + _COALITIONS_PER_STEP]
-            members = np.array([plan.coalition(k) for k in ks])
-            utilities = game.coalition_utilities(members)
-            ledger.append(Row(k, plan.size(k), m, u.tolist()) for k, m, u in zip(ks, members, utilities, strict=True))
-        progress(2 * samples, 2 * samples, "estimating")
-        result = chosen.run(ledger.coalitions(), ledger.utilities().mean(axis=1))
+        result, stable, reason = _sample(game, ledger, plan, chosen, stopping, progress)
+    if not np.isfinite(result.values).all():
+        raise RequestError(
+            f"{len(ledger.done)} coalitions are too few for the estimator '{estimator}' on {game.players} heads; they "
+            f"are kept in {path}: go on with more --samples."
+        )
     shape = (game.model.layers, game.model.kv_heads)
     values = result.values.reshape(shape)
+    digest = file_sha256(path)
     head_values = HeadValues(
         values=values,
         standard_errors=result.standard_errors.reshape(shape),
@@ -177,38 +93,71 @@ def profile(
         tasks=header.tasks,
         examples=header.examples,
         model=header.model,
-        ledger_sha256=file_sha256(path),
-        alphas=alpha_curve(game, values),
+        ledger_sha256=digest,
+        alphas=_known_curve(folder / "values.json", digest, values) or alpha_curve(game, values),
+        status=status(stable, game.players, reason, name),
     )
     head_values.save(folder / "values.json")
     return head_values
 
 
-def alpha_curve(game: Game, values: FloatArray, budgets: Sequence[int] = ALPHA_BUDGETS) -> dict[int, dict[int, float]]:
-    """Mean utility on the game's own examples for each budget and alpha (how many heads keep the window only).
+def _sample(
+    game: Game, ledger: Ledger, plan: SamplingPlan, estimator: Estimator, stopping: Stopping, progress: Progress
+) -> tuple[Estimate, Stability, str]:
+    """Measure step after step until a criterion is met; the estimate, its stability and the criterion's name."""
+    started = time.monotonic()
+    examples = len(game.rows)
+    total = None if stopping.rows is None else stopping.rows * examples
+    start, known = 0, "first coalitions"
+    while True:
+        stop = _end_of_step(start, plan.pilot_rows, stopping.rows)
+        if stop > len(ledger.done):
 
-    These are the profile's validation examples; evaluation examples play no part in the choice.
+            def step(done: int, _: int, start: int = start, stop: int = stop, known: str = known) -> None:
+                progress(start * examples + done * (stop - start), total, known)
 
-    Args:
-        values: head values [layers, kv_heads].
-        budgets: those that are not between the window and the shortest prompt are left out.
+            _measure(game, ledger, plan, start, stop, step)
+        # Steps before the ledger's end were judged by the call that measured them.
+        if stop >= len(ledger.done) or stop == stopping.rows:
+            result, stable = _judge(ledger, plan, estimator)
+            known = note(stable, game.players)
+            reason = stopping.met(stop, time.monotonic() - started, stable, game.players)
+            progress(stop * examples, total if reason is None else stop * examples, known)
+            if reason is not None:
+                return result, stable, reason
+        start = stop
+
+
+def _end_of_step(start: int, pilot_rows: int, rows: int | None) -> int:
+    """Where the step ends that begins at `start`: a step neither straddles the end of the pilot nor of all rows."""
+    first = 0 if start < pilot_rows else pilot_rows
+    stop = first + ((start - first) // STEP + 1) * STEP
+    ends = [stop] if rows is None else [stop, rows]
+    return min([*ends, pilot_rows] if start < pilot_rows else ends)
+
+
+def _measure(game: Game, ledger: Ledger, plan: SamplingPlan, start: int, stop: int, progress: ExampleProgress) -> None:
+    """Measure the rows of a step and append those that the ledger lacks.
+
+    All of them are measured, also where a crash has left some: a batch of other rows would round differently.
     """
-    alphas = [alpha for alpha in ALPHAS if alpha < game.players]
-    shortest = min(game.prompt(index).tokens for index in range(len(game.rows)))
-    budgets = [budget for budget in budgets if game.window < budget < shortest]
-    cells = [(budget, alpha) for budget in budgets for alpha in alphas]
-    if not cells:
-        return {}
+    pilot = ledger.utilities()[: plan.pilot_rows].mean(axis=1) if start >= plan.pilot_rows > 0 else None
+    members = plan.coalitions(start, stop, pilot)
+    sizes = plan.row_sizes(start, stop, pilot)
+    utilities = game.coalition_utilities(members, progress)
+    rows = zip(range(start, stop), sizes.tolist(), members, utilities.tolist(), strict=True)
+    ledger.append(Row(k, size, inside, values) for k, size, inside, values in rows if k not in ledger.done)
 
-    def select(prompt: Prompt) -> list[Selection]:
-        choices = []
-        for budget, alpha in cells:
-            tokens = from_head_values(values, budget, window=game.window, zeroed=alpha)
-            choices.append(get_policy("cokv", budgets=lambda _, tokens=tokens: tokens).select(prompt, budget))
-        return choices
 
-    means = game.measure(select).mean(axis=1)
-    curve: dict[int, dict[int, float]] = {budget: {} for budget in budgets}
-    for (budget, alpha), mean in zip(cells, means, strict=True):
-        curve[budget][alpha] = float(mean)
-    return curve
+def _judge(ledger: Ledger, plan: SamplingPlan, estimator: Estimator) -> tuple[Estimate, Stability]:
+    units = plan.units(0, len(ledger.done))
+    return stability(estimator, ledger.coalitions(), ledger.utilities().mean(axis=1), units, ledger.sizes())
+
+
+def _known_curve(path: Path, ledger_sha256: str, values: FloatArray) -> Mapping[int, Mapping[int, float]] | None:
+    """The curve of alpha that an earlier call has measured for the same values, None where there is none."""
+    if not path.exists():
+        return None
+    earlier = HeadValues.load(path)
+    same = earlier.ledger_sha256 == ledger_sha256 and np.array_equal(earlier.values, values)
+    return earlier.alphas if same else None

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from cokv_bench.kvcache.own import OwnTokens, own_token_scores
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
-from cokv_bench.kvcache.own import OwnTokens, own_token_scores
 from cokv_bench.models.attention import AttendingLayer
 
 

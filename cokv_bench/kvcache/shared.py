@@ -30,10 +30,11 @@ class SharedCache(Cache):
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int) -> None:
         """`reserve`: the most tokens that a row will add."""
         sets, chosen = _distinct_sets(selections)
+        starts = _starts(sets)
         layers = []
         for index in range(prompt.layers):
             keys = prompt.keys[index]
-            blocks = _blocks(sets, chosen[:, index], keys.device)
+            blocks = _blocks(sets, starts, chosen[:, index], keys.device)
             layers.append(_SharedLayer(keys, prompt.values[index], blocks, len(selections), reserve, first=index == 0))
         super().__init__(layers=layers)
 
@@ -85,15 +86,20 @@ class _Block:
         return self
 
 
-def _blocks(sets: Tensor, chosen: NDArray[np.int64], device: torch.device) -> list[_Block]:
+def _starts(sets: Tensor) -> NDArray[np.int64]:
+    """Where each set begins if it is the end of the prompt, and -1 for one with holes, which needs a mask."""
+    tokens = sets.shape[1]
+    sizes = sets.sum(dim=1).numpy()
+    first = np.where(sizes > 0, sets.numpy().argmax(axis=1), tokens)
+    return np.where(first + sizes == tokens, first, -1)
+
+
+def _blocks(
+    sets: Tensor, starts_of_sets: NDArray[np.int64], chosen: NDArray[np.int64], device: torch.device
+) -> list[_Block]:
     """The blocks of a layer; `chosen` [rows, kv_heads] is the set of each row and head."""
     rows, kv_heads = chosen.shape
-    tokens = sets.shape[1]
-    sizes = sets.sum(dim=1).tolist()
-    # The start of a set that is the end of the prompt, and -1 for one with holes, which needs a mask.
-    starts = np.array(
-        [tokens - size if bool(positions[tokens - size :].all()) else -1 for positions, size in zip(sets, sizes)]
-    )[chosen]
+    starts = starts_of_sets[chosen]
     if len(np.unique(starts)) == 1:
         groups = [(slice(0, kv_heads), np.arange(rows), int(starts[0, 0]))]
     else:

@@ -82,6 +82,12 @@ def make_plan(
     for task, rows in examples.items():
         if not rows:
             raise RequestError(f"Task '{task}' has no examples in the split '{split}'; choose another split.")
+        unlabelled = sum(not row.answers for row in rows)
+        if unlabelled:
+            raise RequestError(
+                f"{unlabelled} of the {len(rows)} examples of '{task}' have no answers to score against; "
+                "add a field 'answers', or only profile on them with --utility agreement."
+            )
     _refuse_profiled(examples, profiled)
     check_lengths(model, [row for rows in examples.values() for row in rows])
     variants: dict[tuple[str, int | None], Variant] = {}

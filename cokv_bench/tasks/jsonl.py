@@ -2,7 +2,8 @@
 
 PATH is a JSON Lines file, a parquet file, a folder written by `datasets.save_to_disk`, `hf:OWNER/NAME` on the hub, or
 a YAML file with the keys data, template, metric, max_new_tokens, chat, stop_at_newline and first_line. A YAML file
-next to the rows, with the same stem, is read as well. Prompts that are too long are cut in the middle, as in LongBench.
+next to the rows, with the same stem, is read as well. Rows without answers serve to profile heads by agreement. Prompts
+that are too long are cut in the middle, as in LongBench.
 """
 
 import os
@@ -123,8 +124,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _load(source: str) -> list[Row]:
     path = Path(source)
     if source.startswith(_HUB) or path.is_dir() or path.suffix == ".parquet":
-        return [row_of(record, f"{source}, row {index}", index) for index, record in enumerate(_data_set(source))]
-    return parse_jsonl(read_bytes(path), source)
+        return [
+            row_of(record, f"{source}, row {index}", index, labelled=False)
+            for index, record in enumerate(_data_set(source))
+        ]
+    return parse_jsonl(read_bytes(path), source, labelled=False)
 
 
 def _data_set(source: str) -> Any:

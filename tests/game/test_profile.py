@@ -8,7 +8,10 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game import Ledger
-from cokv_bench.game.profile import Game, alpha_curve, make_game, profile
+from cokv_bench.game.alpha import alpha_curve
+from cokv_bench.game.head_game import Game, make_game
+from cokv_bench.game.profile import profile
+from cokv_bench.game.stopping import Stopping
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode_answer
 from cokv_bench.tasks.prompts import encode_example
@@ -24,7 +27,7 @@ def game_for(model: Model, utility: str = "loglik") -> Game:
 
 def test_utilities_are_those_of_coalitions_decoded_one_by_one(texty: Model, tmp_path: Path) -> None:
     game = game_for(texty)
-    profile(game, tmp_path, estimator="ssv", samples=6, seed=3)
+    profile(game, tmp_path, estimator="ssv", stopping=Stopping(samples=6), seed=3)
     ledger = Ledger.read(tmp_path / "ledger.jsonl")
     for members, utilities in zip(ledger.coalitions(), ledger.utilities(), strict=True):
         for (_, example), utility in zip(game.rows, utilities, strict=True):
@@ -50,11 +53,11 @@ def test_the_metric_utility_is_the_score_of_the_greedy_answer(texty: Model) -> N
 
 @pytest.mark.parametrize("estimator", ["ssv", "ridge"])
 def test_a_profile_that_is_extended_equals_one_that_never_stopped(texty: Model, tmp_path: Path, estimator: str) -> None:
-    whole = profile(game_for(texty), tmp_path / "whole", estimator=estimator, samples=20, seed=1)
-    profile(game_for(texty), tmp_path / "parts", estimator=estimator, samples=7, seed=1)
+    whole = profile(game_for(texty), tmp_path / "whole", estimator=estimator, stopping=Stopping(samples=20), seed=1)
+    profile(game_for(texty), tmp_path / "parts", estimator=estimator, stopping=Stopping(samples=7), seed=1)
     path = tmp_path / "parts" / "ledger.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
-    parts = profile(game_for(texty), tmp_path / "parts", estimator=estimator, samples=20, seed=1)
+    parts = profile(game_for(texty), tmp_path / "parts", estimator=estimator, stopping=Stopping(samples=20), seed=1)
     np.testing.assert_allclose(parts.values, whole.values, atol=1e-4)
     np.testing.assert_allclose(parts.standard_errors, whole.standard_errors, atol=1e-4)
     assert parts.examples == whole.examples
@@ -63,15 +66,15 @@ def test_a_profile_that_is_extended_equals_one_that_never_stopped(texty: Model, 
 
 def test_each_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    module = sys.modules["cokv_bench.game.profile"]
+    module = sys.modules["cokv_bench.game.head_game"]
     monkeypatch.setattr(module, "prefill", lambda *a, **k: calls.append(1) or prefill(*a, **k))
-    profile(game_for(texty), tmp_path, estimator="ridge", samples=80, seed=0)
+    profile(game_for(texty), tmp_path, estimator="ridge", stopping=Stopping(samples=80), seed=0)
     assert len(calls) == 3
 
 
 def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tmp_path: Path) -> None:
     game = game_for(texty)
-    values = profile(game, tmp_path, estimator="ridge", samples=20, seed=0)
+    values = profile(game, tmp_path, estimator="ridge", stopping=Stopping(samples=20), seed=0)
     assert set(values.alphas) == {32, 64, 128, 256}
     assert alpha_curve(game, values.values) == values.alphas
     for budget, curve in values.alphas.items():
@@ -80,6 +83,6 @@ def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tm
 
 def test_bad_requests(texty: Model, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="at least one pair"):
-        profile(game_for(texty), tmp_path, estimator="ssv", samples=0, seed=0)
+        profile(game_for(texty), tmp_path, estimator="ssv", stopping=Stopping(samples=0), seed=0)
     with pytest.raises(RequestError, match="did you mean ridge"):
-        profile(game_for(texty), tmp_path, estimator="rigde", samples=1, seed=0)
+        profile(game_for(texty), tmp_path, estimator="rigde", stopping=Stopping(samples=1), seed=0)

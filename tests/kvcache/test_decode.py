@@ -1,5 +1,8 @@
 """Decoding against plain `generate`, and the two storages against each other."""
 
+import importlib
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -24,6 +27,14 @@ def some(prompt: Prompt) -> list[Selection]:
         get_policy(name).select(prompt, budget) for name in ("snapkv", "ada-snapkv", "h2o") for budget in (12, 40)
     ]
     return [*policies, full(prompt), Selection.from_coalition(members, prompt.tokens, prompt.window), policies[0]]
+
+
+def coalitions(prompt: Prompt) -> list[Selection]:
+    """Nobody, everybody, and some in between."""
+    chance = torch.Generator().manual_seed(5)
+    shape = (7, prompt.layers, prompt.kv_heads)
+    members = torch.rand(shape, generator=chance) < torch.linspace(0, 1, 7)[:, None, None]
+    return [Selection.from_coalition(inside, prompt.tokens, prompt.window) for inside in members]
 
 
 @pytest.mark.parametrize("storage", ["shared", "ragged"])
@@ -57,9 +68,10 @@ def test_masked_rows_are_the_plain_model_with_a_mask(tiny: Model) -> None:
     torch.testing.assert_close(row.logprobs, expected, atol=1e-3, rtol=1e-3)
 
 
-def test_shared_and_ragged_agree(tiny: Model) -> None:
+@pytest.mark.parametrize("kind", [some, coalitions, lambda prompt: some(prompt) + coalitions(prompt)])
+def test_shared_and_ragged_agree(tiny: Model, kind: Callable[[Prompt], list[Selection]]) -> None:
     prompt = prefill(tiny, random_ids(TOKENS))
-    choices = some(prompt)
+    choices = kind(prompt)
     teacher = random_ids(7, seed=4)
     shared = decode(tiny, prompt, choices, max_new_tokens=15)
     ragged = decode(tiny, prompt, choices, max_new_tokens=15, storage="ragged")
@@ -118,6 +130,47 @@ def test_rows_stop_at_the_end_token_and_keep_it(tiny_llama: Model, monkeypatch: 
         rows = decode(tiny_llama, prompt, choices, max_new_tokens=15, storage=storage)
         expected = [ids[: ids.index(stop) + 1] if stop in ids else ids for ids in free]
         assert [row.token_ids for row in rows] == expected
+
+
+def test_coalitions_read_views_of_the_prompt_and_the_window_alone(
+    tiny_llama: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No key or value of the prompt is copied, and heads outside a coalition read the window's tokens only."""
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    module = importlib.import_module("cokv_bench.kvcache.shared")
+    products, read = module._products, []
+
+    def spy(queries: torch.Tensor, keys: torch.Tensor, scaling: float, result: torch.Tensor) -> None:
+        read.append((keys.untyped_storage().data_ptr(), queries.shape[1], keys.shape[1]))
+        products(queries, keys, scaling, result)
+
+    monkeypatch.setattr(module, "_products", spy)
+    choices, new = list({choice.key(): choice for choice in coalitions(prompt)}.values()), 4
+    assert len(choices) > 4
+    decode(tiny_llama, prompt, choices, teacher=random_ids(new + 1, seed=4))
+    assert {place for place, _, _ in read} == {keys.untyped_storage().data_ptr() for keys in prompt.keys}
+    # In the first layer the rows are alike: each distinct stretch is read for one row, in each KV head.
+    group = tiny_llama.heads // tiny_llama.kv_heads
+    first = [entry for entry in read if entry[0] == prompt.keys[0].untyped_storage().data_ptr()]
+    assert {queries for _, queries, _ in first} == {group * new}
+    inside = sum(int(choice.counts[1:].eq(TOKENS).sum()) for choice in choices)
+    outside = len(choices) * prompt.kv_heads * (prompt.layers - 1) - inside
+    later = sum(queries * tokens for place, queries, tokens in read if place != first[0][0])
+    assert later == group * new * (inside * TOKENS + outside * prompt.window)
+
+
+def test_batches_follow_from_the_memory_that_is_given(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    choices = list({choice.key(): choice for choice in coalitions(prompt)}.values())[:5]
+    rows: list[int] = []
+    module = importlib.import_module("cokv_bench.kvcache.decode")
+    cache = module.SharedCache
+    monkeypatch.setattr(module, "SharedCache", lambda p, s, reserve: rows.append(len(s)) or cache(p, s, reserve))
+    own = 9 * prompt.layers * prompt.kv_heads * tiny_llama.bytes_per_token  # the tenth token is never fed back
+    free = decode(tiny_llama, prompt, choices, max_new_tokens=10)
+    tight = decode(tiny_llama, prompt, choices, max_new_tokens=10, memory=3 * own)
+    assert rows == [5, 3, 2]
+    assert [row.token_ids for row in free] == [row.token_ids for row in tight]
 
 
 def test_nothing_is_kept_from_the_prompt_before(tiny_llama: Model) -> None:

@@ -1,11 +1,29 @@
 """What a utility is: how good an example's answer is under each of several selections."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Task
+
+
+class Measure(Protocol):
+    """How a utility is measured."""
+
+    def __call__(
+        self,
+        model: Model,
+        task: Task,
+        example: Example,
+        prompt: Prompt,
+        selections: Sequence[Selection],
+        *,
+        memory: int | None = None,
+    ) -> list[float]:
+        """One finite number a selection, higher is better; `memory` is passed to `decode`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -15,9 +33,11 @@ class PromptUtility:
     Attributes:
         name: as on the command line and in the ledger.
         description: one line.
-        measure: (model, task, example, prompt, selections) -> one finite number a selection, higher is better.
+        measure: see `Measure`.
+        needs_answers: whether examples must have reference answers.
     """
 
     name: str
     description: str
-    measure: Callable[[Model, Task, Example, Prompt, Sequence[Selection]], list[float]]
+    measure: Measure
+    needs_answers: bool = True

@@ -18,6 +18,7 @@ class Row:
     Attributes:
         place: file and line (or row), for error messages.
         index: position among the rows of its file, from 0.
+        answers: empty where the record has none.
         length: words of the context (characters in Chinese tasks), as the file states them.
     """
 
@@ -42,12 +43,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise RequestError(f"Cannot read {path}: {error.strerror}.") from error
 
 
-def parse_jsonl(data: bytes, source: str) -> list[Row]:
+def parse_jsonl(data: bytes, source: str, *, labelled: bool = True) -> list[Row]:
     """Rows of a JSON Lines file, in order; blank lines are passed over.
 
     Args:
         data: UTF-8. Only line feeds end a line: texts hold U+2028 and the like, which `str.splitlines` would cut.
         source: file name for error messages.
+        labelled: whether every row must have answers.
 
     Raises:
         RequestError: names the file, the line and the field that is wrong.
@@ -63,12 +65,15 @@ def parse_jsonl(data: bytes, source: str) -> list[Row]:
             raise RequestError(f"{place}: not a line of JSON in UTF-8 ({error}).") from error
         if not isinstance(record, dict):
             raise RequestError(f"{place}: must be a JSON object, not {_kind(record)}.")
-        rows.append(row_of(record, place, len(rows)))
+        rows.append(row_of(record, place, len(rows), labelled=labelled))
     return rows
 
 
-def row_of(record: Mapping[str, Any], place: str, index: int) -> Row:
+def row_of(record: Mapping[str, Any], place: str, index: int, *, labelled: bool = True) -> Row:
     """A checked row from a record with input (or question), context, answers, and perhaps all_classes and length.
+
+    Args:
+        labelled: whether the record must have answers; else they may be left out.
 
     Raises:
         RequestError: a field is missing or has the wrong type.
@@ -83,7 +88,7 @@ def row_of(record: Mapping[str, Any], place: str, index: int) -> Row:
         index=index,
         input=_text(record, input_field, place),
         context=_text(record, "context", place),
-        answers=_texts(record, "answers", place),
+        answers=_texts(record, "answers", place) if labelled or "answers" in record else (),
         all_classes=_texts(record, "all_classes", place) if record.get("all_classes") else None,
         length=length,
     )

@@ -84,7 +84,8 @@ class RowTask:
         rules = self.rules
         try:
             # Scoring nothing finds answers that the metric cannot read before a model has worked for them.
-            best_score(rules.metric, "", row.answers, row.all_classes)
+            if row.answers:
+                best_score(rules.metric, "", row.answers, row.all_classes)
         except RequestError as error:
             raise RequestError(f"{row.place}: {error}") from error
         fields: Mapping[str, Any] = {"row": row.index}

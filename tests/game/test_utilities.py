@@ -1,0 +1,88 @@
+"""Utilities of coalitions: what each measures, and profiling without labels."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.game.head_game import Game, make_game
+from cokv_bench.game.profile import profile
+from cokv_bench.game.stopping import Stopping
+from cokv_bench.game.utilities import UTILITIES, PromptUtility, get_utility, register_utility
+from cokv_bench.kvcache import Prompt, Selection, decode
+from cokv_bench.models import Model
+from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+
+def unlabelled(folder: Path, rows: int = 40) -> str:
+    path = folder / "rows.jsonl"
+    texts = [{"context": f"{number} ships lie in the harbour. " * 9, "input": "How many?"} for number in range(rows)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in texts), encoding="utf-8")
+    return f"jsonl:{path}"
+
+
+def game_on(model: Model, task: str, utility: str) -> Game:
+    return make_game(model, resolve([task], model, TaskOptions()), utility, window=8)
+
+
+def full(prompt: Prompt) -> Selection:
+    return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+
+
+def test_agreement_is_the_log_probability_of_the_full_caches_own_answer(texty: Model, tmp_path: Path) -> None:
+    game = game_on(texty, unlabelled(tmp_path), "agreement")
+    task, example = game.rows[0]
+    prompt = game.prompts.get(0)
+    nobody = Selection.from_coalition([[False] * prompt.kv_heads] * prompt.layers, prompt.tokens, 8)
+    (own,) = decode(texty, prompt, [full(prompt)], max_new_tokens=example.max_new_tokens)
+    rows = decode(texty, prompt, [full(prompt), nobody], teacher=own.token_ids)
+    measured = game.utility.measure(texty, task, example, prompt, [full(prompt), nobody])
+    for utility, row in zip(measured, rows, strict=True):
+        assert row.logprobs is not None
+        assert utility == pytest.approx(float(row.logprobs[1:].mean()), abs=1e-5)
+    # The full cache's own greedy answer is likelier with the full cache than with next to nothing of it.
+    assert measured[0] > measured[1]
+
+
+def test_an_answer_that_ends_at_once_cannot_be_changed(texty: Model, tmp_path: Path) -> None:
+    game = game_on(texty, unlabelled(tmp_path), "agreement")
+    task, example = game.rows[0]
+    prompt = game.prompts.get(0)
+    one = replace(example, max_new_tokens=1)
+    assert game.utility.measure(texty, task, one, prompt, [full(prompt)] * 3) == [0.0] * 3
+
+
+def test_a_profile_needs_no_labels(texty: Model, tmp_path: Path) -> None:
+    game = game_on(texty, unlabelled(tmp_path), "agreement")
+    values = profile(game, tmp_path / "p", estimator="ridge", seed=0, stopping=Stopping(samples=10))
+    assert values.utility == "agreement"
+    assert values.values.std() > 0
+
+
+@pytest.mark.parametrize("utility", ["loglik", "metric"])
+def test_other_utilities_name_the_row_without_an_answer(texty: Model, tmp_path: Path, utility: str) -> None:
+    with pytest.raises(RequestError, match=f"no reference answer, which the utility '{utility}' .*--utility agreement"):
+        game_on(texty, unlabelled(tmp_path), utility)
+
+
+def test_rows_without_answers_cannot_be_evaluated(texty: Model, tmp_path: Path) -> None:
+    request = Request(tasks=[unlabelled(tmp_path)], methods=["full"], budgets=[64])
+    with pytest.raises(RequestError, match="have no answers to score against"):
+        plan_request(request, texty)
+
+
+def test_a_utility_of_ones_own(texty: Model) -> None:
+    def kept(model, task, example, prompt, selections, *, memory=None):  # type: ignore[no-untyped-def]
+        return [float(selection.total) for selection in selections]
+
+    mine = PromptUtility("kept", "tokens kept", kept, needs_answers=False)
+    register_utility(mine)
+    try:
+        assert get_utility("kept") is mine
+        with pytest.raises(RequestError, match="'kept' already"):
+            register_utility(mine)
+    finally:
+        del UTILITIES["kept"]
