@@ -132,21 +132,21 @@ def main(
         low, high = interval(found, seed=0)
         row |= {"found": found.mean(), "ci_low": low, "ci_high": high, "logprob": measured["loglik"][index].mean()}
     table = Table(title=f"{budget} tokens a head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
-    for column in ("budgets", "alpha", "half-split", "standard error", "found %", "95%", "log-probability"):
-        table.add_column(column)
+    for column in ("method", "sampling", "alpha", "halves", "error", "found %", "95%", "log-prob."):
+        table.add_column(column, no_wrap=True)
     for row in rows:
+        cells = (row.get("half_split_correlation"), row.get("standard_error"))
+        tested = (
+            (f"{row['found']:.0f}", f"{row['ci_low']:.0f} to {row['ci_high']:.0f}", f"{row['logprob']:.2f}")
+            if "found" in row
+            else ("", "", "")
+        )
         table.add_row(
-            row["budgets"],
+            row.get("estimator", row["budgets"]),
+            row.get("sampling", ""),
             str(row.get("alpha", "")),
-            *(
-                "" if row.get(key) is None else f"{row[key]:.2f}"
-                for key in ("half_split_correlation", "standard_error")
-            ),
-            *(
-                (f"{row['found']:.0f}", f"{row['ci_low']:.0f} to {row['ci_high']:.0f}", f"{row['logprob']:.2f}")
-                if "found" in row
-                else ("", "", "")
-            ),
+            *("" if cell is None else f"{cell:.2f}" for cell in cells),
+            *tested,
         )
     o.console.print(table)
     if json is not None:

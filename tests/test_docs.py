@@ -31,11 +31,15 @@ def test_the_policy_example_runs_and_selects(tiny_llama) -> None:
 
 def test_every_method_and_command_of_the_documentation_exists() -> None:
     from cokv_bench.cli import make_app
-    from cokv_bench.game import ESTIMATORS
+    from cokv_bench.game import ESTIMATORS, SAMPLINGS
+    from cokv_bench.game.utilities import UTILITIES
     from cokv_bench.policies import POLICIES
 
-    table = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs/methods.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert set(table) == set(POLICIES) | set(ESTIMATORS)
+    def named(page: str) -> set[str]:
+        return set(re.findall(r"^\| `([\w-]+)` \|", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert named("methods.md") == set(POLICIES)
+    assert named("game.md") == {*ESTIMATORS, *SAMPLINGS, *UTILITIES}
     commands = {command.name for command in make_app().registered_commands}
     for page in PAGES:
         for command in re.findall(r"(?:^|`)cokv-bench ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE):

@@ -71,7 +71,8 @@ def _status(values: HeadValues) -> str:
         "unknown" if values.status[name] is None else f"{values.status[name]:.4g}" for name in names
     )
     return (
-        f"Sampling '{values.status['sampling']}' ended by {values.status['stopped_by']}. Median standard error {error}; "
+        f"Sampling '{values.status['sampling']}' ended by {values.status['stopped_by']}. "
+        f"Median standard error {error}; "
         f"the ledger's halves have a rank correlation of {correlation} (expected between ledgers of this length: "
         f"{reliability}) and differ by {difference} on average (published stop: below {threshold})."
     )

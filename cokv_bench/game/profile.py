@@ -114,7 +114,8 @@ def _sample(
         if stop > len(ledger.done):
 
             def step(done: int, _: int, start: int = start, stop: int = stop, known: str = known) -> None:
-                progress(start * examples + done * (stop - start), total, known)
+                if done < examples:  # The end of a step is told below, with what is known by then.
+                    progress(start * examples + done * (stop - start), total, known)
 
             _measure(game, ledger, plan, start, stop, step)
         # Steps before the ledger's end were judged by the call that measured them.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -170,28 +171,29 @@ class _SharedLayer(AttendingLayer):
         keys, values = self.prompt_keys[block.heads, block.start :], self.prompt_values[block.heads, block.start :]
         count, length, queries = own_scores.shape[-1], keys.shape[1], grouped.shape[2]
         rows = len(grouped) if block.rows is None else len(block.rows)
-        at_a_time = max(1, _SCORE_BYTES // (4 * len(keys) * queries * (length + count)))
-        if alike and block.dropped is None:
-            at_a_time = 1
-        for start in range(0, rows, at_a_time):
-            end = min(rows, start + at_a_time)
+        once = alike and block.dropped is None
+        # As many rows at a time as fit the scores; where one is too many, some of its queries.
+        fitting = max(1, _SCORE_BYTES // (4 * len(keys) * (length + count)))
+        rows_at_a_time, some = max(1, fitting // queries), min(fitting, queries)
+        if once:
+            rows, rows_at_a_time = 1, 1
+        for start, query in product(range(0, rows, rows_at_a_time), range(0, queries, some)):
+            end = min(rows, start + rows_at_a_time)
             part = slice(start, end) if block.rows is None else block.rows[start:end]
-            query = grouped[part, block.heads].transpose(0, 1)  # [heads, rows, queries, dim]
-            flat = query.reshape(len(keys), -1, query.shape[-1])
-            scores = own_scores.new_empty(len(keys), flat.shape[1], length + count)
-            _products(flat, keys, scaling, scores[..., :length])
+            place = (part, block.heads, slice(query, query + some))
+            wanted = grouped[place].transpose(0, 1)  # [heads, rows, queries, dim]
+            shape = wanted.shape[1:3]
+            scores = own_scores.new_empty(len(keys), shape.numel(), length + count)
+            _products(wanted.flatten(1, 2), keys, scaling, scores[..., :length])
             if block.dropped is not None:
-                shaped = scores[..., :length].unflatten(1, (end - start, queries))
-                shaped.masked_fill_(block.dropped[:, start:end], float("-inf"))
-            scores[..., length:] = own_scores[part, block.heads].transpose(0, 1).flatten(1, 2)
+                scores[..., :length].unflatten(1, shape).masked_fill_(block.dropped[:, start:end], float("-inf"))
+            scores[..., length:] = own_scores[place].transpose(0, 1).flatten(1, 2)
             torch.softmax(scores, dim=-1, out=scores)
             read = torch.bmm(scores[..., :length].to(values.dtype), values)
-            if alike and block.dropped is None:
-                part = slice(None) if block.rows is None else block.rows
-            out[part, block.heads] = read.unflatten(1, (end - start, queries)).transpose(0, 1)
-            own_weights[part, block.heads] = scores[..., length:].unflatten(1, (end - start, queries)).transpose(0, 1)
-            if alike and block.dropped is None:
-                return
+            if once:
+                place = (slice(None) if block.rows is None else block.rows, *place[1:])
+            out[place] = read.unflatten(1, shape).transpose(0, 1)
+            own_weights[place] = scores[..., length:].unflatten(1, shape).transpose(0, 1)
 
 
 def _alike(tensor: Tensor) -> bool:

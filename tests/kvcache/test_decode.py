@@ -173,6 +173,21 @@ def test_batches_follow_from_the_memory_that_is_given(tiny_llama: Model, monkeyp
     assert [row.token_ids for row in free] == [row.token_ids for row in tight]
 
 
+def test_scores_are_made_piece_by_piece_where_they_would_be_large(
+    tiny_llama: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    choices, teacher = some(prompt) + coalitions(prompt), random_ids(9, seed=4)
+    whole = decode(tiny_llama, prompt, choices, teacher=teacher)
+    module = importlib.import_module("cokv_bench.kvcache.shared")
+    # Scores of five queries, of which a row has 3 x 8, and of two rows of the window alone.
+    for size in (4 * 5 * (TOKENS + 8), 4 * 2 * 24 * (8 + 8)):
+        monkeypatch.setattr(module, "_SCORE_BYTES", size)
+        pieces = decode(tiny_llama, prompt, choices, teacher=teacher)
+        for a, b in zip(whole, pieces, strict=True):
+            torch.testing.assert_close(a.logprobs, b.logprobs, atol=1e-4, rtol=1e-4)
+
+
 def test_nothing_is_kept_from_the_prompt_before(tiny_llama: Model) -> None:
     first, second = random_ids(TOKENS, 1), random_ids(45, 2)
     alone = decode(
