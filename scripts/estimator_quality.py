@@ -8,6 +8,7 @@ budgets, alpha by the validation needles, are evaluated on needles that no profi
 Ada-SnapKV at the same total.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,10 +37,10 @@ from cokv_bench.tasks.registry import TaskOptions, resolve
 _LENGTH = 1024
 
 
-def make_ledgers(game: Game, folder: Path, pairs: int, seed: int) -> dict[str, Ledger]:
+def make_ledgers(game: Game, samplings: Sequence[str], folder: Path, pairs: int, seed: int) -> dict[str, Ledger]:
     """A ledger of each sampling, by name."""
     ledgers = {}
-    for name in SAMPLINGS:
+    for name in samplings:
         # Any estimator that can read it will do: what is wanted is the ledger.
         estimator = next(e for e in ESTIMATORS.values() if name in (e.sampling, *e.also) and e.name != "ssv")
         with progress_bar(o.progress_console, name, "evaluations") as progress:
@@ -106,6 +107,7 @@ def main(
     budget: Annotated[int, typer.Option(help="Tokens a KV head, window included.")] = 64,
     window: o.Window = 8,
     seed: o.Seed = 0,
+    samplings: Annotated[str, typer.Option(help="Samplings, comma separated.")] = ",".join(SAMPLINGS),
     folder: Annotated[Path, typer.Option(help="Where the ledgers are kept.")] = Path("profiles/estimators"),
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
 ) -> None:
@@ -113,11 +115,11 @@ def main(
     loaded = load_model(model)
     tasks = resolve(["needle"], loaded, TaskOptions(lengths=(_LENGTH,), examples=validation, seed=seed))
     game = make_game(loaded, tasks, "loglik", window=window, spill_folder=folder)
-    ledgers = make_ledgers(game, folder, pairs, seed)
+    ledgers = make_ledgers(game, o.names(samplings, "sampling"), folder, pairs, seed)
     policies = {name: get_policy(name) for name in ("full", "snapkv", "ada-snapkv")}
     rows: list[dict[str, Any]] = [{"budgets": name} for name in policies]
     with progress_bar(o.progress_console, "Choosing alpha") as progress:
-        cells = [(e, s) for e in ESTIMATORS.values() for s in (e.sampling, *e.also)]
+        cells = [(e, s) for e in ESTIMATORS.values() for s in (e.sampling, *e.also) if s in ledgers]
         for index, (estimator, sampling) in enumerate(cells):
             progress(index, len(cells), estimator.name)
             row, policy = judge(game, ledgers[sampling], sampling, estimator.name, budget)

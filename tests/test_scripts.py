@@ -4,6 +4,7 @@ import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,8 @@ def test_estimator_quality(
 ) -> None:
     module, file = script("estimator_quality"), tmp_path / "quality.json"
     monkeypatch.setattr(module, "_LENGTH", 400)
-    arguments = {"pairs": 64, "validation": 2, "examples": 3, "budget": 32, "window": 8, "seed": 0}
+    arguments: dict[str, Any] = {"pairs": 64, "validation": 2, "examples": 3, "budget": 32, "window": 8, "seed": 0}
+    arguments["samplings"] = ",".join(module.SAMPLINGS)
     module.main(str(texty_folder), folder=tmp_path / "ledgers", json=file, **arguments)
     rows = json.loads(file.read_text())["rows"]
     assert [row["budgets"] for row in rows[:3]] == ["full", "snapkv", "ada-snapkv"]
