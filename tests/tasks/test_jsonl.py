@@ -116,6 +116,17 @@ def test_rows_of_the_datasets_library(rows, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match="Cannot read the data set"):
         JsonlTask(tmp_path / "empty").examples("all")
-    datasets.Dataset.from_list([{"input": "q", "context": "c"}]).save_to_disk(str(tmp_path / "short"))
-    with pytest.raises(RequestError, match="short, row 0: field 'answers' is missing"):
+    datasets.Dataset.from_list([{"input": "q", "answers": ["a"]}]).save_to_disk(str(tmp_path / "short"))
+    with pytest.raises(RequestError, match="short, row 0: field 'context' is missing"):
         JsonlTask(tmp_path / "short").examples("all")
+
+
+def test_rows_may_do_without_answers(tmp_path):
+    path = tmp_path / "unlabelled.jsonl"
+    path.write_text('{"input": "q", "context": "c"}\n', encoding="utf-8")
+    datasets.Dataset.from_list([{"input": "q", "context": "c"}]).save_to_disk(str(tmp_path / "saved"))
+    for name in (path, tmp_path / "saved"):
+        assert [example.answers for example in JsonlTask(name).examples("all")] == [()]
+    path.write_text('{"input": "q", "context": "c", "answers": []}\n', encoding="utf-8")
+    with pytest.raises(RequestError, match="field 'answers' must be a list of at least one text"):
+        JsonlTask(path).examples("all")
