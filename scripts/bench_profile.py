@@ -30,7 +30,7 @@ from cokv_bench.cli import options as o
 from cokv_bench.files import write_json
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.sampling import get_sampling
-from cokv_bench.game.utilities import get_utility
+from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Generation, Prompt, Selection, decode, prefill
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.models import Model, encode_answer, load_model
@@ -181,7 +181,7 @@ def measure_example(bench: Bench, number: int, count: int) -> dict[str, Any]:
         measure = get_utility(utility).measure
 
         def work(measure: Any = measure) -> None:
-            measure(model, task, example, prompt, selections)
+            measure(Case(model, task, example, prompt), selections)
 
         figures[name] = bench.seconds(work)
         batches = [rows] * (len(selections) // rows) + [len(selections) % rows] * (len(selections) % rows > 0)

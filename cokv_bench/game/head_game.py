@@ -10,7 +10,7 @@ import torch
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray
-from cokv_bench.game.utilities import PromptUtility, get_utility
+from cokv_bench.game.utilities import Case, PromptUtility, get_utility
 from cokv_bench.kvcache import Prompt, Selection, prefill
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
@@ -62,8 +62,8 @@ class Game:
         for index, (task, example) in enumerate(self.rows):
             progress(index, len(self.rows))
             prompt = self.prompts.get(index)
-            choices = select(prompt)
-            columns.append(self.utility.measure(self.model, task, example, prompt, choices, memory=self.batch_memory))
+            case = Case(self.model, task, example, prompt, self.batch_memory)
+            columns.append(self.utility.measure(case, select(prompt)))
         progress(len(self.rows), len(self.rows))
         return np.array(columns, dtype=np.float64).T
 

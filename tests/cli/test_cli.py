@@ -10,32 +10,9 @@ import pandas as pd
 import pytest
 
 from cokv_bench.budgets import HeadBudgets
-from cokv_bench.cli import main
 from tests.conftest import SHARED
 
 LONGBENCH = SHARED / "longbench"
-
-
-def run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: object
-) -> tuple[int, str, str]:
-    """Run a command in this process: exit status, standard output, standard error."""
-    monkeypatch.setattr(sys, "argv", ["cokv-bench", *map(str, arguments)])
-    try:
-        main()
-        status = 0
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: run(capsys, monkeypatch, *arguments)
-
-
 NEEDLES = ("--tasks", "needle", "--lengths", "600", "--depths", "3")
 
 

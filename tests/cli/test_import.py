@@ -1,30 +1,12 @@
 """`cokv-bench import` from outside: what it prints and writes, and that bad input is one sentence and status 2."""
 
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cokv_bench.budgets import HeadBudgets, HeadValues
-from cokv_bench.cli import main
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["cokv-bench", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def write_slice(path, **changes):

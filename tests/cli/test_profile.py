@@ -1,36 +1,27 @@
 """`cokv-bench profile` from outside: when it stops, what it says, what it refuses."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-from cokv_bench.cli import main
 
 NEEDLES = ("--tasks", "needle", "--lengths", "400", "--examples", "2")
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
+def one_line(cli):
+    """The command line with its output in one line each, for sentences that a narrow terminal breaks."""
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cokv-bench", *map(str, arguments)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, " ".join(captured.out.split()), " ".join(captured.err.split())
+        status, out, err = cli(*arguments)
+        return status, " ".join(out.split()), " ".join(err.split())
 
     return run
 
 
-def test_targets_are_live_in_the_progress_and_kept_in_the_values(cli, texty_folder: Path) -> None:
+def test_targets_are_live_in_the_progress_and_kept_in_the_values(one_line, texty_folder: Path) -> None:
     arguments = ("profile", "--model", texty_folder, *NEEDLES, "--out", "p", "--memory-limit", "0.5")
-    status, out, err = cli(*arguments, "--target-rank-correlation", "0.3", "--samples", "2000")
+    status, out, err = one_line(*arguments, "--target-rank-correlation", "0.3", "--samples", "2000")
     assert status == 0, err
     assert "evaluations after" in err
     assert "halves: rank correlation" in err
@@ -38,7 +29,7 @@ def test_targets_are_live_in_the_progress_and_kept_in_the_values(cli, texty_fold
     stored = json.loads(Path("p/values.json").read_text())["status"]
     assert stored["stopped_by"] == "rank correlation"
     assert f"ended by rank correlation. Median standard error {stored['standard_error']:.4g};" in out
-    status, out, err = cli(*arguments, "--published-stop", "--target-se", "1000")
+    status, out, err = one_line(*arguments, "--published-stop", "--target-se", "1000")
     assert status == 0, err
     assert json.loads(Path("p/values.json").read_text())["status"]["stopped_by"] in (
         "standard error",
@@ -46,8 +37,8 @@ def test_targets_are_live_in_the_progress_and_kept_in_the_values(cli, texty_fold
     )
 
 
-def test_a_time_limit_ends_a_profile_without_a_number_of_samples(cli, texty_folder: Path) -> None:
-    status, _, err = cli("profile", "--model", texty_folder, *NEEDLES, "--out", "p", "--time-limit", "1s")
+def test_a_time_limit_ends_a_profile_without_a_number_of_samples(one_line, texty_folder: Path) -> None:
+    status, _, err = one_line("profile", "--model", texty_folder, *NEEDLES, "--out", "p", "--time-limit", "1s")
     assert status == 0, err
     assert json.loads(Path("p/values.json").read_text())["status"]["stopped_by"] == "time limit"
 
@@ -64,15 +55,15 @@ def test_a_time_limit_ends_a_profile_without_a_number_of_samples(cli, texty_fold
         (("--memory-limit", "0"), "not above 0"),
     ],
 )
-def test_requests_that_cannot_be_met(cli, texty_folder: Path, options: tuple[str, ...], told: str) -> None:
-    status, _, err = cli("profile", "--model", texty_folder, *NEEDLES, "--out", "p", *options)
+def test_requests_that_cannot_be_met(one_line, texty_folder: Path, options: tuple[str, ...], told: str) -> None:
+    status, _, err = one_line("profile", "--model", texty_folder, *NEEDLES, "--out", "p", *options)
     assert status == 2
     assert told in err
     assert not Path("p").exists()
 
 
-def test_samplings_are_listed(cli) -> None:
-    status, out, _ = cli("ls", "samplings")
+def test_samplings_are_listed(one_line) -> None:
+    status, out, _ = one_line("ls", "samplings")
     assert status == 0
     for name in ("slices", "strata", "neyman", "antithetic", "permutation", "uniform"):
         assert name in out

@@ -1,6 +1,7 @@
 """Utilities of coalitions: what each measures, and profiling without labels."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.profile import profile
 from cokv_bench.game.stopping import Stopping
-from cokv_bench.game.utilities import UTILITIES, PromptUtility, get_utility, register_utility
+from cokv_bench.game.utilities import UTILITIES, Case, PromptUtility, get_utility, register_utility
 from cokv_bench.kvcache import Prompt, Selection, decode
 from cokv_bench.models import Model
 from cokv_bench.runs.request import Request, plan_request
@@ -39,7 +40,7 @@ def test_agreement_is_the_log_probability_of_the_full_caches_own_answer(texty: M
     nobody = Selection.from_coalition([[False] * prompt.kv_heads] * prompt.layers, prompt.tokens, 8)
     (own,) = decode(texty, prompt, [full(prompt)], max_new_tokens=example.max_new_tokens)
     rows = decode(texty, prompt, [full(prompt), nobody], teacher=own.token_ids)
-    measured = game.utility.measure(texty, task, example, prompt, [full(prompt), nobody])
+    measured = game.utility.measure(Case(texty, task, example, prompt), [full(prompt), nobody])
     for utility, row in zip(measured, rows, strict=True):
         assert row.logprobs is not None
         assert utility == pytest.approx(float(row.logprobs[1:].mean()), abs=1e-5)
@@ -52,7 +53,7 @@ def test_an_answer_that_ends_at_once_cannot_be_changed(texty: Model, tmp_path: P
     task, example = game.rows[0]
     prompt = game.prompts.get(0)
     one = replace(example, max_new_tokens=1)
-    assert game.utility.measure(texty, task, one, prompt, [full(prompt)] * 3) == [0.0] * 3
+    assert game.utility.measure(Case(texty, task, one, prompt), [full(prompt)] * 3) == [0.0] * 3
 
 
 def test_a_profile_needs_no_labels(texty: Model, tmp_path: Path) -> None:
@@ -74,8 +75,8 @@ def test_rows_without_answers_cannot_be_evaluated(texty: Model, tmp_path: Path) 
         plan_request(request, texty)
 
 
-def test_a_utility_of_ones_own(texty: Model) -> None:
-    def kept(model, task, example, prompt, selections, *, memory=None):  # type: ignore[no-untyped-def]
+def test_a_utility_of_ones_own() -> None:
+    def kept(case: Case, selections: Sequence[Selection]) -> list[float]:
         return [float(selection.total) for selection in selections]
 
     mine = PromptUtility("kept", "tokens kept", kept, needs_answers=False)

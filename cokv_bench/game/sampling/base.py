@@ -1,6 +1,7 @@
 """What a sampling plan is, and what the plans made of random orders and complementary pairs share."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -134,6 +135,25 @@ class PairPlan(UnitPlan):
     def _cut(self, ranks: IntArray, sizes: IntArray, rows: IntArray) -> BoolArray:
         """S from the place of each player in the order, [m, players]; sizes and row numbers are [m, 1]."""
         return ranks < sizes
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A plan that players and seed decide.
+
+    Attributes:
+        players: number of players.
+        seed: 0 to 2**64 - 1.
+
+    Raises:
+        RequestError: an attribute out of range.
+    """
+
+    players: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_plan(self.players, self.seed)
 
 
 def random_words(seed: int, first: int, last: int, words: int) -> np.ndarray:

@@ -1,13 +1,12 @@
 """Neyman allocation: after a pilot, sizes are sampled as often as their spread deserves."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import FloatArray, IntArray
-from cokv_bench.game.sampling.base import PairPlan, check_plan, row_numbers
+from cokv_bench.game.sampling.base import PairPlan, Seeded, row_numbers
 from cokv_bench.game.sampling.sizes import all_strata
 
 #: The pilot has at least this many pairs, and never less than one of every size.
@@ -20,8 +19,7 @@ _FLOOR = 0.1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-@dataclass(frozen=True)
-class NeymanPlan(PairPlan):
+class NeymanPlan(Seeded, PairPlan):
     """Independent pairs, first in turn over all sizes (the pilot), then in proportion to the spread of a size.
 
     The allocation minimises the sum over the players of the variance of the stratified Shapley value (Zhang et al.,
@@ -42,20 +40,7 @@ class NeymanPlan(PairPlan):
     After the pilot the sizes follow a golden-ratio sequence through the cumulated shares, so that any prefix is
     within a few pairs of the allocation; |S| = f there. The full coalition needs no second measurement. The pilot
     counts in the estimate, and its pairs are spread evenly.
-
-    Attributes:
-        players: number of players.
-        seed: 0 to 2**64 - 1.
-
-    Raises:
-        RequestError: an attribute out of range.
     """
-
-    players: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_plan(self.players, self.seed)
 
     @property
     def round_rows(self) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
-from cokv_bench.game.sampling.base import PairPlan, check_plan, row_numbers
+from cokv_bench.game.sampling.base import PairPlan, Seeded, check_plan, row_numbers
 from cokv_bench.game.sampling.sizes import all_strata, paper_slices
 
 
@@ -52,28 +52,14 @@ class Plan(PairPlan):
         return {"sampling": self.sampling, "sizes": list(self.sizes)}
 
 
-@dataclass(frozen=True)
-class AntitheticPlan(PairPlan):
+class AntitheticPlan(Seeded, PairPlan):
     """The paper's slices in turn, two pairs from each random order: its first and its last `size` players.
 
     A unit is the four rows S, its complement, T and its complement. S and T are uniform among the coalitions of
     their size, and disjoint while 2 * size < players: a player who is in the one is not in the other. At
     2 * size = players the last players would be the complement of the first, measured twice over; there T is every
     second player of the order, which shares as many players with S as with its complement.
-
-    Attributes:
-        players: number of players.
-        seed: 0 to 2**64 - 1.
-
-    Raises:
-        RequestError: an attribute out of range.
     """
-
-    players: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_plan(self.players, self.seed)
 
     @property
     def unit_rows(self) -> int:
@@ -99,27 +85,13 @@ class AntitheticPlan(PairPlan):
         return np.where(rows % self.unit_rows < 2, ranks < sizes, last)
 
 
-@dataclass(frozen=True)
-class WalkPlan(PairPlan):
+class WalkPlan(Seeded, PairPlan):
     """Walks from the empty to the full coalition along a random order and along its reverse.
 
     The prefixes of the reversed order are the complements of those of the order, so a unit is 2 * players rows: the
     full and the empty coalition, which both walks share, then for s = 1 to players - 1 the first s players and
     their complement. Sizes take turns as in `all_strata`: whatever reads such pairs reads a walk too.
-
-    Attributes:
-        players: number of players.
-        seed: 0 to 2**64 - 1.
-
-    Raises:
-        RequestError: an attribute out of range.
     """
-
-    players: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_plan(self.players, self.seed)
 
     @property
     def unit_rows(self) -> int:

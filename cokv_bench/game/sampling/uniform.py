@@ -1,31 +1,15 @@
 """Coalitions drawn uniformly from all of them."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
-from cokv_bench.game.sampling.base import UnitPlan, check_plan, random_words, row_numbers
+from cokv_bench.game.sampling.base import Seeded, UnitPlan, random_words, row_numbers
 
 
-@dataclass(frozen=True)
-class UniformPlan(UnitPlan):
-    """Every player is in S with probability 1/2, independently; rows 2p and 2p + 1 are S and its complement.
-
-    Attributes:
-        players: number of players.
-        seed: 0 to 2**64 - 1.
-
-    Raises:
-        RequestError: an attribute out of range.
-    """
-
-    players: int
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_plan(self.players, self.seed)
+class UniformPlan(Seeded, UnitPlan):
+    """Every player is in S with probability 1/2, independently; rows 2p and 2p + 1 are S and its complement."""
 
     @property
     def round_rows(self) -> int:

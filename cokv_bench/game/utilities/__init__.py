@@ -2,7 +2,7 @@
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.game.utilities.agreement import AGREEMENT
-from cokv_bench.game.utilities.base import PromptUtility
+from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.loglik import LOGLIK
 from cokv_bench.game.utilities.metric import METRIC
 
@@ -27,4 +27,4 @@ def get_utility(name: str) -> PromptUtility:
     return UTILITIES[name]
 
 
-__all__ = ["UTILITIES", "PromptUtility", "get_utility", "register_utility"]
+__all__ = ["UTILITIES", "Case", "PromptUtility", "get_utility", "register_utility"]

@@ -1,29 +1,26 @@
 """What a utility is: how good an example's answer is under each of several selections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Task
 
 
-class Measure(Protocol):
-    """How a utility is measured."""
+@dataclass(frozen=True)
+class Case:
+    """One prefilled example.
 
-    def __call__(
-        self,
-        model: Model,
-        task: Task,
-        example: Example,
-        prompt: Prompt,
-        selections: Sequence[Selection],
-        *,
-        memory: int | None = None,
-    ) -> list[float]:
-        """One finite number a selection, higher is better; `memory` is passed to `decode`."""
-        ...
+    Attributes:
+        memory: bytes that the generated tokens of a batch may take, for `decode`; None for its default.
+    """
+
+    model: Model
+    task: Task
+    example: Example
+    prompt: Prompt
+    memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,11 +30,11 @@ class PromptUtility:
     Attributes:
         name: as on the command line and in the ledger.
         description: one line.
-        measure: see `Measure`.
+        measure: (case, selections) -> one finite number a selection, higher is better.
         needs_answers: whether examples must have reference answers.
     """
 
     name: str
     description: str
-    measure: Measure
+    measure: Callable[[Case, Sequence[Selection]], list[float]]
     needs_answers: bool = True

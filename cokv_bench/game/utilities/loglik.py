@@ -3,22 +3,13 @@
 from collections.abc import Sequence
 
 from cokv_bench.errors import RequestError
-from cokv_bench.game.utilities.base import PromptUtility
+from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
-from cokv_bench.kvcache import Prompt, Selection
-from cokv_bench.models import Model, encode_answer
-from cokv_bench.tasks import Example, Task
+from cokv_bench.kvcache import Selection
+from cokv_bench.models import encode_answer
 
 
-def measure(
-    model: Model,
-    task: Task,
-    example: Example,
-    prompt: Prompt,
-    selections: Sequence[Selection],
-    *,
-    memory: int | None = None,
-) -> list[float]:
+def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
     """Mean log-probability (nats a token) of the first reference answer under each selection, first token left out.
 
     An answer of one token is followed by the model's stop token, since no selection changes the first. Long answers
@@ -27,12 +18,13 @@ def measure(
     Raises:
         RequestError: a reference answer without a token.
     """
-    answer = encode_answer(model, example.prompt, example.answers[0], chat=example.chat)
+    example = case.example
+    answer = encode_answer(case.model, example.prompt, example.answers[0], chat=example.chat)
     if not answer:
-        raise RequestError(f"Example {example.id} of '{task.name}' has an empty reference answer; leave it out.")
+        raise RequestError(f"Example {example.id} of '{case.task.name}' has an empty reference answer; leave it out.")
     if len(answer) == 1:
-        answer = [*answer, min(model.stop_ids)]
-    return mean_logprobs(model, prompt, selections, answer[: max(2, example.max_new_tokens)], memory=memory)
+        answer = [*answer, min(case.model.stop_ids)]
+    return mean_logprobs(case, selections, answer[: max(2, example.max_new_tokens)])
 
 
 LOGLIK = PromptUtility("loglik", "mean log-probability of the reference answer, teacher forced (fast)", measure)

@@ -2,32 +2,22 @@
 
 from collections.abc import Sequence
 
-from cokv_bench.game.utilities.base import PromptUtility
-from cokv_bench.kvcache import Prompt, Selection, decode
-from cokv_bench.models import Model
-from cokv_bench.tasks import Example, Task
+from cokv_bench.game.utilities.base import Case, PromptUtility
+from cokv_bench.kvcache import Selection, decode
 
 
-def measure(
-    model: Model,
-    task: Task,
-    example: Example,
-    prompt: Prompt,
-    selections: Sequence[Selection],
-    *,
-    memory: int | None = None,
-) -> list[float]:
+def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
     """Score in [0, 1] of the greedy answer under each selection."""
     answers = decode(
-        model,
-        prompt,
+        case.model,
+        case.prompt,
         selections,
-        max_new_tokens=example.max_new_tokens,
-        stop_at_newline=example.stop_at_newline,
-        memory=memory,
+        max_new_tokens=case.example.max_new_tokens,
+        stop_at_newline=case.example.stop_at_newline,
+        memory=case.memory,
     )
     # Many coalitions give the same answer, and scoring a long one takes its time.
-    scores = {text: task.score(example, text)["score"] for text in {answer.text for answer in answers}}
+    scores = {text: case.task.score(case.example, text)["score"] for text in {answer.text for answer in answers}}
     return [scores[answer.text] for answer in answers]
 
 
