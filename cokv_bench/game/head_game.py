@@ -52,6 +52,12 @@ class Game:
     def players(self) -> int:
         return self.model.layers * self.model.kv_heads
 
+    def column(self, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> list[float]:
+        """Utilities of what `select` chooses on the prompt of one example."""
+        task, example = self.rows[index]
+        prompt = self.prompts.get(index)
+        return self.utility.measure(Case(self.model, task, example, prompt, self.batch_memory), select(prompt))
+
     def measure(
         self,
         select: Callable[[Prompt], Sequence[Selection]],
@@ -59,22 +65,16 @@ class Game:
     ) -> FloatArray:
         """Utilities [selections, examples] of what `select` chooses on each prompt."""
         columns = []
-        for index, (task, example) in enumerate(self.rows):
+        for index in range(len(self.rows)):
             progress(index, len(self.rows))
-            prompt = self.prompts.get(index)
-            case = Case(self.model, task, example, prompt, self.batch_memory)
-            columns.append(self.utility.measure(case, select(prompt)))
+            columns.append(self.column(index, select))
         progress(len(self.rows), len(self.rows))
         return np.array(columns, dtype=np.float64).T
 
-    def coalition_utilities(
-        self, members: BoolArray, progress: ExampleProgress = lambda done, total: None
-    ) -> FloatArray:
-        """Utilities [coalitions, examples] of coalitions bool [coalitions, players]."""
+    def coalitions(self, members: BoolArray) -> Callable[[Prompt], list[Selection]]:
+        """The selections of coalitions bool [coalitions, players], for `column` and `measure`."""
         shaped = members.reshape(-1, self.model.layers, self.model.kv_heads)
-        return self.measure(
-            lambda prompt: [Selection.from_coalition(m, prompt.tokens, self.window) for m in shaped], progress
-        )
+        return lambda prompt: [Selection.from_coalition(inside, prompt.tokens, self.window) for inside in shaped]
 
 
 def make_game(

@@ -13,11 +13,12 @@ from cokv_bench.files import file_sha256
 from cokv_bench.game.alpha import alpha_curve
 from cokv_bench.game.coalitions import FloatArray
 from cokv_bench.game.estimators import Estimate, Estimator, get_estimator
-from cokv_bench.game.head_game import ExampleProgress, Game
+from cokv_bench.game.head_game import Game
 from cokv_bench.game.ledger import Ledger
 from cokv_bench.game.ledger_format import LedgerHeader, Row
 from cokv_bench.game.sampling import SamplingPlan, get_sampling
 from cokv_bench.game.stability import Stability, stability
+from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 
@@ -73,7 +74,8 @@ def profile(
     )
     path = folder / "ledger.jsonl"
     with Ledger.open(path, header) as ledger:
-        result, stable, reason = _sample(game, ledger, plan, chosen, stopping, progress)
+        result, stable, reason = _sample(game, ledger, folder, plan, chosen, stopping, progress)
+        clear_journal(folder)
     if not np.isfinite(result.values).all():
         raise RequestError(
             f"{len(ledger.done)} coalitions are too few for the estimator '{estimator}' on {game.players} heads; they "
@@ -102,7 +104,13 @@ def profile(
 
 
 def _sample(
-    game: Game, ledger: Ledger, plan: SamplingPlan, estimator: Estimator, stopping: Stopping, progress: Progress
+    game: Game,
+    ledger: Ledger,
+    folder: Path,
+    plan: SamplingPlan,
+    estimator: Estimator,
+    stopping: Stopping,
+    progress: Progress,
 ) -> tuple[Estimate, Stability, str]:
     """Measure step after step until a criterion is met; the estimate, its stability and the criterion's name."""
     started = time.monotonic()
@@ -113,11 +121,10 @@ def _sample(
         stop = _end_of_step(start, plan.pilot_rows, stopping.rows)
         if stop > len(ledger.done):
 
-            def step(done: int, _: int, start: int = start, stop: int = stop, known: str = known) -> None:
-                if done < examples:  # The end of a step is told below, with what is known by then.
-                    progress(start * examples + done * (stop - start), total, known)
+            def step(done: int, start: int = start, stop: int = stop, known: str = known) -> None:
+                progress(start * examples + done * (stop - start), total, known)
 
-            _measure(game, ledger, plan, start, stop, step)
+            _measure(game, ledger, folder, plan, start, stop, step)
         # Steps before the ledger's end were judged by the call that measured them.
         if stop >= len(ledger.done) or stop == stopping.rows:
             result, stable = _judge(ledger, plan, estimator)
@@ -137,16 +144,30 @@ def _end_of_step(start: int, pilot_rows: int, rows: int | None) -> int:
     return min([*ends, pilot_rows] if start < pilot_rows else ends)
 
 
-def _measure(game: Game, ledger: Ledger, plan: SamplingPlan, start: int, stop: int, progress: ExampleProgress) -> None:
-    """Measure the rows of a step and append those that the ledger lacks.
+def _measure(
+    game: Game,
+    ledger: Ledger,
+    folder: Path,
+    plan: SamplingPlan,
+    start: int,
+    stop: int,
+    progress: Callable[[int], None],
+) -> None:
+    """Measure the rows of a step, example by example, and append those that the ledger lacks.
 
-    All of them are measured, also where a crash has left some: a batch of other rows would round differently.
+    All of them are measured, also where a crash has left some in the ledger: a batch of other rows would round
+    differently. Examples that a stopped process has measured for this step are not measured again.
     """
     pilot = ledger.utilities()[: plan.pilot_rows].mean(axis=1) if start >= plan.pilot_rows > 0 else None
     members = plan.coalitions(start, stop, pilot)
     sizes = plan.row_sizes(start, stop, pilot)
-    utilities = game.coalition_utilities(members, progress)
-    rows = zip(range(start, stop), sizes.tolist(), members, utilities.tolist(), strict=True)
+    with StepJournal(folder, ledger.header, start, stop) as journal:
+        for index in range(len(game.rows)):
+            if index not in journal.columns:
+                progress(index)
+                journal.append(index, game.column(index, game.coalitions(members)))
+    utilities = zip(*(journal.columns[index] for index in range(len(game.rows))), strict=True)
+    rows = zip(range(start, stop), sizes.tolist(), members, utilities, strict=True)
     ledger.append(Row(k, size, inside, values) for k, size, inside, values in rows if k not in ledger.done)
 
 

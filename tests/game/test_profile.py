@@ -44,7 +44,7 @@ def test_utilities_are_those_of_coalitions_decoded_one_by_one(texty: Model, tmp_
 def test_the_metric_utility_is_the_score_of_the_greedy_answer(texty: Model) -> None:
     game = game_for(texty, "metric")
     everybody = np.ones((1, game.players), dtype=bool)
-    for (task, example), utility in zip(game.rows, game.coalition_utilities(everybody)[0], strict=True):
+    for (task, example), utility in zip(game.rows, game.measure(game.coalitions(everybody))[0], strict=True):
         prompt = prefill(texty, encode_example(texty, example), window=WINDOW)
         full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
         answer = decode(texty, prompt, [full], max_new_tokens=example.max_new_tokens)[0]

@@ -56,10 +56,11 @@ def run(folder: Path, model: Path, *, seed: int = 0, torn: int = 0, seconds: str
 def test_a_killed_profile_goes_on_to_the_same_bytes(texty_folder: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert run(whole, texty_folder) == 0
-    # The header is the first write; each step of coalitions is another.
-    kills = [{"torn": 1}, {"torn": 3}, {"seconds": "0.3"}, {"torn": 1}]
+    # Writes: the ledger's header, then for each step the journal's title, two examples, and the rows for the ledger.
+    kills = [{"torn": 1}, {"torn": 4}, {"torn": 3}, {"torn": 8}, {"seconds": "0.5"}, {"torn": 2}]
     for seed, kill in enumerate(kills):
         assert run(parts, texty_folder, seed=seed, **kill) == -9, kill
+    assert "step.jsonl" in [path.name for path in parts.iterdir()]
     assert 0 < len(Ledger.read(parts / "ledger.jsonl").done) < 6000
     assert run(parts, texty_folder) == 0
     for name in ("ledger.jsonl", "values.json"):
