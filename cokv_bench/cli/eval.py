@@ -41,6 +41,9 @@ def evaluate(
         typer.Option(min=1, help="CoKV's alpha: heads with the window only. Default: the profile's choice."),
     ] = None,
     beta: Annotated[float, typer.Option(min=1, help="HeadKV: near 1, all goes by score.")] = 1.01,
+    baseline: Annotated[
+        str | None, typer.Option(help="Method that the others are compared with. Default: snapkv where it is run.")
+    ] = None,
     data_dir: o.DataDir = None,
     limit: o.Limit = None,
     max_length: o.MaxLength = None,
@@ -62,8 +65,9 @@ def evaluate(
     Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
     (records.jsonl), so the same command goes on where a stopped one left off.
     """
-    from cokv_bench.cli.tables import print_scores
+    from cokv_bench.cli.tables import print_comparisons, print_scores
     from cokv_bench.runs import execute, write_tables
+    from cokv_bench.runs.comparisons import choose_baseline
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.sources import Sources
     from cokv_bench.tasks.registry import TaskOptions
@@ -96,6 +100,7 @@ def evaluate(
         ),
     )
     request.check()
+    choose_baseline(request.methods, baseline)
     loaded = o.load(
         model,
         revision=revision,
@@ -108,5 +113,8 @@ def evaluate(
     folder = out or Path("results") / plan.name
     with progress_bar(o.progress_console, "Evaluating") as progress:
         execute(plan, folder, progress)
-    print_scores(o.console, write_tables(folder))
+    tables = write_tables(folder, baseline)
+    print_scores(o.console, tables)
+    if "comparisons.csv" in tables:
+        print_comparisons(o.console, tables["comparisons.csv"])
     o.console.print(f"Tables, records and settings are in {folder}", highlight=False, soft_wrap=True)

@@ -43,6 +43,32 @@ def _cell(score: float, interval: pd.Series | None, best: bool) -> str:
     return f"{text} [dim]{interval['ci_low']:.0f}\u2013{interval['ci_high']:.0f}[/dim]"
 
 
+def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
+    """Print what each method gains over the baseline: the mean over tasks, or the only task."""
+    whole = "mean" if (comparisons["task"] == "mean").any() else comparisons["task"].iloc[0]
+    rows = comparisons[comparisons["task"] == whole]
+    table = Table(
+        title=f"Difference to {rows['baseline'].iloc[0]} in points, {whole}; p corrected for {len(comparisons)} comparisons",
+        title_justify="left",
+    )
+    for column in ("method", "budget", "points", "95%", "p", "won/tied/lost", ""):
+        table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
+    for row in rows.to_dict("records"):
+        if pd.isna(row["difference"]):
+            table.add_row(row["method"], str(row["budget"]), "", "", "", "", "unequal")
+            continue
+        table.add_row(
+            row["method"],
+            str(row["budget"]),
+            f"{row['difference']:+.1f}",
+            "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:+.0f}..{row['ci_high']:+.0f}",
+            f"{row['p_value']:.3f}",
+            f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}",
+            "noise" if row["within_noise"] else "",
+        )
+    console.print(table)
+
+
 def print_values(console: Console, values: HeadValues) -> None:
     """Print the heads of most value with their standard errors, and the choice of alpha."""
     flat = sorted(

@@ -9,20 +9,27 @@ from scipy.stats import bootstrap
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
+from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.journal import read_records, read_run
 
 _CELL = ["task", "method", "budget"]
 _RESAMPLES = 2000
 
 
-def write_tables(folder: Path) -> dict[str, pd.DataFrame]:
-    """Write `scores.csv`, `table.csv` and, where there are needles, `needle.csv` into a run's folder.
+def write_tables(folder: Path, baseline: str | None = None) -> dict[str, pd.DataFrame]:
+    """Write a run's tables into its folder.
+
+    `scores.csv` and `table.csv` always; `needle.csv` where there are needles; `comparisons.csv` where there are two
+    methods to compare at a budget.
+
+    Args:
+        baseline: method that the others are compared with; default SnapKV, or the next best known that the run has.
 
     Returns:
         The tables by file name.
 
     Raises:
-        RequestError: the folder holds no records.
+        RequestError: the folder holds no records, or the run has no such baseline.
     """
     records = read_records(folder)
     if not records:
@@ -31,6 +38,10 @@ def write_tables(folder: Path) -> dict[str, pd.DataFrame]:
     frame["budget"] = frame["budget"].astype("Int64")
     order = read_run(folder)["configuration"]
     tables = {"scores.csv": scores_table(frame, order), "table.csv": wide_table(frame, order)}
+    compared = choose_baseline(order["methods"], baseline)
+    comparisons = comparisons_table(frame, order, compared) if compared else pd.DataFrame()
+    if len(comparisons):
+        tables["comparisons.csv"] = comparisons
     needles = frame[frame["task"] == "needle"]
     if len(needles):
         tables["needle.csv"] = needle_table(needles)
