@@ -47,10 +47,8 @@ def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
     """Print what each method gains over the baseline: the mean over tasks, or the only task."""
     whole = "mean" if (comparisons["task"] == "mean").any() else comparisons["task"].iloc[0]
     rows = comparisons[comparisons["task"] == whole]
-    table = Table(
-        title=f"Difference to {rows['baseline'].iloc[0]} in points, {whole}; p corrected for {len(comparisons)} comparisons",
-        title_justify="left",
-    )
+    told = f"Points over {rows['baseline'].iloc[0]}, {whole}; p corrected for {len(comparisons)} comparisons"
+    table = Table(title=told, title_justify="left")
     for column in ("method", "budget", "points", "95%", "p", "won/tied/lost", ""):
         table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
     for row in rows.to_dict("records"):
