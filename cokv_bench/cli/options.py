@@ -18,7 +18,7 @@ progress_console = Console(stderr=True)
 
 MODEL = "Model"
 TASKS = "Tasks"
-NEEDLE = "Needle in a Haystack"
+NEEDLE = "Needle in a Haystack, and RULER (lengths, examples)"
 
 ModelName = Annotated[
     str, typer.Option("--model", help="Embedded name, model folder or hub id (owner/name).", rich_help_panel=MODEL)
@@ -61,7 +61,10 @@ Metric = Annotated[str | None, typer.Option(help="Metric of jsonl: rows.", rich_
 Lengths = Annotated[str, typer.Option(help="Prompt lengths in tokens, comma separated.", rich_help_panel=NEEDLE)]
 Depths = Annotated[int, typer.Option(min=1, help="Depths, evenly from 0 to 100 percent.", rich_help_panel=NEEDLE)]
 Examples = Annotated[
-    int | None, typer.Option(min=1, help="Needles a length. Default: one a depth.", rich_help_panel=NEEDLE)
+    int | None,
+    typer.Option(
+        min=1, help="Needles a length (default: one a depth), or RULER examples (10).", rich_help_panel=NEEDLE
+    ),
 ]
 Haystack = Annotated[
     Path | None, typer.Option(help="Folder of .txt files instead of the embedded text.", rich_help_panel=NEEDLE)

@@ -16,7 +16,8 @@ class Example:
         id: hash of the content (`content_id`), so the same text is the same example in every file and task.
         task: name of the task, as on the command line.
         prompt: the text before any chat template.
-        answers: accepted answers; a score is the best over them. Empty where there is no label.
+        answers: accepted answers; a score is the best over them, or where a task says so (RULER) the share of
+            them that is found. The first one is the reference that is teacher-forced. Empty where there is no label.
         max_new_tokens: the most tokens to generate.
         chat: wrap the prompt in the model's chat template.
         truncate: cut the middle out of a prompt that is too long (LongBench); otherwise too long is an error.

@@ -1,7 +1,7 @@
 """Tasks by their names on the command line."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from cokv_bench.errors import unknown
@@ -10,9 +10,13 @@ from cokv_bench.tasks.base import Task
 from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench import LongBenchTask, expand
 from cokv_bench.tasks.needle.task import NeedleTask
+from cokv_bench.tasks.ruler import SUBTASKS, RulerTask
+from cokv_bench.tasks.ruler import expand as expand_ruler
 
 DESCRIPTIONS = {
     "needle": "a fact hidden in a text of a given length and depth, then asked for (embedded text)",
+    "ruler": f"the {len(SUBTASKS)} subtasks of RULER that are made up at any length (embedded text)",
+    **{f"ruler/{name}": f"RULER: {subtask.description}" for name, subtask in SUBTASKS.items()},
     "longbench": "the 16 English and code tasks that the papers report",
     "longbench/all": "all 21 tasks of LongBench",
     "longbench-e": "the 13 tasks of LongBench-E, with even shares of lengths",
@@ -28,8 +32,9 @@ class TaskOptions:
     Attributes:
         data_dir: LongBench data (folder or data.zip); None looks at COKV_BENCH_DATA, then the hub.
         limit: the most examples a task.
-        seed: fixes the split and the needles.
-        lengths, depths, examples, haystack, needles: Needle in a Haystack; examples is per length.
+        seed: fixes the split, the needles and what RULER draws.
+        lengths, examples: Needle in a Haystack and RULER; examples is per length.
+        depths, haystack, needles: Needle in a Haystack.
         template, metric: for `jsonl:` rows.
     """
 
@@ -66,19 +71,20 @@ def _tasks(name: str, model: Model, options: TaskOptions) -> list[Task]:
         return [
             JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
         ]
+    if name.split("/")[0] == "ruler":
+        return [_ruler(subtask, model, options) for subtask in expand_ruler(name)]
     if name.split("/")[0] in {"longbench", "longbench-e"}:
         return [
             LongBenchTask(task, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
             for task in expand(name)
         ]
-    raise unknown("task", name, ["needle", "longbench", "longbench-e", "longbench/all"])
+    raise unknown("task", name, ["needle", "ruler", "longbench", "longbench-e", "longbench/all"])
 
 
 def _needle(model: Model, options: TaskOptions) -> NeedleTask:
-    count = partial(encode, model, chat=True)
     return NeedleTask(
         model.text_tokenizer,
-        encode_length=lambda text: len(count(text)),
+        encode_length=_chat_length(model),
         lengths=options.lengths,
         depths=options.depths,
         examples=options.examples if options.examples is not None else options.limit,
@@ -86,3 +92,19 @@ def _needle(model: Model, options: TaskOptions) -> NeedleTask:
         needles=options.needles,
         seed=options.seed,
     )
+
+
+def _ruler(subtask: str, model: Model, options: TaskOptions) -> RulerTask:
+    return RulerTask(
+        subtask,
+        model.text_tokenizer,
+        encode_length=_chat_length(model),
+        lengths=options.lengths,
+        examples=options.examples if options.examples is not None else options.limit,
+        seed=options.seed,
+    )
+
+
+def _chat_length(model: Model) -> Callable[[str], int]:
+    """Number of tokens of a prompt, chat template included."""
+    return lambda text: len(encode(model, text, chat=True))

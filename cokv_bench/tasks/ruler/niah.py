@@ -1,0 +1,73 @@
+"""Needles: values under keys, hidden in noise, in essays or among other needles."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cokv_bench.tasks.ruler.material import Different, Draft, Material, noise
+
+
+@dataclass(frozen=True)
+class Niah:
+    """One kind of needle task.
+
+    Attributes:
+        haystack: what the needles are hidden in.
+        key: a key is two words with a hyphen, or a UUID.
+        value: a value is a number of seven digits, or a UUID.
+        keys: keys in the text, the asked ones included; a haystack of needles adds its own.
+        values: values of each key.
+        asked: keys that the question asks for.
+    """
+
+    haystack: Literal["noise", "essays", "needles"]
+    key: Literal["words", "uuid"] = "words"
+    value: Literal["number", "uuid"] = "number"
+    keys: int = 1
+    values: int = 1
+    asked: int = 1
+
+    def __call__(self, material: Material) -> Draft:
+        """The draft of an example; a unit of context is a sentence, a word of the essays, or a needle."""
+        keys = material.pairs() if self.key == "words" else material.uuids("key")
+        values = material.numbers(7) if self.value == "number" else material.uuids("value")
+        what = "number" if self.value == "number" else "UUID"
+        hidden, count = keys.first(self.keys), self.keys * self.values
+        owners = [key for key in hidden for _ in range(self.values)]
+        needles = [_needle(what, *pair) for pair in zip(owners, values.first(count), strict=True)]
+        asked, answers = hidden[: self.asked], values.first(self.asked * self.values)
+        stretch = material.stretch() if self.haystack == "essays" else None
+
+        def prompt(units: int) -> str:
+            if stretch is not None:
+                haystack = stretch.cut(units)[0]
+            elif self.haystack == "noise":
+                haystack = noise(units)
+            else:
+                haystack = _others(what, keys, values, count, units)
+            return _prompt(what, material.place(haystack, needles), asked, len(answers))
+
+        return Draft(tuple(answers), prompt)
+
+
+def _needle(what: str, key: str, value: str) -> str:
+    return f"One of the secret {what}s of {key} is {value}."
+
+
+def _others(what: str, keys: Different, values: Different, count: int, units: int) -> list[str]:
+    """So many needles beyond the first `count`, each with the gap before it."""
+    pairs = zip(keys.first(count + units)[count:], values.first(count + units)[count:], strict=True)
+    return [" " + _needle(what, key, value) for key, value in pairs]
+
+
+def _prompt(what: str, context: str, asked: list[str], answers: int) -> str:
+    listed = asked[0] if len(asked) == 1 else ", ".join(asked[:-1]) + f" and {asked[-1]}"
+    # "Alone" keeps a small model from going on with the text, which the published prompts do by beginning the answer.
+    question = (
+        f"What is the secret {what} of {listed} in the text above? Answer with the {what} alone."
+        if answers == 1
+        else f"What are all {answers} secret {what}s of {listed} in the text above? Answer with the {what}s alone."
+    )
+    return (
+        f"The following text hides secret {what}s. Remember them, since a question about them comes after the text."
+        f"\n\n{context}\n\n{question}"
+    )
