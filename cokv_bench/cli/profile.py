@@ -129,4 +129,8 @@ def profile_heads(
             game, folder, estimator=estimator, sampling=sampling, seed=seed, stopping=stopping, progress=progress
         )
     print_values(o.console, values)
+    if game.prompts.spilled:
+        o.console.print(
+            f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."
+        )
     o.console.print(f"Ledger and head values are in {folder}", highlight=False, soft_wrap=True)

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import bootstrap, false_discovery_control, permutation_test
+from scipy.stats import false_discovery_control, permutation_test
 
 from cokv_bench.errors import unknown
+from cokv_bench.runs.intervals import interval
 
 #: Methods that are compared with, the first that a run has, where nobody names one.
 _BASELINES = ("snapkv", "pyramidkv", "streaming-llm")
-_BOOTSTRAPS = 2000
 _PERMUTATIONS = 10_000
 #: Differences with a corrected p-value of at least this are called noise.
 LEVEL = 0.05
@@ -87,7 +87,7 @@ def _compare(cell: pd.DataFrame, seed: int) -> dict[str, Any]:
     differences = 100 * (cell["score"] - cell["score_baseline"]).to_numpy(float)
     tasks = cell["task"].to_numpy()
     groups = [differences[tasks == task] for task in dict.fromkeys(tasks)]
-    low, high = _interval(groups, seed)
+    low, high = interval(groups, seed)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
     return {
         "n": n,
@@ -100,28 +100,6 @@ def _compare(cell: pd.DataFrame, seed: int) -> dict[str, Any]:
         "losses": losses,
         "win_probability": (wins + (n - wins - losses) / 2) / n,
     }
-
-
-def _interval(groups: list[NDArray[np.float64]], seed: int) -> tuple[float, float]:
-    """95% bootstrap interval of the mean of the groups' means; NaN where a group is a single example."""
-    if min(len(group) for group in groups) < 2:
-        return np.nan, np.nan
-    if all(np.ptp(group) == 0 for group in groups):
-        mean = float(np.mean([group[0] for group in groups]))
-        return mean, mean
-
-    def mean_of_means(*samples: NDArray[np.float64], axis: int) -> Any:
-        return np.mean([sample.mean(axis=axis) for sample in samples], axis=0)
-
-    result = bootstrap(
-        groups,
-        mean_of_means,
-        n_resamples=_BOOTSTRAPS,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-        vectorized=True,
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
 
 
 def _p_value(groups: list[NDArray[np.float64]], seed: int) -> float:

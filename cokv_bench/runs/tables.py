@@ -3,17 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
+from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import read_records, read_run
 
 _CELL = ["task", "method", "budget"]
-_RESAMPLES = 2000
 
 
 def write_tables(folder: Path, baseline: str | None = None) -> dict[str, pd.DataFrame]:
@@ -57,7 +55,7 @@ def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataF
     rows = []
     for (task, method, budget), cell in frame.groupby(_CELL, sort=False, dropna=False):
         scores = 100 * cell["score"].to_numpy(float)
-        low, high = interval(scores, seed)
+        low, high = interval([scores], seed)
         allowed = cell[["prompt_tokens", "budget"]].min(axis=1)
         rows.append(
             {
@@ -100,13 +98,3 @@ def needle_table(needles: pd.DataFrame) -> pd.DataFrame:
     table = groups.agg(n=("score", "size"), score=("score", "mean"), word_recall=("word_recall", "mean"))
     table[["score", "word_recall"]] *= 100
     return table.reset_index()
-
-
-def interval(scores: np.ndarray, seed: int) -> tuple[float, float]:
-    """95% percentile bootstrap interval of a mean over examples; undefined (NaN) for a single example."""
-    if len(scores) < 2:
-        return float("nan"), float("nan")
-    if np.ptp(scores) == 0:
-        return float(scores[0]), float(scores[0])
-    result = bootstrap((scores,), np.mean, n_resamples=_RESAMPLES, method="percentile", rng=np.random.default_rng(seed))
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -37,6 +37,14 @@ def test_targets_are_live_in_the_progress_and_kept_in_the_values(one_line, texty
     )
 
 
+def test_prompts_beyond_the_memory_limit_are_said(one_line, texty_folder: Path) -> None:
+    arguments = ("profile", "--model", texty_folder, *NEEDLES, "--samples", "10")
+    status, out, err = one_line(*arguments, "--out", "p", "--memory-limit", "0.000001")
+    assert status == 0, err
+    assert "2 of 2 prompts lay in a file" in out
+    assert "lay in a file" not in one_line(*arguments, "--out", "q")[1]
+
+
 def test_a_time_limit_ends_a_profile_without_a_number_of_samples(one_line, texty_folder: Path) -> None:
     status, _, err = one_line("profile", "--model", texty_folder, *NEEDLES, "--out", "p", "--time-limit", "1s")
     assert status == 0, err

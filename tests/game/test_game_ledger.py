@@ -27,7 +27,8 @@ PLAN = Plan(6, (1, 2, 3), seed=7)
 
 def rows(start, stop):
     noise = np.random.default_rng(0).normal(size=(50, 3)) * 10.0 ** np.arange(-150, 150, 6)[:50, None]
-    return [Row(k, PLAN.size(k), PLAN.coalition(k), noise[k]) for k in range(start, stop)]
+    drawn = zip(range(start, stop), PLAN.row_sizes(start, stop), PLAN.coalitions(start, stop), strict=True)
+    return [Row(k, size, members, noise[k]) for k, size, members in drawn]
 
 
 def written(path, count=6):
@@ -65,7 +66,7 @@ def test_rows_come_out_by_k_whatever_the_order_of_writing(tmp_path):
 
 def test_numpy_numbers_are_written_as_numbers(tmp_path):
     with Ledger.open(tmp_path / "l", HEADER) as ledger:
-        ledger.append([Row(np.int64(3), np.int32(2), PLAN.coalition(3), np.float32([0.5, 1, 2]))])
+        ledger.append([Row(np.int64(3), np.int32(2), PLAN.coalitions(3, 4)[0], np.float32([0.5, 1, 2]))])
     assert Ledger.read(tmp_path / "l").utilities().tolist() == [[0.5, 1, 2]]
 
 

@@ -40,7 +40,7 @@ def test_rows_do_not_depend_on_the_batch(plan, start, length, cut):
     np.testing.assert_array_equal(rows, parts)
     np.testing.assert_array_equal(rows, plan.coalitions(0, start + length)[start:])
     for k in range(start, start + length, 7):
-        np.testing.assert_array_equal(plan.coalition(k), rows[k - start])
+        np.testing.assert_array_equal(plan.coalitions(k, k + 1)[0], rows[k - start])
 
 
 @settings(max_examples=60, deadline=None)
@@ -50,7 +50,7 @@ def test_rows_are_pairs_of_the_sizes_in_turn(plan):
     np.testing.assert_array_equal(rows[0::2], ~rows[1::2])
     sizes = [plan.sizes[p % len(plan.sizes)] for p in range(20)]
     assert rows[0::2].sum(axis=1).tolist() == sizes
-    assert [plan.size(k) for k in range(40)] == [size for size in sizes for _ in range(2)]
+    assert plan.row_sizes(0, 40).tolist() == [size for size in sizes for _ in range(2)]
 
 
 @pytest.mark.parametrize("pairs", range(1, 12))

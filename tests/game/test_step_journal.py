@@ -1,5 +1,6 @@
 """The journal of a step: what a stopped process has measured of it counts, and nothing else does."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cokv_bench.game.ledger_format import LedgerHeader
 from cokv_bench.game.profile import profile
 from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping
+from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.models import Model
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -70,7 +72,7 @@ def test_a_stopped_step_measures_only_the_examples_it_lacks(
     measured: list[int] = []
     column = Game.column
 
-    def stopping(self: Game, index: int, select):  # type: ignore[no-untyped-def]
+    def stopping(self: Game, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> list[float]:
         if len(measured) == 2:
             raise KeyboardInterrupt
         measured.append(index)

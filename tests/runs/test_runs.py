@@ -13,8 +13,8 @@ from cokv_bench.kvcache import decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
 from cokv_bench.runs import Plan, execute, make_plan, write_tables
+from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records, record_key
-from cokv_bench.runs.tables import interval
 from cokv_bench.tasks import Example, Split, content_id
 
 
@@ -153,8 +153,8 @@ def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(0)
     covered = 0
     for _ in range(200):
-        low, high = interval(generator.normal(5.0, 2.0, size=40), seed=1)
+        low, high = interval([generator.normal(5.0, 2.0, size=40)], seed=1)
         covered += low <= 5.0 <= high
     assert 180 <= covered <= 199
-    assert np.isnan(interval(np.array([1.0]), seed=0)).all()
-    assert interval(np.array([2.0, 2.0]), seed=0) == (2.0, 2.0)
+    assert np.isnan(interval([np.array([1.0])], seed=0)).all()
+    assert interval([np.array([2.0, 2.0])], seed=0) == (2.0, 2.0)

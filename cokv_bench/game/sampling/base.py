@@ -34,10 +34,6 @@ class SamplingPlan(Protocol):
     def pilot_rows(self) -> int:
         """Rows that must be measured before any later one is known; 0 where there is no pilot."""
 
-    @property
-    def round_rows(self) -> int:
-        """Rows after which every size was visited once; the rows of one unit where sizes do not take turns."""
-
     def coalitions(self, start: int, stop: int, pilot: FloatArray | None = None) -> BoolArray:
         """Rows start to stop - 1, bool [stop - start, players].
 
@@ -59,21 +55,12 @@ class SamplingPlan(Protocol):
             RequestError: a range that does not exist.
         """
 
-    def coalition(self, k: int, pilot: FloatArray | None = None) -> BoolArray:
-        """Row k, bool [players]."""
-
-    def size(self, k: int, pilot: FloatArray | None = None) -> int:
-        """The size that row k was sampled for."""
-
-    def unit(self, k: int) -> int:
-        """The unit of row k."""
-
     def config(self) -> dict[str, Any]:
         """What identifies the plan besides players and seed, as JSON can hold it; `sampling` is its name."""
 
 
 class UnitPlan(ABC):
-    """Single rows and units, for plans whose units have the same number of rows.
+    """Units, for plans whose units all have the same number of rows.
 
     Attributes:
         players: number of players.
@@ -104,19 +91,6 @@ class UnitPlan(ABC):
     def units(self, start: int, stop: int) -> IntArray:
         """The unit of each row, int64 [stop - start]."""
         return row_numbers(start, stop) // self.unit_rows
-
-    def coalition(self, k: int, pilot: FloatArray | None = None) -> BoolArray:
-        """Row k, bool [players]."""
-        row: BoolArray = self.coalitions(k, k + 1, pilot)[0]
-        return row
-
-    def size(self, k: int, pilot: FloatArray | None = None) -> int:
-        """The size that row k was sampled for: |S| of its pair."""
-        return int(self.row_sizes(k, k + 1, pilot)[0])
-
-    def unit(self, k: int) -> int:
-        """The unit of row k."""
-        return int(self.units(k, k + 1)[0])
 
 
 class PairPlan(UnitPlan):

@@ -43,14 +43,9 @@ class NeymanPlan(Seeded, PairPlan):
     """
 
     @property
-    def round_rows(self) -> int:
-        """A pair of every size, in the pilot."""
-        return 2 * self.players
-
-    @property
     def pilot_rows(self) -> int:
         """Whole rounds over all sizes: 64 pairs, or one pair of every size where there are more players."""
-        return self.round_rows * -(-_PILOT_PAIRS // self.players)
+        return 2 * self.players * -(-_PILOT_PAIRS // self.players)
 
     def row_sizes(self, start: int, stop: int, pilot: FloatArray | None = None) -> IntArray:
         """The size each row was sampled for, int64 [stop - start].

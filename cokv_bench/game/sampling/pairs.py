@@ -38,11 +38,6 @@ class Plan(PairPlan):
         if not self.sizes or not all(1 <= size <= self.players for size in self.sizes):
             raise RequestError(f"The slices {list(self.sizes)} must be coalition sizes from 1 to {self.players}.")
 
-    @property
-    def round_rows(self) -> int:
-        """A pair of every size."""
-        return 2 * len(self.sizes)
-
     def row_sizes(self, start: int, stop: int, pilot: FloatArray | None = None) -> IntArray:
         """The size each row was sampled for, int64 [stop - start]."""
         return np.array(self.sizes)[row_numbers(start, stop) // 2 % len(self.sizes)]
@@ -65,11 +60,6 @@ class AntitheticPlan(Seeded, PairPlan):
     def unit_rows(self) -> int:
         """Two pairs."""
         return 4
-
-    @property
-    def round_rows(self) -> int:
-        """A unit of every slice."""
-        return self.unit_rows * len(paper_slices(self.players))
 
     def row_sizes(self, start: int, stop: int, pilot: FloatArray | None = None) -> IntArray:
         """The slice each row was sampled for, int64 [stop - start]."""
@@ -97,11 +87,6 @@ class WalkPlan(Seeded, PairPlan):
     def unit_rows(self) -> int:
         """An order with its reverse."""
         return 2 * self.players
-
-    @property
-    def round_rows(self) -> int:
-        """One unit visits every size."""
-        return self.unit_rows
 
     def row_sizes(self, start: int, stop: int, pilot: FloatArray | None = None) -> IntArray:
         """The size each row was sampled for, int64 [stop - start]."""

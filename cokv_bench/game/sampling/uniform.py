@@ -11,11 +11,6 @@ from cokv_bench.game.sampling.base import Seeded, UnitPlan, random_words, row_nu
 class UniformPlan(Seeded, UnitPlan):
     """Every player is in S with probability 1/2, independently; rows 2p and 2p + 1 are S and its complement."""
 
-    @property
-    def round_rows(self) -> int:
-        """One pair: sizes are left to chance."""
-        return self.unit_rows
-
     def coalitions(self, start: int, stop: int, pilot: FloatArray | None = None) -> BoolArray:
         """Rows start to stop - 1, bool [stop - start, players]."""
         rows = row_numbers(start, stop)
