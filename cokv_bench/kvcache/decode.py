@@ -42,6 +42,7 @@ def decode(
     *,
     max_new_tokens: int = 32,
     teacher: Sequence[int] | Tensor | None = None,
+    question: Sequence[int] | Tensor = (),
     stop_at_newline: bool = False,
     storage: Storage = "shared",
     batch_size: int | None = None,
@@ -56,6 +57,8 @@ def decode(
         selections: what each row keeps of the prompt; generated tokens are always kept.
         max_new_tokens: the most tokens a row generates (greedy).
         teacher: ids to score instead of generating; one forward pass over them for the whole batch.
+        question: ids that follow the prompt in every row and see only what the row keeps of it (question-agnostic
+            compression); the first token of an answer then depends on the selection too.
         stop_at_newline: end at the first newline after at least one token (LongBench's samsum).
         storage: "shared" masks over the one prompt cache (fast for many selections); "ragged" copies the kept
             positions into a compact cache that needs nothing else of the prompt's keys and values.
@@ -69,16 +72,17 @@ def decode(
     Raises:
         RequestError: a selection made for another prompt, no tokens asked for, or an answer beyond the context.
     """
+    asked = torch.as_tensor(question, dtype=torch.long, device="cpu").reshape(-1)
     answer = None if teacher is None else torch.as_tensor(teacher, dtype=torch.long, device="cpu").reshape(-1)
     new = max_new_tokens if answer is None else answer.numel()
-    _check(model, prompt, selections, new)
+    _check(model, prompt, selections, asked.numel(), new)
     unique: dict[bytes, Selection] = {}
     for selection in selections:
         unique.setdefault(selection.key(), selection)
     # Rows of like size side by side, so that a batch in which nobody drops anything needs no mask.
     rows = sorted(unique, key=lambda key: unique[key].total)
     # The last token is never fed back, so it needs no place.
-    reserve = max(1, new - 1)
+    reserve = max(1, asked.numel() + new - 1)
     limit = batch_size or rows_at_a_time(
         model, prompt, tokens_a_pass=1 if answer is None else reserve, reserve=reserve, memory=memory
     )
@@ -88,19 +92,19 @@ def decode(
         batch = rows[start : start + limit]
         cache = cache_class(prompt, [unique[key] for key in batch], reserve)
         if answer is None:
-            results = _greedy(model, prompt, cache, len(batch), new, stop_at_newline)
+            results = _greedy(model, prompt, cache, len(batch), asked, new, stop_at_newline)
         else:
-            results = _forced(model, prompt, cache, len(batch), answer)
+            results = _forced(model, prompt, cache, len(batch), asked, answer)
         done.update(zip(batch, results, strict=True))
     return [done[selection.key()] for selection in selections]
 
 
-def _check(model: Model, prompt: Prompt, selections: Sequence[Selection], new: int) -> None:
+def _check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: int, new: int) -> None:
     if new < 1:
         raise RequestError("At least one token must be generated or scored.")
-    if prompt.tokens + new > model.context:
+    if prompt.tokens + asked + new > model.context:
         raise RequestError(
-            f"A prompt of {prompt.tokens} tokens and {new} new ones exceed the context of '{model.name}', "
+            f"A prompt of {prompt.tokens + asked} tokens and {new} new ones exceed the context of '{model.name}', "
             f"{model.context} tokens; shorten either."
         )
     shape = (prompt.layers, prompt.kv_heads, prompt.tokens)
@@ -114,46 +118,78 @@ def _check(model: Model, prompt: Prompt, selections: Sequence[Selection], new: i
 
 
 def _greedy(
-    model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, new: int, stop_at_newline: bool
+    model: Model,
+    prompt: Prompt,
+    cache: SharedCache | RaggedCache,
+    rows: int,
+    question: Tensor,
+    new: int,
+    stop_at_newline: bool,
 ) -> list[Generation]:
     stops = model.stop_ids | model.newline_ids if stop_at_newline else model.stop_ids
-    first = prompt.logits.clone()
-    if stop_at_newline:
-        # The official code asks for one token at least, which also keeps an end token from coming first.
-        first[list(stops)] = float("-inf")
-    token = int(first.argmax())
-    answers = [[token] for _ in range(rows)]
-    alive = [] if token in stops else list(range(rows))
-    last = torch.full((len(alive), 1), token)
-    for step in range(1, new if alive else 1):
-        hidden = model.hidden(last, prompt.tokens + step - 1, cache)
-        states = hidden[:, -1].split(logit_rows(model, prompt))
-        chosen = torch.cat([model.logits(part).argmax(-1) for part in states]).tolist()
+    # The official code asks for one token at least, which also keeps an end token from coming first.
+    banned = list(stops) if stop_at_newline else []
+    if question.numel():
+        states = _ask(model, prompt, cache, rows, question)
+        chosen = _most_likely(model, prompt, states, banned)
+    else:
+        first = prompt.logits.clone()
+        first[banned] = float("-inf")
+        chosen = [int(first.argmax())] * rows
+    answers: list[list[int]] = [[] for _ in range(rows)]
+    alive = list(range(rows))
+    position = prompt.tokens + question.numel()
+    for step in range(new):
         for row, token in zip(alive, chosen, strict=True):
             answers[row].append(token)
         going = [index for index, token in enumerate(chosen) if token not in stops]
-        if not going:
+        if not going or step == new - 1:
             break
         if len(going) < len(alive):
             alive = [alive[index] for index in going]
             cache.keep_rows(torch.tensor(going, dtype=torch.long))
         last = torch.tensor([[chosen[index]] for index in going], dtype=torch.long)
+        chosen = _most_likely(model, prompt, model.hidden(last, position + step, cache)[:, -1])
     return [Generation(ids, model.text(ids)) for ids in answers]
 
 
+def _ask(model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, question: Tensor) -> Tensor:
+    """Hidden states [rows, width] after the question, which all rows read in pieces that fit the workspace."""
+    piece = max(1, rows_at_a_time(model, prompt, tokens_a_pass=1, reserve=1) // rows)
+    seen = 0
+    for part in question.split(piece):
+        states = model.hidden(part[None].expand(rows, -1), prompt.tokens + seen, cache)[:, -1]
+        seen += part.numel()
+    return states
+
+
+def _most_likely(model: Model, prompt: Prompt, states: Tensor, banned: Sequence[int] = ()) -> list[int]:
+    """The most likely next token of each of the hidden states [rows, width], the banned ones left out."""
+    chosen = []
+    for part in states.split(logit_rows(model, prompt)):
+        logits = model.logits(part)
+        logits[:, list(banned)] = float("-inf")
+        chosen += logits.argmax(-1).tolist()
+    return chosen
+
+
 def _forced(
-    model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, answer: Tensor
+    model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, question: Tensor, answer: Tensor
 ) -> list[Generation]:
     ids = answer.tolist()
     text = model.text(ids)
     logprobs = torch.empty(rows, len(ids))
-    logprobs[:, 0] = torch.log_softmax(prompt.logits, -1)[ids[0]].cpu()
-    if len(ids) > 1:
-        hidden = model.hidden(answer[None, :-1].expand(rows, -1), prompt.tokens, cache)
+    # Without a question the prompt's own logits give the first token.
+    start = 0 if question.numel() else 1
+    if not question.numel():
+        logprobs[:, 0] = torch.log_softmax(prompt.logits, -1)[ids[0]].cpu()
+    if len(ids) > start:
+        read = torch.cat([question, answer[:-1]])
+        hidden = model.hidden(read[None].expand(rows, -1), prompt.tokens, cache)[:, start - len(ids) :]
         states = hidden.flatten(0, 1).split(logit_rows(model, prompt))
-        targets = answer[1:].repeat(rows).to(hidden.device).split(logit_rows(model, prompt))
+        targets = answer[start:].repeat(rows).to(hidden.device).split(logit_rows(model, prompt))
         flat = [_logprobs(model.logits(part), target) for part, target in zip(states, targets, strict=True)]
-        logprobs[:, 1:] = torch.cat(flat).view(rows, -1).cpu()
+        logprobs[:, start:] = torch.cat(flat).view(rows, -1).cpu()
     return [Generation(ids, text, logprobs[row]) for row in range(rows)]
 
 

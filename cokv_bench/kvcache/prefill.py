@@ -16,7 +16,9 @@ from cokv_bench.models.model import Model
 
 # Rotary scalings that depend on the length seen so far: a chunk of its own would be rotated as a shorter text.
 _LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
-_ACCUMULATE_BYTES = 256 * 2**20
+# Scores that exist at a time when attention is summed: on a CPU few enough to stay in its cache.
+_BLOCK_BYTES = 4 * 2**20
+_DEVICE_BLOCK_BYTES = 256 * 2**20
 
 
 @torch.inference_mode()
@@ -126,7 +128,7 @@ def _causal_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: floa
 def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
     """Attention that each key receives from the given queries, the last ones of the text.
 
-    Computed in blocks of queries: the scores of one block exist at a time (256 MiB at most, one query at least).
+    Computed in blocks of queries: the scores of one block exist at a time (one query at least).
 
     Args:
         query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
@@ -136,15 +138,16 @@ def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
     """
     heads, new, dim = query.shape
     kv_heads, tokens, _ = keys.shape
-    block = max(1, min(new, _ACCUMULATE_BYTES // (4 * heads * tokens)))
+    room = _BLOCK_BYTES if query.device.type == "cpu" else _DEVICE_BLOCK_BYTES
+    block = max(1, min(new, room // (4 * heads * tokens)))
     total = query.new_zeros(kv_heads, tokens, dtype=torch.float32)
-    columns = torch.arange(tokens, device=query.device)
     for start in range(0, new, block):
         part = query[:, start : start + block]
-        rows = torch.arange(tokens - new + start, tokens - new + start + part.shape[1], device=query.device)
-        grouped = part.reshape(kv_heads, -1, dim)
-        scores = torch.matmul(grouped, keys.transpose(1, 2)).float().mul_(scaling).view(heads, part.shape[1], tokens)
-        scores.masked_fill_(columns > rows[:, None], float("-inf"))
-        weights = torch.softmax(scores, dim=-1).sum(dim=1)
-        total += weights.view(kv_heads, heads // kv_heads, tokens).mean(dim=1)
-    return total
+        # Keys after the block's last query would only be masked, so they are not read.
+        rows, end = part.shape[1], tokens - new + min(new, start + block)
+        scores = torch.bmm(part.reshape(kv_heads, -1, dim), keys[:, :end].transpose(1, 2)).float().mul_(scaling)
+        later = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
+        scores.view(heads, rows, end)[:, :, end - rows :].masked_fill_(later, float("-inf"))
+        torch.softmax(scores, dim=-1, out=scores)
+        total[:, :end] += scores.sum(dim=1)
+    return total.div_(heads // kv_heads)

@@ -23,6 +23,8 @@ class Example:
         truncate: cut the middle out of a prompt that is too long (LongBench); otherwise too long is an error.
         stop_at_newline: end the answer at the first newline after at least one token (samsum).
         all_classes: class names of a classification task.
+        question: the end of the prompt that question-agnostic runs append once the rest of it is compressed; empty
+            where the prompt has no such part.
         fields: further columns of the records, such as length and depth of a needle.
     """
 
@@ -35,6 +37,7 @@ class Example:
     truncate: bool = False
     stop_at_newline: bool = False
     all_classes: tuple[str, ...] | None = None
+    question: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 

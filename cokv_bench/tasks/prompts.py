@@ -1,50 +1,89 @@
 """From an example to the token ids that a model reads."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from cokv_bench.errors import RequestError
-from cokv_bench.models import Model, encode
+from cokv_bench.models import Model, encode, encode_apart
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.longbench.truncation import truncate_middle
 
 
-def check_lengths(model: Model, examples: Iterable[Example]) -> None:
-    """Refuse prompts that the model cannot hold before any work is done.
+@dataclass(frozen=True)
+class Encoding:
+    """How examples become token ids.
+
+    Attributes:
+        max_length: cut of long prompts, for tasks that cut; the most tokens before the chat template. Default what
+            the model's context leaves.
+        question_agnostic: whether the question is kept apart, to be appended after the context is compressed.
+    """
+
+    max_length: int | None = None
+    question_agnostic: bool = False
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of an example: those that pass prefill and are compressed, and those appended afterwards."""
+
+    prompt: list[int]
+    question: list[int]
+
+
+def check_prompts(model: Model, examples: Iterable[Example], encoding: Encoding) -> None:
+    """Refuse prompts that the model cannot hold, or that have no question to append, before any work is done.
 
     Raises:
-        RequestError: a prompt that must not be cut is longer than the model's context.
+        RequestError: a prompt that must not be cut is longer than the model's context, or a question-agnostic run of
+            a prompt without a question at its end.
     """
     for example in examples:
+        if encoding.question_agnostic and not example.question.strip():
+            raise RequestError(
+                f"Prompts of '{example.task}' have no question after the context (example {example.id}), so they "
+                "cannot be compressed before it is known; leave out --question-agnostic or the task."
+            )
         if not example.truncate:
-            encode_example(model, example)
+            encode_parts(model, example, encoding)
 
 
 def encode_example(model: Model, example: Example, *, max_length: int | None = None) -> list[int]:
-    """Token ids of an example's prompt, cut to fit where its task says so.
+    """Token ids of an example's whole prompt, as `encode_parts` makes them."""
+    return encode_parts(model, example, Encoding(max_length)).prompt
+
+
+def encode_parts(model: Model, example: Example, encoding: Encoding) -> Encoded:
+    """Token ids of an example's prompt and question, cut to fit where its task says so.
 
     LongBench's order of steps: cut the middle out of the bare prompt, then add the chat template. The cut text is
     decoded and encoded again, which can change its length by some tokens, and the template adds more; where the
     result still leaves no room for the answer in the model's context, the cut is repeated with less.
 
-    Args:
-        max_length: the most prompt tokens before the chat template; default what the model's context leaves.
-
     Raises:
-        RequestError: a prompt that must not be cut is longer than the model's context.
+        RequestError: a prompt that must not be cut is longer than the model's context, or the question of a
+            question-agnostic run does not outlast the cut.
     """
     room = model.context - example.max_new_tokens
-    if not example.truncate:
-        ids = encode(model, example.prompt, chat=example.chat)
-        if len(ids) > room:
+    limit = room if encoding.max_length is None else encoding.max_length
+    while True:
+        text = truncate_middle(model.text_tokenizer, example.prompt, limit) if example.truncate else example.prompt
+        encoded = _encode(model, example, text, encoding)
+        tokens = len(encoded.prompt) + len(encoded.question)
+        if tokens <= room:
+            return encoded
+        if not example.truncate:
             raise RequestError(
-                f"A prompt of task '{example.task}' has {len(ids)} tokens and '{model.name}' holds {model.context} "
+                f"A prompt of task '{example.task}' has {tokens} tokens and '{model.name}' holds {model.context} "
                 f"with the answer's {example.max_new_tokens}; ask for shorter prompts."
             )
-        return ids
-    limit = room if max_length is None else max_length
-    while True:
-        text = truncate_middle(model.text_tokenizer, example.prompt, limit)
-        ids = encode(model, text, chat=example.chat)
-        if len(ids) <= room:
-            return ids
-        limit -= max(2, len(ids) - room)
+        limit -= max(2, tokens - room)
+
+
+def _encode(model: Model, example: Example, text: str, encoding: Encoding) -> Encoded:
+    if not encoding.question_agnostic:
+        return Encoded(encode(model, text, chat=example.chat), [])
+    try:
+        return Encoded(*encode_apart(model, text, example.question, chat=example.chat))
+    except RequestError as error:
+        raise RequestError(f"Example {example.id} of '{example.task}': {error}") from None

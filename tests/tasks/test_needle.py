@@ -17,7 +17,7 @@ from cokv_bench.tasks.needle import bank
 from cokv_bench.tasks.needle.haystack import Document, Haystack, read_documents, sentences, side
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.needle.score import normalise, occurs
-from cokv_bench.tasks.needle.task import NeedleTask, depths_of, prompt_parts
+from cokv_bench.tasks.needle.task import NeedleTask, depths_of, request
 
 SHARED_HAYSTACK = Path(__file__).resolve().parents[2].parent / "shared" / "haystack"
 TEMPLATE = 20  # tokens that a chat template would add
@@ -227,9 +227,8 @@ def test_the_task_is_a_task_and_ids_follow_the_content() -> None:
         assert example.id == content_id(example.prompt)
         assert example.task == "needle"
         assert set(example.fields) == {"length", "depth", "placed", "needle", "family", "kind"}
-        context, request = prompt_parts("the text", "Who?")
-        assert example.prompt.rpartition("\n\n")[2].startswith(request.strip().removesuffix("Who?"))
-        assert context == "the text"
+        assert example.prompt.endswith(example.question)
+        assert example.question.startswith(request("").rstrip())
 
 
 def test_profile_and_test_share_no_needle_answer_or_sentence() -> None:

@@ -8,26 +8,28 @@ from cokv_bench.kvcache import Selection, decode
 
 
 def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
-    """Mean log-probability (nats a token) of the full cache's greedy answer under each selection, first token left out.
+    """Mean log-probability (nats a token) of the full cache's greedy answer under each selection.
 
-    The answer is generated once a prompt, its stop token counts. Where it ends at its first token no
-    selection can change it, and all of them get 0, the log-probability of certainty.
+    The first token is left out unless a question is appended. The answer is generated once a prompt, its stop token
+    counts. Where it ends at a first token that no selection can change, all of them get 0, the log-probability of
+    certainty.
     """
     answer = _own_answer(case)
-    if len(answer) < 2:
+    if len(answer) < 2 and not case.first_token_counts:
         return [0.0] * len(selections)
     return mean_logprobs(case, selections, answer)
 
 
 def _own_answer(case: Case) -> list[int]:
     prompt, example = case.prompt, case.example
-    key = ("own answer", example.max_new_tokens, example.stop_at_newline)
+    key = ("own answer", case.question, example.max_new_tokens, example.stop_at_newline)
     if key not in prompt.memo:
         (answer,) = decode(
             case.model,
             prompt,
             [Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)],
             max_new_tokens=example.max_new_tokens,
+            question=case.question,
             stop_at_newline=example.stop_at_newline,
         )
         prompt.memo[key] = answer.token_ids

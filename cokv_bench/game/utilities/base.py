@@ -13,6 +13,7 @@ class Case:
     """One prefilled example.
 
     Attributes:
+        question: ids that follow the compressed prompt, in a question-agnostic game; see `decode`.
         memory: bytes that the generated tokens of a batch may take, for `decode`; None for its default.
     """
 
@@ -21,6 +22,12 @@ class Case:
     example: Example
     prompt: Prompt
     memory: int | None = None
+    question: tuple[int, ...] = ()
+
+    @property
+    def first_token_counts(self) -> bool:
+        """Whether selections change the first token of an answer: only after a question that is appended."""
+        return bool(self.question)
 
 
 @dataclass(frozen=True)

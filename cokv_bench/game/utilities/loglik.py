@@ -10,10 +10,10 @@ from cokv_bench.models import encode_answer
 
 
 def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
-    """Mean log-probability (nats a token) of the first reference answer under each selection, first token left out.
+    """Mean log-probability (nats a token) of the first reference answer under each selection.
 
-    An answer of one token is followed by the model's stop token, since no selection changes the first. Long answers
-    count up to the task's token limit.
+    The first token is left out unless a question is appended; an answer of one token is then followed by the model's
+    stop token, since no selection changes the first. Long answers count up to the task's token limit.
 
     Raises:
         RequestError: a reference answer without a token.
@@ -22,7 +22,7 @@ def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
     answer = encode_answer(case.model, example.prompt, example.answers[0], chat=example.chat)
     if not answer:
         raise RequestError(f"Example {example.id} of '{case.task.name}' has an empty reference answer; leave it out.")
-    if len(answer) == 1:
+    if len(answer) == 1 and not case.first_token_counts:
         answer = [*answer, min(case.model.stop_ids)]
     return mean_logprobs(case, selections, answer[: max(2, example.max_new_tokens)])
 

@@ -13,6 +13,7 @@ def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
         case.prompt,
         selections,
         max_new_tokens=case.example.max_new_tokens,
+        question=case.question,
         stop_at_newline=case.example.stop_at_newline,
         memory=case.memory,
     )

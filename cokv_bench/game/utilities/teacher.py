@@ -7,9 +7,11 @@ from cokv_bench.kvcache import Selection, decode
 
 
 def mean_logprobs(case: Case, selections: Sequence[Selection], answer: Sequence[int]) -> list[float]:
-    """Mean log-probability (nats a token) of an answer of two tokens or more under each selection.
+    """Mean log-probability (nats a token) of an answer under each selection.
 
-    The first token is left out: it depends on the prefill alone, so no selection changes it.
+    The first token is left out where it depends on the prefill alone, so that no selection changes it; the answer
+    then has two tokens or more.
     """
-    rows = decode(case.model, case.prompt, selections, teacher=answer, memory=case.memory)
-    return [float(row.logprobs[1:].double().mean()) for row in rows if row.logprobs is not None]
+    rows = decode(case.model, case.prompt, selections, teacher=answer, question=case.question, memory=case.memory)
+    start = 0 if case.first_token_counts else 1
+    return [float(row.logprobs[start:].double().mean()) for row in rows if row.logprobs is not None]

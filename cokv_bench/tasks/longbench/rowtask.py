@@ -26,6 +26,16 @@ def fill(template: str, context: str, input: str) -> str:
         raise RequestError(
             f"A prompt template must hold {{context}} or {{input}}; this one has neither: {template!r:.80}."
         )
+    return _filled(template, context, input)
+
+
+def tail(template: str, input: str) -> str:
+    """What follows the context in a prompt, for `Example.question`; empty where the input stands before it."""
+    before, _, after = template.partition("{context}")
+    return "" if "{input}" in before or "{context}" in after else _filled(after, "", input)
+
+
+def _filled(template: str, context: str, input: str) -> str:
     texts = {"context": context, "input": input}
     return _PLACE.sub(lambda place: texts[place[1]], template)
 
@@ -102,5 +112,6 @@ class RowTask:
             truncate=True,
             stop_at_newline=rules.stop_at_newline,
             all_classes=row.all_classes,
+            question=tail(rules.template, row.input),
             fields=fields,
         )

@@ -17,15 +17,12 @@ from cokv_bench.tasks.needle.user import read_needles
 SHORTEST = 64
 
 
-def prompt_parts(context: str, question: str) -> tuple[str, str]:
-    """The prompt in two parts, the text and the request; the prompt is the one followed by the other.
-
-    Question-agnostic runs compress the first part alone and append the second.
-    """
+def request(question: str) -> str:
+    """The end of a prompt, which follows the haystack."""
     # The question comes last, so that the last prompt tokens, whose attention scores the rest, belong to it.
     # "Exact words" keeps a small model from answering out of its own knowledge.
-    request = "The text above states the answer to this question. Answer with the exact words of the text:"
-    return context, f"\n\n{request} {question}"
+    wish = "The text above states the answer to this question. Answer with the exact words of the text:"
+    return f"\n\n{wish} {question}"
 
 
 def depths_of(depths: int, examples: int | None) -> list[float]:
@@ -142,9 +139,11 @@ class NeedleTask:
         # A sentence on its own may have a token more than in its text, so take some to spare.
         stretch = haystack.stretch(start, length + length // 4 + 64)
 
+        question = request(needle.question)
+
         def prompt(n_words: int) -> tuple[str, float]:
             text, placed = insert(*stretch.cut(n_words), needle.needle, depth)
-            return "".join(prompt_parts(text, needle.question)), placed
+            return text + question, placed
 
         def tokens(n_words: int) -> int:
             return self._encode_length(prompt(n_words)[0])
@@ -164,6 +163,7 @@ class NeedleTask:
             prompt=text,
             answers=needle.answers,
             max_new_tokens=self._max_new_tokens,
+            question=question,
             fields={
                 "length": length,
                 "depth": depth,
