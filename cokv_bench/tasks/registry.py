@@ -1,6 +1,6 @@
 """Tasks by their names on the command line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,13 +10,15 @@ from cokv_bench.tasks.base import Task
 from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench import LongBenchTask, expand
 from cokv_bench.tasks.needle.task import NeedleTask
-from cokv_bench.tasks.ruler import SUBTASKS, RulerTask
+from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, RulerTask, read_qa
 from cokv_bench.tasks.ruler import expand as expand_ruler
+from cokv_bench.tasks.ruler.qa import Documents
 
 DESCRIPTIONS = {
     "needle": "a fact hidden in a text of a given length and depth, then asked for (embedded text)",
-    "ruler": f"the {len(SUBTASKS)} subtasks of RULER that are made up at any length (embedded text)",
+    "ruler": f"the {len(SUBTASKS)} subtasks of RULER that are made up at any length, and those from your file",
     **{f"ruler/{name}": f"RULER: {subtask.description}" for name, subtask in SUBTASKS.items()},
+    **{f"ruler/{name}": f"RULER: {description}" for name, description in FROM_FILE.items()},
     "longbench": "the 16 English and code tasks that the papers report",
     "longbench/all": "all 21 tasks of LongBench",
     "longbench-e": "the 13 tasks of LongBench-E, with even shares of lengths",
@@ -35,6 +37,7 @@ class TaskOptions:
         seed: fixes the split, the needles and what RULER draws.
         lengths, examples: Needle in a Haystack and RULER; examples is per length.
         depths, haystack, needles: Needle in a Haystack.
+        ruler_qa: files of questions for ruler/qa_1 and ruler/qa_2.
         template, metric: for `jsonl:` rows.
     """
 
@@ -46,6 +49,7 @@ class TaskOptions:
     examples: int | None = None
     haystack: Path | None = None
     needles: Path | None = None
+    ruler_qa: tuple[Path, ...] = ()
     template: str | None = None
     metric: str | None = None
 
@@ -57,13 +61,14 @@ def resolve(names: list[str], model: Model, options: TaskOptions) -> list[Task]:
         RequestError: an unknown name, or options that a task refuses.
     """
     tasks: dict[str, Task] = {}
+    qa = read_qa(options.ruler_qa)
     for name in names:
-        for task in _tasks(name, model, options):
+        for task in _tasks(name, model, options, qa):
             tasks.setdefault(task.name, task)
     return list(tasks.values())
 
 
-def _tasks(name: str, model: Model, options: TaskOptions) -> list[Task]:
+def _tasks(name: str, model: Model, options: TaskOptions, qa: Mapping[str, Documents]) -> list[Task]:
     if name == "needle":
         return [_needle(model, options)]
     if name.startswith("jsonl:"):
@@ -72,7 +77,7 @@ def _tasks(name: str, model: Model, options: TaskOptions) -> list[Task]:
             JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
         ]
     if name.split("/")[0] == "ruler":
-        return [_ruler(subtask, model, options) for subtask in expand_ruler(name)]
+        return [_ruler(subtask, model, options, qa) for subtask in expand_ruler(name, qa)]
     if name.split("/")[0] in {"longbench", "longbench-e"}:
         return [
             LongBenchTask(task, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
@@ -94,7 +99,7 @@ def _needle(model: Model, options: TaskOptions) -> NeedleTask:
     )
 
 
-def _ruler(subtask: str, model: Model, options: TaskOptions) -> RulerTask:
+def _ruler(subtask: str, model: Model, options: TaskOptions, qa: Mapping[str, Documents]) -> RulerTask:
     return RulerTask(
         subtask,
         model.text_tokenizer,
@@ -102,6 +107,7 @@ def _ruler(subtask: str, model: Model, options: TaskOptions) -> RulerTask:
         lengths=options.lengths,
         examples=options.examples if options.examples is not None else options.limit,
         seed=options.seed,
+        qa=qa,
     )
 
 

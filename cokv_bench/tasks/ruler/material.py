@@ -73,12 +73,16 @@ class Material:
         length: tokens that the prompt may have.
         seed: what makes this example's draws its own.
         essays: the haystack of the split.
+        number: which example of its length and split this is, from 0.
+        series: the seed of what all examples of the split share, whatever their length.
     """
 
     split: Split
     length: int
     seed: str
     essays: Haystack
+    number: int
+    series: str
 
     def below(self, n: int, *parts: object) -> int:
         """A number in 0..n-1 for the given parts."""
@@ -109,16 +113,17 @@ class Material:
 
         The pairs leave out the first ten words, the ones whose occurrences are counted (cwe).
         """
-        order = self.shuffled(words(self.split))
+        # An order of its own, or a list of these words, shuffled in turn, would begin with the first of them.
+        order = self.shuffled(words(self.split), "words")
         return self._different(lambda i: order[i] if i < len(order) else self._pair(i, order[10:]))
 
-    def shuffled(self, texts: list[str] | tuple[str, ...]) -> list[str]:
-        """The texts in a drawn order; a text more leaves the order of the others as it is."""
+    def shuffled(self, texts: list[str] | tuple[str, ...], use: str = "order") -> list[str]:
+        """The texts in a drawn order, another one for another use; a text more leaves the others' order as it is."""
         seen: dict[str, int] = {}
         ranked = []
         for text in texts:
             seen[text] = seen.get(text, 0) + 1
-            ranked.append((self.below(2**64, "order", text, seen[text]), text))
+            ranked.append((self.below(2**64, use, text, seen[text]), text))
         return [text for _, text in sorted(ranked)]
 
     def stretch(self) -> Stretch:
@@ -150,19 +155,6 @@ class Material:
 
     def _different(self, make: Callable[[int], str]) -> Different:
         return Different(self.split, make)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An example whose context has no size yet.
-
-    Attributes:
-        answers: all references.
-        prompt: the prompt with so many units of context (sentences, words, needles), 0 or more.
-    """
-
-    answers: tuple[str, ...]
-    prompt: Callable[[int], str]
 
 
 # Says nothing that a question could ask for.

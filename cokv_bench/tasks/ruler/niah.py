@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cokv_bench.tasks.ruler.material import Different, Draft, Material, noise
+from cokv_bench.tasks.ruler.draft import Draft
+from cokv_bench.tasks.ruler.material import Different, Material, noise
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,19 @@ class Niah:
         asked, answers = hidden[: self.asked], values.first(self.asked * self.values)
         stretch = material.stretch() if self.haystack == "essays" else None
 
-        def prompt(units: int) -> str:
+        def context(units: int) -> str:
             if stretch is not None:
                 haystack = stretch.cut(units)[0]
             elif self.haystack == "noise":
                 haystack = noise(units)
             else:
                 haystack = _others(what, keys, values, count, units)
-            return _prompt(what, material.place(haystack, needles), asked, len(answers))
+            return (
+                f"The following text hides secret {what}s. Remember them, since a question about them comes after the "
+                f"text.\n\n{material.place(haystack, needles)}"
+            )
 
-        return Draft(tuple(answers), prompt)
+        return Draft(tuple(answers), context, _question(what, asked, len(answers)))
 
 
 def _needle(what: str, key: str, value: str) -> str:
@@ -59,15 +63,9 @@ def _others(what: str, keys: Different, values: Different, count: int, units: in
     return [" " + _needle(what, key, value) for key, value in pairs]
 
 
-def _prompt(what: str, context: str, asked: list[str], answers: int) -> str:
+def _question(what: str, asked: list[str], answers: int) -> str:
     listed = asked[0] if len(asked) == 1 else ", ".join(asked[:-1]) + f" and {asked[-1]}"
     # "Alone" keeps a small model from going on with the text, which the published prompts do by beginning the answer.
-    question = (
-        f"What is the secret {what} of {listed} in the text above? Answer with the {what} alone."
-        if answers == 1
-        else f"What are all {answers} secret {what}s of {listed} in the text above? Answer with the {what}s alone."
-    )
-    return (
-        f"The following text hides secret {what}s. Remember them, since a question about them comes after the text."
-        f"\n\n{context}\n\n{question}"
-    )
+    if answers == 1:
+        return f"What is the secret {what} of {listed} in the text above? Answer with the {what} alone."
+    return f"What are all {answers} secret {what}s of {listed} in the text above? Answer with the {what}s alone."

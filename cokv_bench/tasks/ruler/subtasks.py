@@ -1,12 +1,14 @@
 """The subtasks by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cokv_bench.errors import unknown
+from cokv_bench.errors import RequestError, unknown
 from cokv_bench.tasks.ruler.counting import common_words, frequent_words
-from cokv_bench.tasks.ruler.material import Draft, Material
+from cokv_bench.tasks.ruler.draft import Draft
+from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.niah import Niah
+from cokv_bench.tasks.ruler.qa import SHAPES, Answering, Documents
 from cokv_bench.tasks.ruler.tracking import variable_tracking
 
 PREFIX = "ruler/"
@@ -14,11 +16,21 @@ PREFIX = "ruler/"
 
 @dataclass(frozen=True)
 class Subtask:
-    """One subtask: a description, the published most tokens of an answer, and how an example is drafted."""
+    """One subtask.
+
+    Attributes:
+        description: a few words for lists.
+        max_new_tokens: the published most tokens of an answer.
+        draft: how an example is drafted.
+        metric: a name of `score.METRICS`.
+        version: moves when prompts or scores change.
+    """
 
     description: str
     max_new_tokens: int
     draft: Callable[[Material], Draft]
+    metric: str = "string_match_all"
+    version: int = 1
 
 
 SUBTASKS: dict[str, Subtask] = {
@@ -30,21 +42,44 @@ SUBTASKS: dict[str, Subtask] = {
     "niah_multikey_3": Subtask("a UUID among needles of UUIDs", 128, Niah("needles", key="uuid", value="uuid")),
     "niah_multivalue": Subtask("all four numbers of one key, in essays", 128, Niah("essays", values=4)),
     "niah_multiquery": Subtask("four keys in essays, all asked", 128, Niah("essays", keys=4, asked=4)),
-    "vt": Subtask("variable tracking, one chain of four hops in noise", 30, variable_tracking),
-    "cwe": Subtask("the ten common words of a list", 120, common_words),
+    # Version 2 brought the worked examples, and a list of cwe that no longer begins with the ten answers.
+    "vt": Subtask("variable tracking, one chain of four hops in noise", 30, variable_tracking, version=2),
+    "cwe": Subtask("the ten common words of a list", 120, common_words, version=2),
     "fwe": Subtask("the three most frequent coded words", 50, frequent_words),
 }
 
+# What a file of the user's is needed for.
+FROM_FILE: dict[str, str] = {
+    "qa_1": "a question about one paragraph among many, from your file (SQuAD, --ruler-qa)",
+    "qa_2": "a question about two paragraphs among many, from your file (HotpotQA, --ruler-qa)",
+}
 
-def expand(name: str) -> list[str]:
-    """The subtasks behind "ruler" (all of them) or "ruler/NAME".
+
+def subtask(name: str, qa: Mapping[str, Documents]) -> Subtask:
+    """The subtask of a name that `expand` gave for the same files."""
+    if name in SUBTASKS:
+        return SUBTASKS[name]
+    return Subtask(FROM_FILE[name], 32, Answering(qa[name]), metric="string_match_part")
+
+
+def expand(name: str, qa: Mapping[str, Documents]) -> list[str]:
+    """The subtasks behind "ruler" (all that need no file, and those whose file is given) or "ruler/NAME".
+
+    Args:
+        qa: what `read_qa` found.
 
     Raises:
-        RequestError: there is no such subtask (with the nearest names).
+        RequestError: there is no such subtask (with the nearest names), or its file is not given.
     """
     if name == "ruler":
-        return list(SUBTASKS)
-    subtask = name.removeprefix(PREFIX)
-    if subtask not in SUBTASKS:
-        raise unknown("task", name, ["ruler", *(PREFIX + known for known in SUBTASKS)])
-    return [subtask]
+        return [*SUBTASKS, *(known for known in FROM_FILE if known in qa)]
+    wanted = name.removeprefix(PREFIX)
+    if wanted in FROM_FILE and wanted not in qa:
+        shape = SHAPES[wanted]
+        raise RequestError(
+            f"The task '{name}' needs a file in {shape.data_set}'s shape; name one with --ruler-qa, such as "
+            f"{shape.published}."
+        )
+    if wanted not in {*SUBTASKS, *FROM_FILE}:
+        raise unknown("task", name, ["ruler", *(PREFIX + known for known in [*SUBTASKS, *FROM_FILE])])
+    return [wanted]

@@ -1,14 +1,16 @@
 """A RULER subtask as a task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
 from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.fit import most_units
 from cokv_bench.tasks.ruler.material import Material
-from cokv_bench.tasks.ruler.score import string_match_all
-from cokv_bench.tasks.ruler.subtasks import PREFIX, SUBTASKS, expand
+from cokv_bench.tasks.ruler.qa import Documents
+from cokv_bench.tasks.ruler.score import METRICS
+from cokv_bench.tasks.ruler.subtasks import PREFIX, expand, subtask
 
 _SPLITS: tuple[Split, ...] = ("profile", "test")
 _EXAMPLES = 10
@@ -17,41 +19,44 @@ _EXAMPLES = 10
 class RulerTask:
     """Examples of one subtask at every length.
 
-    An example's `answers` are all the references, and the score is the share of them that occurs in the
-    prediction. Where one reference is needed (the log-likelihood of an answer), it is the first of them.
+    An example's `answers` are all the references. The score is the share of them that occurs in the prediction, or
+    for questions (qa_1, qa_2) whether one of them does. Where one reference is needed (the log-likelihood of an
+    answer), it is the first of them.
 
-    Profile and test share no key, value, variable, word or essay; the sentences of noise are the same five. The
-    examples of a length do not depend on what other lengths are asked for.
+    Profile and test share no key, value, variable, word, essay, question or paragraph; the sentences of noise are the
+    same five. The examples of a length do not depend on what other lengths are asked for.
 
     Args:
-        subtask: a name of `SUBTASKS`.
-        tokenizer: counts the essays' tokens.
+        name: a subtask, such as "vt".
+        tokenizer: counts the essays' tokens, and those of a worked example.
         encode_length: number of tokens of the final prompt, chat template included; a prompt has at most `length`
-            and lacks about one unit of its context at most (a sentence, a needle, a word with its repetitions).
+            and lacks about one unit of its context at most (a sentence, a needle, a paragraph, a word with its
+            repetitions).
         lengths: prompt lengths in tokens.
         examples: examples a length and split; default 10 (published runs take 500).
         seed: decides all draws.
+        qa: paragraphs and questions by subtask, as `read_qa` gives them.
 
     Raises:
-        RequestError: an unknown subtask or a bad number; `examples` raises it for a length that the shortest
-            prompt exceeds.
+        RequestError: an unknown subtask, one whose file is not given, or a bad number; `examples` raises it for a
+            length that the shortest prompt exceeds, or that the file's paragraphs do not fill.
     """
-
-    metric = "string_match_all"
-    version = 1
 
     def __init__(
         self,
-        subtask: str,
+        name: str,
         tokenizer: Tokenizer,
         *,
         encode_length: Callable[[str], int],
         lengths: Sequence[int] = (1024,),
         examples: int | None = None,
         seed: int = 0,
+        qa: Mapping[str, Documents] | None = None,
     ) -> None:
-        (self._subtask,) = expand(PREFIX + subtask)
-        self.name = PREFIX + subtask
+        self.name = PREFIX + name
+        (self._name,) = expand(self.name, qa or {})
+        self._subtask = subtask(self._name, qa or {})
+        self.metric, self.version = self._subtask.metric, self._subtask.version
         if not lengths:
             raise RequestError(f"The task '{self.name}' has no length; give at least one, such as 1024.")
         self._count = _EXAMPLES if examples is None else examples
@@ -76,22 +81,32 @@ class RulerTask:
         return list(self._made[split])
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
-        """ "score": the share of the example's answers that occur in the prediction."""
-        return {"score": string_match_all(prediction, example.answers)}
+        """ "score": the metric of the subtask."""
+        return {"score": METRICS[self.metric](prediction, example.answers)}
+
+    def _draft(self, split: Split, length: int, k: int) -> Draft:
+        series = f"{self._name} {self._seed} {split}"
+        return self._subtask.draft(Material(split, length, f"{series} {length} {k}", self._essays[split], k, series))
+
+    def _tokens(self, draft: Draft, units: int) -> int:
+        return self._encode_length(draft.prompt(units))
 
     def _example(self, split: Split, length: int, k: int) -> Example:
-        subtask = SUBTASKS[self._subtask]
-        seed = f"{self._subtask} {self._seed} {split} {length} {k}"
-        draft = subtask.draft(Material(split, length, seed, self._essays[split]))
-
-        def tokens(units: int) -> int:
-            return self._encode_length(draft.prompt(units))
-
-        units = most_units(length, tokens)
+        draft = self._draft(split, length, k)
+        units = most_units(length, lambda units: self._tokens(draft, units))
         if units < 0:
+            # The most and the fewest over the examples, so that none refuses the length that a message names.
+            needs = max(self._tokens(self._draft(split, length, other), 0) for other in range(self._count))
             raise RequestError(
-                f"Length {length} is too short for the task '{self.name}', whose shortest prompt takes {tokens(0)} "
+                f"Length {length} is too short for the task '{self.name}', whose shortest prompts take up to {needs} "
                 "tokens with the chat template; ask for a greater length."
+            )
+        if draft.available(units + 1) <= units and self._tokens(draft, units) < length:
+            fills = min(self._tokens(self._draft(split, length, other), length) for other in range(self._count))
+            raise RequestError(
+                f"Length {length} is more than the question file of the task '{self.name}' can fill, since its "
+                f"paragraphs for the {split} split make prompts of {fills} tokens and are not repeated; ask for at "
+                f"most {fills} or give a larger file with --ruler-qa."
             )
         prompt = draft.prompt(units)
         return Example(
@@ -99,6 +114,7 @@ class RulerTask:
             task=self.name,
             prompt=prompt,
             answers=draft.answers,
-            max_new_tokens=subtask.max_new_tokens,
-            fields={"length": length, "subtask": self._subtask},
+            max_new_tokens=self._subtask.max_new_tokens,
+            question=draft.end,
+            fields={"length": length, "subtask": self._name},
         )

@@ -1,0 +1,7 @@
+"""RULER's question answering over paragraphs of a user's file: SQuAD (qa_1) and HotpotQA (qa_2)."""
+
+from cokv_bench.tasks.ruler.qa.documents import Documents, Question
+from cokv_bench.tasks.ruler.qa.draft import Answering
+from cokv_bench.tasks.ruler.qa.read import SHAPES, read_qa
+
+__all__ = ["SHAPES", "Answering", "Documents", "Question", "read_qa"]
