@@ -30,10 +30,14 @@ def evaluate(
         bool, typer.Option("--published-rounding", help="Round as the published codes do; totals then differ.")
     ] = False,
     profile: Annotated[
-        Path | None, typer.Option(help="CoKV: head values (values.json or its folder) of your own profile.")
+        list[Path] | None,
+        typer.Option(
+            help="CoKV: head values (values.json or its folder); given several times, each for its own tasks."
+        ),
     ] = None,
     budgets: Annotated[
-        list[Path] | None, typer.Option(help="CoKV, HeadKV: a budget JSON; may be given once for each budget.")
+        list[Path] | None,
+        typer.Option(help="CoKV, HeadKV: a budget JSON; may be given once for each budget, or budget and task."),
     ] = None,
     head_scores: Annotated[Path | None, typer.Option(help="HeadKV: a file of head scores.")] = None,
     zeroed: Annotated[
@@ -44,14 +48,25 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(help="Method that the others are compared with. Default: snapkv where it is run.")
     ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Published numbers beside ours: cokv, adakv or a CSV file.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Share of the work of this process, such as 2/8; all share one --out.")
+    ] = None,
+    memory_limit: Annotated[
+        float | None, typer.Option(help="GiB for a prompt and all that decodes from it. Default: 2 for the latter.")
+    ] = None,
     data_dir: o.DataDir = None,
     limit: o.Limit = None,
     max_length: o.MaxLength = None,
+    question_agnostic: o.QuestionAgnostic = False,
     lengths: o.Lengths = "1024",
     depths: o.Depths = 10,
     examples: o.Examples = None,
     haystack: o.Haystack = None,
     needles: o.Needles = None,
+    ruler_qa: o.RulerQa = None,
     template: o.Template = None,
     metric: o.Metric = None,
     revision: o.Revision = None,
@@ -65,11 +80,16 @@ def evaluate(
     Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
     (records.jsonl), so the same command goes on where a stopped one left off.
     """
-    from cokv_bench.cli.tables import print_comparisons, print_scores
+    from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
+    from cokv_bench.report import write_formats
     from cokv_bench.runs import execute, write_tables
     from cokv_bench.runs.comparisons import choose_baseline
+    from cokv_bench.runs.journal import read_run
+    from cokv_bench.runs.reference import check_reference
     from cokv_bench.runs.request import Request, plan_request
+    from cokv_bench.runs.shards import Shard
     from cokv_bench.runs.sources import Sources
+    from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions
 
     request = Request(
@@ -82,9 +102,13 @@ def evaluate(
         kernel=kernel,
         pooling=pooling,
         published_rounding=published_rounding,
-        max_length=max_length,
+        encoding=Encoding(max_length, question_agnostic),
         sources=Sources(
-            budget_files=tuple(budgets or ()), profile=profile, head_scores=head_scores, zeroed=zeroed, beta=beta
+            budget_files=tuple(budgets or ()),
+            profiles=tuple(profile or ()),
+            head_scores=head_scores,
+            zeroed=zeroed,
+            beta=beta,
         ),
         task_options=TaskOptions(
             data_dir=data_dir,
@@ -95,12 +119,17 @@ def evaluate(
             examples=examples,
             haystack=haystack,
             needles=needles,
+            ruler_qa=tuple(ruler_qa or ()),
             template=template,
             metric=metric,
         ),
     )
     request.check()
     choose_baseline(request.methods, baseline)
+    if reference is not None:
+        check_reference(reference)
+    share = None if shard is None else Shard.parse(shard)
+    memory = None if memory_limit is None else o.gibibytes(memory_limit)
     loaded = o.load(
         model,
         revision=revision,
@@ -112,9 +141,12 @@ def evaluate(
     plan = plan_request(request, loaded)
     folder = out or Path("results") / plan.name
     with progress_bar(o.progress_console, "Evaluating") as progress:
-        execute(plan, folder, progress)
-    tables = write_tables(folder, baseline)
+        execute(plan, folder, progress, shard=share, memory=memory)
+    tables = write_tables(folder, baseline, reference=reference)
+    write_formats(folder, tables, read_run(folder)["configuration"])
     print_scores(o.console, tables)
     if "comparisons.csv" in tables:
         print_comparisons(o.console, tables["comparisons.csv"])
+    if "reference.csv" in tables:
+        print_reference(o.console, tables["reference.csv"])
     o.console.print(f"Tables, records and settings are in {folder}", highlight=False, soft_wrap=True)

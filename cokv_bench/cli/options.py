@@ -52,6 +52,14 @@ MaxLength = Annotated[
         rich_help_panel=TASKS,
     ),
 ]
+QuestionAgnostic = Annotated[
+    bool,
+    typer.Option(
+        "--question-agnostic",
+        help="Compress the context alone and append the question afterwards (harder).",
+        rich_help_panel=TASKS,
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes the split, the needles and the sampling.")]
 Template = Annotated[
     str | None, typer.Option(help="Prompt of jsonl: rows, with {context} and {input}.", rich_help_panel=TASKS)
@@ -72,6 +80,14 @@ Haystack = Annotated[
 Needles = Annotated[
     Path | None,
     typer.Option(help="JSONL with needle, question, answer instead of the embedded ones.", rich_help_panel=NEEDLE),
+]
+RulerQa = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ruler-qa",
+        help="Questions for ruler/qa_1 (SQuAD JSON) or ruler/qa_2 (HotpotQA JSON); once for each.",
+        rich_help_panel=NEEDLE,
+    ),
 ]
 Window = Annotated[int, typer.Option(min=1, help="Last prompt tokens that every head keeps; part of the budget.")]
 

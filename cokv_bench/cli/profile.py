@@ -60,11 +60,13 @@ def profile_heads(
     data_dir: o.DataDir = None,
     limit: o.Limit = None,
     max_length: o.MaxLength = None,
+    question_agnostic: o.QuestionAgnostic = False,
     lengths: o.Lengths = "1024",
     depths: o.Depths = 10,
     examples: o.Examples = None,
     haystack: o.Haystack = None,
     needles: o.Needles = None,
+    ruler_qa: o.RulerQa = None,
     template: o.Template = None,
     metric: o.Metric = None,
     revision: o.Revision = None,
@@ -84,6 +86,7 @@ def profile_heads(
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder, profile
     from cokv_bench.game.stopping import Stopping
+    from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions, resolve
 
     options = TaskOptions(
@@ -95,6 +98,7 @@ def profile_heads(
         examples=examples,
         haystack=haystack,
         needles=needles,
+        ruler_qa=tuple(ruler_qa or ()),
         template=template,
         metric=metric,
     )
@@ -120,7 +124,7 @@ def profile_heads(
         resolve(wanted, loaded, options),
         utility,
         window=window,
-        max_length=max_length,
+        encoding=Encoding(max_length, question_agnostic),
         memory_limit=None if memory_limit is None else o.gibibytes(memory_limit),
         spill_folder=folder,
     )

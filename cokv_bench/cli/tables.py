@@ -25,8 +25,9 @@ def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
         best = rows[tasks].max()
         for row in rows.to_dict("records"):
             cells = tidy.loc[(row["method"], budget)]
-            kept = f"{np.average(cells['kept_per_head'], weights=cells['n']):.1f}"
-            if not cells["exact_total"].all():
+            own = cells.drop("mean", errors="ignore")
+            kept = f"{np.average(own['kept_per_head'], weights=own['n']):.1f}"
+            if not own["exact_total"].all():
                 kept += " unequal"
             scores = [
                 _cell(row[task], cells.loc[task] if task in cells.index else None, row[task] == best[task])
@@ -53,7 +54,7 @@ def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
         table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
     for row in rows.to_dict("records"):
         if pd.isna(row["difference"]):
-            table.add_row(row["method"], str(row["budget"]), "", "", "", "", "unequal")
+            table.add_row(row["method"], str(row["budget"]), "", "", "", "", "unequal totals, not compared")
             continue
         table.add_row(
             row["method"],
@@ -65,6 +66,34 @@ def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
             "noise" if row["within_noise"] else "",
         )
     console.print(table)
+
+
+def print_reference(console: Console, reference: pd.DataFrame) -> None:
+    """Print the run's scores beside published ones, with the differences where the model is the same."""
+    several = reference["published_model"].nunique() > 1
+    table = Table(title=f"Beside {', '.join(reference['source'].unique())}", title_justify="left")
+    for column in ("method", "budget", "task", *(["published for"] if several else [])):
+        table.add_column(column, justify="right" if column == "budget" else "left")
+    for column in ("published", "n", "here", "95%", "points"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in reference.to_dict("records"):
+        table.add_row(
+            row["method"],
+            "" if pd.isna(row["budget"]) else str(row["budget"]),
+            row["task"],
+            *([row["published_model"]] if several else []),
+            f"{row['published']:.2f}",
+            str(row["n"]),
+            f"{row['score']:.2f}",
+            "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.0f}\u2013{row['ci_high']:.0f}",
+            "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
+        )
+    console.print(table)
+    if not reference["same_model"].any():
+        models = " and ".join(reference["published_model"].unique())
+        console.print(
+            f"Published for {models}, another model than this run's: no differences are taken.", highlight=False
+        )
 
 
 def print_values(console: Console, values: HeadValues) -> None:

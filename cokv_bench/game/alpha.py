@@ -24,7 +24,7 @@ def alpha_curve(game: Game, values: FloatArray, budgets: Sequence[int] = ALPHA_B
         budgets: those that are not between the window and the shortest prompt are left out.
     """
     alphas = [alpha for alpha in ALPHAS if alpha < game.players]
-    shortest = min(game.prompts.get(index).tokens for index in range(len(game.rows)))
+    shortest = game.shortest_prompt()
     budgets = [budget for budget in budgets if game.window < budget < shortest]
     cells = [(budget, alpha) for budget in budgets for alpha in alphas]
     if not cells:

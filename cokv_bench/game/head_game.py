@@ -1,13 +1,15 @@
 """The game of the KV heads on the examples of some tasks, one prefill an example."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 
+from cokv_bench.engines import Call, Engine, LocalWorkers, Workers
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray
 from cokv_bench.game.utilities import Case, PromptUtility, get_utility
@@ -15,7 +17,7 @@ from cokv_bench.kvcache import Prompt, Selection, prefill
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Split, Task
-from cokv_bench.tasks.prompts import check_lengths, encode_example
+from cokv_bench.tasks.prompts import Encoding, check_prompts, encode_parts
 
 #: Called with examples done and examples in all.
 ExampleProgress = Callable[[int, int], None]
@@ -36,8 +38,10 @@ class Game:
     Attributes:
         rows: the examples with their tasks.
         prompts: the prefilled prompts, by number of the row.
+        questions: ids appended to each prompt, by number of the row, once it is prefilled.
         batch_memory: bytes that the generated tokens of a batch may take.
-        max_length: cut of long prompts, for tasks that cut.
+        encoding: how prompts are cut.
+        engine: where columns are measured; None for this process.
     """
 
     model: Model
@@ -45,18 +49,29 @@ class Game:
     utility: PromptUtility
     window: int
     prompts: PromptStore
+    questions: dict[int, tuple[int, ...]]
     batch_memory: int
-    max_length: int | None = None
+    encoding: Encoding
+    engine: "Engine[Game] | None" = None
 
     @property
     def players(self) -> int:
         return self.model.layers * self.model.kv_heads
 
     def column(self, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> list[float]:
-        """Utilities of what `select` chooses on the prompt of one example."""
+        """Utilities of what `select` chooses on the prompt of one example, measured in this process."""
         task, example = self.rows[index]
         prompt = self.prompts.get(index)
-        return self.utility.measure(Case(self.model, task, example, prompt, self.batch_memory), select(prompt))
+        case = Case(self.model, task, example, prompt, self.batch_memory, self.questions[index])
+        return self.utility.measure(case, select(prompt))
+
+    def columns(
+        self, indices: Iterable[int], select: Callable[[Prompt], Sequence[Selection]]
+    ) -> Iterator[tuple[int, list[float]]]:
+        """`column` of each of some examples, in the order in which the engine has them."""
+        engine = self.engine or LocalWorkers(self.model).open(lambda _: self)
+        calls = (Call(index, _Column(index, select)) for index in indices)
+        return ((call.number, column) for call, column in engine.results(calls))
 
     def measure(
         self,
@@ -64,17 +79,34 @@ class Game:
         progress: ExampleProgress = lambda done, total: None,
     ) -> FloatArray:
         """Utilities [selections, examples] of what `select` chooses on each prompt."""
-        columns = []
-        for index in range(len(self.rows)):
-            progress(index, len(self.rows))
-            columns.append(self.column(index, select))
-        progress(len(self.rows), len(self.rows))
-        return np.array(columns, dtype=np.float64).T
+        examples = len(self.rows)
+        progress(0, examples)
+        found: dict[int, list[float]] = {}
+        for index, column in self.columns(range(examples), select):
+            found[index] = column
+            progress(len(found), examples)
+        return np.array([found[index] for index in range(examples)], dtype=np.float64).T
 
     def coalitions(self, members: BoolArray) -> Callable[[Prompt], list[Selection]]:
         """The selections of coalitions bool [coalitions, players], for `column` and `measure`."""
         shaped = members.reshape(-1, self.model.layers, self.model.kv_heads)
-        return lambda prompt: [Selection.from_coalition(inside, prompt.tokens, self.window) for inside in shaped]
+        window = self.window
+        return lambda prompt: [Selection.from_coalition(inside, prompt.tokens, window) for inside in shaped]
+
+    def shortest_prompt(self) -> int:
+        """Tokens of the shortest prompt."""
+        return min(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.rows)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A call that measures one example wherever it runs."""
+
+    index: int
+    select: Callable[[Prompt], Sequence[Selection]]
+
+    def __call__(self, game: Game) -> list[float]:
+        return game.column(self.index, self.select)
 
 
 def make_game(
@@ -83,10 +115,11 @@ def make_game(
     utility: str,
     *,
     window: int,
-    max_length: int | None = None,
+    encoding: Encoding | None = None,
     split: Split = "profile",
     memory_limit: int | None = None,
     spill_folder: Path | None = None,
+    workers: Workers | None = None,
 ) -> Game:
     """The game on a split of some tasks; heads are profiled on "profile", budgets can be judged on "test".
 
@@ -94,6 +127,7 @@ def make_game(
         memory_limit: bytes for prompts and batches together; default 60% of what is free. Prompts beyond three
             quarters of it go to a file.
         spill_folder: where that file is made; default the system's temporary folder.
+        workers: where columns are measured; default this process.
 
     Raises:
         RequestError: an unknown utility, tasks without examples in the split or without the answers that the
@@ -110,16 +144,44 @@ def make_game(
                     f"Example {example.id} of '{task.name}' has no reference answer, which the utility "
                     f"'{utility}' scores; add it, or profile with --utility agreement."
                 )
-    check_lengths(model, [example for _, example in rows])
+    encoding = encoding or Encoding()
+    check_prompts(model, [example for _, example in rows], encoding)
+    deal = partial(
+        _deal,
+        rows=rows,
+        utility=chosen,
+        window=window,
+        encoding=encoding,
+        memory_limit=memory_limit,
+        spill_folder=spill_folder,
+    )
+    game = deal(model)
+    return game if workers is None else replace(game, engine=workers.open(deal))
+
+
+def _deal(
+    model: Model,
+    *,
+    rows: list[tuple[Task, Example]],
+    utility: PromptUtility,
+    window: int,
+    encoding: Encoding,
+    memory_limit: int | None,
+    spill_folder: Path | None,
+) -> Game:
+    """The game as one process plays it, with prompts of its own."""
     limit = memory_limit or int(_DEFAULT_SHARE * _free_memory(model.device))
 
+    questions: dict[int, tuple[int, ...]] = {}
+
     def make(number: int) -> Prompt:
-        ids = encode_example(model, rows[number][1], max_length=max_length)
-        return prefill(model, ids, window=window, accumulated_attention=False)
+        encoded = encode_parts(model, rows[number][1], encoding)
+        questions[number] = tuple(encoded.question)
+        return prefill(model, encoded.prompt, window=window, accumulated_attention=False)
 
     prompt_memory = int(_PROMPT_SHARE * limit)
     store = PromptStore(make, limit=prompt_memory, folder=spill_folder)
-    return Game(model, rows, chosen, window, store, limit - prompt_memory, max_length)
+    return Game(model, rows, utility, window, store, questions, limit - prompt_memory, encoding)
 
 
 def _free_memory(device: torch.device) -> int:

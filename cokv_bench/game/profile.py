@@ -70,7 +70,12 @@ def profile(
         seed=seed,
         examples=tuple(example.id for _, example in game.rows),
         players=(game.model.layers, game.model.kv_heads),
-        config={**plan.config(), "step": STEP, "max_length": game.max_length},
+        config={
+            **plan.config(),
+            "step": STEP,
+            "max_length": game.encoding.max_length,
+            "question_agnostic": game.encoding.question_agnostic,
+        },
     )
     path = folder / "ledger.jsonl"
     with Ledger.open(path, header) as ledger:
@@ -162,10 +167,11 @@ def _measure(
     members = plan.coalitions(start, stop, pilot)
     sizes = plan.row_sizes(start, stop, pilot)
     with StepJournal(folder, ledger.header, start, stop) as journal:
-        for index in range(len(game.rows)):
-            if index not in journal.columns:
-                progress(index)
-                journal.append(index, game.column(index, game.coalitions(members)))
+        missing = [index for index in range(len(game.rows)) if index not in journal.columns]
+        progress(len(journal.columns))
+        for index, column in game.columns(missing, game.coalitions(members)):
+            journal.append(index, column)
+            progress(len(journal.columns))
     utilities = zip(*(journal.columns[index] for index in range(len(game.rows))), strict=True)
     rows = zip(range(start, stop), sizes.tolist(), members, utilities, strict=True)
     ledger.append(Row(k, size, inside, values) for k, size, inside, values in rows if k not in ledger.done)

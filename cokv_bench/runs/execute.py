@@ -1,73 +1,81 @@
-"""Running a plan: one prefill an example, every method and budget decoded from it."""
+"""Running a plan: jobs go to an engine, records of each are on disk before it counts as done."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cokv_bench.kvcache import decode, prefill
+from cokv_bench.engines import Call, LocalWorkers, Workers
+from cokv_bench.models import Model
+from cokv_bench.runs.evaluate import Answer, Evaluation
 from cokv_bench.runs.journal import Journal
-from cokv_bench.runs.plan import Plan, Variant
+from cokv_bench.runs.plan import Job, Part, Plan
+from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.versions import versions
-from cokv_bench.tasks import Example, Task
-from cokv_bench.tasks.prompts import encode_example
+from cokv_bench.tasks.prompts import encode_parts
 
 Progress = Callable[[int, int, str], None]
 
 
-def execute(plan: Plan, folder: Path, progress: Progress = lambda done, total, note: None) -> None:
+def execute(
+    plan: Plan,
+    folder: Path,
+    progress: Progress = lambda done, total, note: None,
+    *,
+    workers: Workers | None = None,
+    shard: Shard | None = None,
+    memory: int | None = None,
+) -> None:
     """Evaluate all examples of a plan that the run's folder does not hold yet.
 
-    Records of an example are on disk before the next example starts, so a stopped run loses one example at most.
+    Records of an example are on disk before it counts as done, so a stopped run loses what was being evaluated and
+    nothing else. Where a crash has left some records of an example, all are evaluated again and the missing ones are
+    added: a batch of other rows would round differently.
 
     Args:
         folder: the run's folder; made, or gone on with.
-        progress: called with examples done, examples in all, and the task at hand.
+        progress: called with prompts done, prompts in all, and the task at hand.
+        workers: where the work runs; default this process. This process alone writes.
+        shard: the share of the work that is this process's; its records have a file of their own.
+        memory: bytes that a prompt and what its rows generate may take; more rows than fit decode in turn.
     """
-    todo = [(task, example) for task in plan.tasks for example in plan.examples[task.name]]
-    with Journal(folder, plan.configuration, versions()) as journal:
-        for index, (task, example) in enumerate(todo):
-            progress(index, len(todo), task.name)
-            missing = [v for v in plan.variants if (task.name, example.id, *v.key) not in journal.done]
-            if missing:
-                journal.append(evaluate_example(plan, task, example, missing))
-        progress(len(todo), len(todo), "done")
+    jobs = plan.jobs if shard is None else shard.of(plan.jobs)
+    with Journal(folder, plan.configuration, versions(), shard) as journal:
+        todo = [job for job in jobs if any(key not in journal.done for key in _keys(job))]
+        done = len(jobs) - len(todo)
+        progress(done, len(jobs), todo[0].parts[0].task if todo else "done")
+        engine = (workers or LocalWorkers(plan.model)).open(_model)
+        for call, answers in engine.results(_calls(plan, todo, memory)):
+            parts = plan.jobs[call.number].parts
+            journal.append(_record(plan, parts[answer.part], answer) for answer in answers)
+            done += 1
+            progress(done, len(jobs), parts[0].task)
 
 
-def evaluate_example(plan: Plan, task: Task, example: Example, variants: list[Variant]) -> list[dict[str, Any]]:
-    """Records of one example, one a variant. The prompt passes prefill once."""
-    model = plan.model
-    ids = encode_example(model, example, max_length=plan.max_length)
-    started = time.perf_counter()
-    prompt = prefill(
-        model,
-        ids,
-        window=plan.window,
-        accumulated_attention=any(variant.policy.needs_accumulated_attention for variant in variants),
-    )
-    prefilled = time.perf_counter()
-    choices = [variant.policy.select(prompt, variant.budget) for variant in variants]
-    answers = decode(
-        model, prompt, choices, max_new_tokens=example.max_new_tokens, stop_at_newline=example.stop_at_newline
-    )
-    decoded = time.perf_counter()
-    return [
-        {
-            "task": task.name,
-            "example": example.id,
-            "method": variant.method,
-            "budget": variant.budget,
-            "prediction": answer.text,
-            "answers": list(example.answers),
-            **task.score(example, answer.text),
-            "prompt_tokens": prompt.tokens,
-            "new_tokens": len(answer.token_ids),
-            "kept_tokens": choice.total,
-            "kv_bytes": choice.total * model.bytes_per_token,
-            "prefill_seconds": round(prefilled - started, 4),
-            # All variants decode as one batch, so this is the time of the batch, the same in each of its records.
-            "decode_seconds": round(decoded - prefilled, 4),
-            **example.fields,
-        }
-        for variant, choice, answer in zip(variants, choices, answers, strict=True)
-    ]
+def _model(model: Model) -> Model:
+    """What the calls get: the model itself."""
+    return model
+
+
+def _keys(job: Job) -> Iterator[tuple[str, str, str, int | None]]:
+    return ((part.task, part.example.id, *variant.key) for part in job.parts for variant in part.variants)
+
+
+def _calls(plan: Plan, jobs: list[Job], memory: int | None) -> Iterator[Call[Model]]:
+    for job in jobs:
+        encoded = encode_parts(plan.model, job.parts[0].example, plan.encoding)
+        yield Call(job.number, Evaluation(encoded, job.parts, plan.window, memory))
+
+
+def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
+    example = part.example
+    return {
+        "task": part.task,
+        "example": example.id,
+        "method": answer.variant.method,
+        "budget": answer.variant.budget,
+        "prediction": answer.text,
+        "answers": list(example.answers),
+        **plan.tasks[part.task].score(example, answer.text),
+        **answer.measured,
+        **example.fields,
+    }

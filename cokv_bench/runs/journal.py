@@ -8,6 +8,8 @@ from typing import Any
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, whole_lines
+from cokv_bench.policies import POLICIES
+from cokv_bench.runs.shards import Shard
 
 Key = tuple[str, str, str, int | None]
 
@@ -18,19 +20,25 @@ def record_key(record: dict[str, Any]) -> Key:
 
 
 class Journal:
-    """The records of one run, open for writing. A key that is there already is never written again."""
+    """The records of one run, open for writing. A key that is there already is never written again.
 
-    def __init__(self, folder: Path, configuration: dict[str, Any], versions: dict[str, Any]) -> None:
+    Shards write to a file each and may do so at the same time; all of them read all files.
+    """
+
+    def __init__(
+        self, folder: Path, configuration: dict[str, Any], versions: dict[str, Any], shard: Shard | None = None
+    ) -> None:
         """Start a run in a folder, or go on with the one that is there.
 
         Raises:
             RequestError: the folder holds a run of another configuration, or cannot be written.
         """
         self.folder = folder
-        self._log = AppendLog(folder / "records.jsonl")
+        name = "records.jsonl" if shard is None else f"records-{shard.number}of{shard.count}.jsonl"
+        self._log = AppendLog(folder / name)
         try:
             self._claim(configuration, versions)
-            self.done = {record_key(record) for record in _parse(self._log.path, whole_lines(self._log.path))}
+            self.done = {record_key(record) for record in _all_records(folder)}
         except BaseException:
             self._log.close()
             raise
@@ -38,15 +46,15 @@ class Journal:
     def _claim(self, configuration: dict[str, Any], versions: dict[str, Any]) -> None:
         path = self.folder / "run.json"
         if not path.exists():
+            # Of several shards that start at once, each writes the same configuration.
             write_json(path, {"configuration": configuration, "versions": versions})
-            return
         found = read_run(self.folder)["configuration"]
-        different = sorted(
-            key for key in {*found, *configuration} if found.get(key) != json.loads(json.dumps(configuration.get(key)))
-        )
+        different = differences(found, json.loads(json.dumps(configuration)))
         if different:
+            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
             raise RequestError(
-                f"{self.folder} holds a run with other settings ({', '.join(different)}); name another folder."
+                f"{self.folder} holds a run with other settings ({'; '.join(different[:3])}{more}); "
+                "name another folder."
             )
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
@@ -76,13 +84,42 @@ def read_run(folder: Path) -> dict[str, Any]:
     return content
 
 
+def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
+    """What differs between two JSON documents, a phrase a value: where, what was found and what is wanted."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        keys = dict.fromkeys([*found, *wanted])
+        parts = [differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key) for key in keys]
+        return [phrase for part in parts for phrase in part]
+    return [] if found == wanted else [f"{path} is {_short(found)} there and {_short(wanted)} here"]
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a run, each key once, in the order written."""
+    """All records of a run, each key once, by task, method, budget and example, in whatever order they were written."""
     unique: dict[Key, dict[str, Any]] = {}
-    path = folder / "records.jsonl"
-    for record in _parse(path, whole_lines(path)):
+    for record in _all_records(folder):
         unique.setdefault(record_key(record), record)
-    return list(unique.values())
+    if not unique:
+        return []
+    tasks = {name: place for place, name in enumerate(read_run(folder)["configuration"]["tasks"])}
+    methods = {name: place for place, name in enumerate(POLICIES)}
+
+    def place(key: Key) -> tuple[int, int, str, int, str]:
+        task, example, method, budget = key
+        return tasks.get(task, len(tasks)), methods.get(method, len(methods)), method, budget or 0, example
+
+    return [unique[key] for key in sorted(unique, key=place)]
+
+
+def _all_records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Records of all files, of the same key perhaps several."""
+    files = sorted(folder.glob("records*.jsonl"))
+    for path in files or [folder / "records.jsonl"]:
+        yield from _parse(path, whole_lines(path))
 
 
 def _parse(path: Path, data: bytes) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.tasks import Example, Split, Task
-from cokv_bench.tasks.prompts import check_lengths
+from cokv_bench.tasks.prompts import Encoding, check_prompts
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,39 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Part:
+    """An example of a task with the variants that are evaluated on it."""
+
+    task: str
+    example: Example
+    variants: tuple[Variant, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one prefill serves: the parts whose prompts are the same, such as a row of trec that trec_e has too."""
+
+    number: int
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
 class Plan:
     """A grid of tasks, examples and variants on one model.
 
     Attributes:
-        examples: the examples of each task, by task name.
-        max_length: cut of long prompts, for tasks that cut.
+        jobs: the work, longest prompts first: what does not fit in memory shows at once, and the last jobs, which
+            workers may wait for, are short.
+        window: observation window, in tokens.
+        encoding: how prompts become token ids.
         configuration: everything that decides a result, as JSON; two runs with equal configurations are one run.
     """
 
     model: Model
-    tasks: list[Task]
-    examples: dict[str, list[Example]]
-    variants: list[Variant]
+    tasks: Mapping[str, Task]
+    jobs: list[Job]
     window: int
-    max_length: int | None
+    encoding: Encoding
     configuration: dict[str, Any]
 
     @property
@@ -56,26 +74,28 @@ class Plan:
 def make_plan(
     model: Model,
     tasks: Sequence[Task],
-    policies: Sequence[Policy],
+    policies: Mapping[str, Sequence[Policy]],
     budgets: Sequence[int],
     *,
     window: int,
     split: Split,
     seed: int,
-    max_length: int | None = None,
+    encoding: Encoding | None = None,
     settings: Mapping[str, Any],
     profiled: Mapping[str, Sequence[str]],
 ) -> Plan:
     """Check a request as a whole and lay it out.
 
     Args:
+        policies: by task name; the same names for every task.
         settings: what else decides a result (pooling, rounding, hashes of budget files), for the configuration.
         profiled: ids of the examples that each method's budgets were made from.
 
     Raises:
         RequestError: a budget that is not above the window, no examples, examples that a method was profiled
-            on, or a prompt longer than the context of the model.
+            on, a prompt longer than the context of the model, or one that cannot be compressed before its question.
     """
+    encoding = encoding or Encoding()
     for budget in budgets:
         check_budget(budget, window)
     examples = {task.name: task.examples(split) for task in tasks}
@@ -89,25 +109,45 @@ def make_plan(
                 "add a field 'answers', or only profile on them with --utility agreement."
             )
     _refuse_profiled(examples, profiled)
-    check_lengths(model, [row for rows in examples.values() for row in rows])
-    variants: dict[tuple[str, int | None], Variant] = {}
-    for policy in policies:
-        limits = [None] if policy.name == "full" else sorted(set(budgets))
-        for limit in limits:
-            variants[policy.name, limit] = Variant(policy.name, limit, policy)
+    check_prompts(model, [row for rows in examples.values() for row in rows], encoding)
+    variants = {task: _variants(policies[task], budgets) for task in examples}
     configuration = {
         "model": model.fingerprint,
         "dtype": str(model.network.dtype).removeprefix("torch."),
         "tasks": {task.name: _task_configuration(task, examples[task.name]) for task in tasks},
-        "methods": sorted({variant.method for variant in variants.values()}),
+        "methods": sorted({variant.method for each in variants.values() for variant in each}),
         "budgets": sorted(set(budgets)),
         "window": window,
         "split": split,
         "seed": seed,
-        "max_length": max_length,
+        "max_length": encoding.max_length,
+        "question_agnostic": encoding.question_agnostic,
         **settings,
     }
-    return Plan(model, list(tasks), examples, list(variants.values()), window, max_length, configuration)
+    parts = [Part(task, row, variants[task]) for task, rows in examples.items() for row in rows]
+    return Plan(model, {task.name: task for task in tasks}, _jobs(parts), window, encoding, configuration)
+
+
+def _variants(policies: Sequence[Policy], budgets: Sequence[int]) -> tuple[Variant, ...]:
+    found: dict[tuple[str, int | None], Variant] = {}
+    for policy in policies:
+        limits = [None] if policy.name == "full" else sorted(set(budgets))
+        for limit in limits:
+            found[policy.name, limit] = Variant(policy.name, limit, policy)
+    return tuple(found.values())
+
+
+def _jobs(parts: Sequence[Part]) -> list[Job]:
+    shared: dict[Any, list[Part]] = {}
+    for part in parts:
+        example = part.example
+        # How an answer ends is part of it: the room that a prompt is cut to depends on the answer's length.
+        ends = (example.max_new_tokens, example.stop_at_newline)
+        key = (example.prompt, example.question, example.chat, example.truncate, ends)
+        shared.setdefault(key, []).append(part)
+    # Bytes of the text follow tokens well enough, in all scripts, and cost nothing.
+    groups = sorted(shared.values(), key=lambda group: -len(group[0].example.prompt.encode("utf-8", "surrogatepass")))
+    return [Job(number, tuple(group)) for number, group in enumerate(groups)]
 
 
 def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """From what a user asks for to a plan: names resolved and everything checked before any work."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import Model
@@ -9,6 +11,7 @@ from cokv_bench.policies.policy import check_budget
 from cokv_bench.runs.plan import Plan, make_plan
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split
+from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "all": "all"}
@@ -27,7 +30,7 @@ class Request:
     kernel: int = 7
     pooling: str = "max"
     published_rounding: bool = False
-    max_length: int | None = None
+    encoding: Encoding = field(default_factory=Encoding)
     sources: Sources = field(default_factory=Sources)
     task_options: TaskOptions = field(default_factory=TaskOptions)
 
@@ -66,11 +69,13 @@ def plan_request(request: Request, model: Model) -> Plan:
         RequestError: whatever is unknown, missing or does not fit, in one sentence.
     """
     request.check()
+    tasks = resolve(request.tasks, model, request.task_options)
     static = {
         method: static_budgets(
             method,
             model,
             request.budgets,
+            [task.name for task in tasks],
             window=request.window,
             published_rounding=request.published_rounding,
             sources=request.sources,
@@ -82,27 +87,41 @@ def plan_request(request: Request, model: Model) -> Plan:
         _refuse_own_tasks(request, static)
     return make_plan(
         model,
-        resolve(request.tasks, model, request.task_options),
-        [request.policy(method, static.get(method)) for method in request.methods],
+        tasks,
+        {
+            task.name: [request.policy(method, static.get(method, {}).get(task.name)) for method in request.methods]
+            for task in tasks
+        },
         request.budgets,
         window=request.window,
         split=SPLITS[request.split],
         seed=request.seed,
-        max_length=request.max_length,
+        encoding=request.encoding,
         settings={
             "kernel": request.kernel,
             "pooling": request.pooling,
             "published_rounding": request.published_rounding,
-            "head_budgets": {method: source.description for method, source in static.items()},
+            "head_budgets": {method: _description(sources) for method, sources in static.items()},
         },
-        profiled={method: source.examples for method, source in static.items()},
+        profiled={
+            method: [example for source in sources.values() for example in source.examples]
+            for method, sources in static.items()
+        },
     )
 
 
-def _refuse_own_tasks(request: Request, static: dict[str, StaticBudgets]) -> None:
+def _description(sources: Mapping[str, StaticBudgets]) -> Any:
+    """What decides a method's budgets: one description where all tasks have the same, else one a task."""
+    described = {task: source.description for task, source in sources.items()}
+    first = next(iter(described.values()))
+    return first if all(each == first for each in described.values()) else described
+
+
+def _refuse_own_tasks(request: Request, static: Mapping[str, Mapping[str, StaticBudgets]]) -> None:
     """Needles are drawn anew for each length and depth, so those of the profile split count as seen as a whole."""
-    for method, source in static.items():
-        shared = sorted(set(source.tasks) & set(request.tasks))
+    for method, sources in static.items():
+        seen = {task for source in sources.values() for task in source.tasks}
+        shared = sorted(seen & {*request.tasks, *sources})
         if shared:
             raise RequestError(
                 f"The budgets of '{method}' were made from the profile split of {', '.join(shared)}, which the split "

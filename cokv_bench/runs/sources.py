@@ -28,7 +28,7 @@ class Sources:
     """Files that a user names, and the knobs of the two rules; see `cokv-bench eval --help`."""
 
     budget_files: tuple[Path, ...] = ()
-    profile: Path | None = None
+    profiles: tuple[Path, ...] = ()
     head_scores: Path | None = None
     zeroed: int | None = None
     beta: float = 1.01
@@ -55,60 +55,88 @@ def static_budgets(
     method: str,
     model: Model,
     budgets: Sequence[int],
+    tasks: Sequence[str],
     *,
     window: int,
     published_rounding: bool,
     sources: Sources,
-) -> StaticBudgets:
-    """Find the budgets of "cokv" or "headkv" for a model: named budget files first, then head values or scores.
+) -> dict[str, StaticBudgets]:
+    """Find the budgets of "cokv" or "headkv" for a model and each task.
+
+    Named budget files come first, then head values or scores, then what is embedded. Of several files each serves the
+    tasks that it was made from (CoKV profiles every task on its own); one alone serves all.
 
     Raises:
-        RequestError: nothing serves this model, a file is of another model, shape, window or sum, or a budget
+        RequestError: nothing serves this model or a task, a file is of another model, shape, window or sum, or a budget
             that is asked for is in no file.
     """
     files = [(path, HeadBudgets.load(path)) for path in sources.budget_files]
     mine = [(path, file) for path, file in files if file.method in (None, method)]
     if mine:
-        return _from_files(method, model, budgets, window, mine)
-    made = _from_scores if method == "headkv" else _from_values
-    return made(model, window, published_rounding, sources)
+        for path, file in mine:
+            _check_file(path, file, model, window)
+        return {task: _from_files(method, budgets, mine, task) for task in tasks}
+    if method == "headkv":
+        scores = _from_scores(model, window, published_rounding, sources)
+        return dict.fromkeys(tasks, scores)
+    profiles = [_from_values(path, model, window, published_rounding, sources.zeroed) for path in sources.profiles]
+    found = profiles or [_from_values(None, model, window, published_rounding, sources.zeroed)]
+    return {task: _of_task(found, task, "profile", "--profile") for task in tasks}
 
 
-def _from_files(
-    method: str, model: Model, budgets: Sequence[int], window: int, files: list[tuple[Path, HeadBudgets]]
-) -> StaticBudgets:
-    tokens = {}
-    for path, file in files:
-        file.check_model(model.fingerprint)
-        if file.window != window:
-            raise RequestError(
-                f"The budget file {path} was made for a window of {file.window} tokens, and this run has {window}; "
-                f"run with --window {file.window} or make the budgets anew."
-            )
-        tokens[file.budget] = file.tokens
+def _of_task(found: list[StaticBudgets], task: str, what: str, option: str) -> StaticBudgets:
+    """The only source, or of several the one that was made from the task."""
+    fitting = found if len(found) == 1 else [source for source in found if task in source.tasks]
+    if len(fitting) != 1:
+        known = sorted({name for source in found for name in source.tasks})
+        said = f"{len(fitting)} of the {len(found)} are" if fitting else f"none of the {len(found)} is"
+        raise RequestError(
+            f"Several sources were given, and for each task one {what} must be made from it: for '{task}' {said} "
+            f"(they are of {', '.join(known)}); name one with {option}, or one alone for all tasks."
+        )
+    return fitting[0]
+
+
+def _check_file(path: Path, file: HeadBudgets, model: Model, window: int) -> None:
+    file.check_model(model.fingerprint)
+    if file.window != window:
+        raise RequestError(
+            f"The budget file {path} was made for a window of {file.window} tokens, and this run has {window}; "
+            f"run with --window {file.window} or make the budgets anew."
+        )
+
+
+def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, HeadBudgets]], task: str) -> StaticBudgets:
+    chosen: dict[int, StaticBudgets] = {}
     for budget in budgets:
-        if budget not in tokens:
+        found = [
+            StaticBudgets({budget: file.tokens}.__getitem__, {"sha256": file_sha256(path)}, file.examples, file.tasks)
+            for path, file in files
+            if file.budget == budget
+        ]
+        if not found:
             raise RequestError(
-                f"No budget file of '{method}' is for a budget of {budget}; there is {sorted(tokens)}: "
-                "make the missing one with `cokv-bench budgets`."
+                f"No budget file of '{method}' is for a budget of {budget}; there is "
+                f"{sorted({file.budget for _, file in files})}: make the missing one with `cokv-bench budgets`."
             )
+        chosen[budget] = _of_task(found, task, f"budget file of {budget} tokens", "--budgets")
     return StaticBudgets(
-        tokens.__getitem__,
-        {"files": {file.budget: file_sha256(path) for path, file in files}},
-        tuple(dict.fromkeys(example for _, file in files for example in file.examples)),
-        tuple(dict.fromkeys(task for _, file in files for task in file.tasks)),
+        lambda budget: chosen[budget].tokens(budget),
+        {"files": {str(budget): source.description["sha256"] for budget, source in chosen.items()}},
+        tuple(dict.fromkeys(example for source in chosen.values() for example in source.examples)),
+        tuple(dict.fromkeys(name for source in chosen.values() for name in source.tasks)),
     )
 
 
-def _from_values(model: Model, window: int, published_rounding: bool, sources: Sources) -> StaticBudgets:
-    path = values_path(sources.profile) if sources.profile else embedded.values_path()
+def _from_values(
+    given: Path | None, model: Model, window: int, published_rounding: bool, zeroed: int | None
+) -> StaticBudgets:
+    path = values_path(given) if given else embedded.values_path()
     values = HeadValues.load(path)
-    _check(values.model, model, "cokv", embedded_file=sources.profile is None, what=f"The profile {path}")
+    _check(values.model, model, "cokv", embedded_file=given is None, what=f"The profile {path}")
     return StaticBudgets(
-        lambda budget: values.budgets(
-            budget, window=window, zeroed=sources.zeroed, published_rounding=published_rounding
-        ),
-        {"profile": file_sha256(path), "zeroed": sources.zeroed},
+        lambda budget: values.budgets(budget, window=window, zeroed=zeroed, published_rounding=published_rounding),
+        {"profile": file_sha256(path), "zeroed": zeroed},
         values.examples,
         values.tasks,
     )

@@ -3,31 +3,39 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.runs.lengths import lengths_table
+from cokv_bench.runs.reference import reference_table
 
 _CELL = ["task", "method", "budget"]
+_COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "new_tokens"]
 
 
-def write_tables(folder: Path, baseline: str | None = None) -> dict[str, pd.DataFrame]:
+def write_tables(folder: Path, baseline: str | None = None, *, reference: str | None = None) -> dict[str, pd.DataFrame]:
     """Write a run's tables into its folder.
 
-    `scores.csv` and `table.csv` always; `needle.csv` where there are needles; `comparisons.csv` where there are two
-    methods to compare at a budget.
+    `scores.csv` and `table.csv` always; `needle.csv` where there are needles; `lengths.csv` where a task has several
+    lengths; `comparisons.csv` where there are two methods to compare at a budget; `reference.csv` where a reference is
+    named.
 
     Args:
         baseline: method that the others are compared with; default SnapKV, or the next best known that the run has.
+        reference: published scores to put beside the run's: "cokv", "adakv" or a CSV file.
 
     Returns:
         The tables by file name.
 
     Raises:
-        RequestError: the folder holds no records, or the run has no such baseline.
+        RequestError: the folder holds no records, the run has no such baseline, or the reference cannot be used; the
+            other tables are written before that is known of the reference.
     """
     records = read_records(folder)
     if not records:
@@ -43,41 +51,90 @@ def write_tables(folder: Path, baseline: str | None = None) -> dict[str, pd.Data
     needles = frame[frame["task"] == "needle"]
     if len(needles):
         tables["needle.csv"] = needle_table(needles)
+    lengths = lengths_table(frame, order)
+    if len(lengths):
+        tables["lengths.csv"] = lengths
     for name, table in tables.items():
-        write_text(folder / name, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+        _write(folder / name, table)
+    if reference is not None:
+        tables["reference.csv"] = reference_table(reference, tables, order)
+        _write(folder / "reference.csv", tables["reference.csv"])
     return tables
 
 
+def _write(path: Path, table: pd.DataFrame) -> None:
+    write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+
+
 def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
-    """A row a task, method and budget: mean score in percent with a 95% bootstrap interval over the examples."""
+    """A row a task, method and budget: mean score in percent with a 95% bootstrap interval over the examples.
+
+    After them, where there are several tasks, a row "mean" for each method and budget that has all of them: the mean
+    of the tasks' means, its interval by bootstrap within the tasks.
+    """
     seed = int(configuration["seed"])
-    heads = configuration["model"]["layers"] * configuration["model"]["kv_heads"]
-    rows = []
+    rows, scores = [], []
     for (task, method, budget), cell in frame.groupby(_CELL, sort=False, dropna=False):
-        scores = 100 * cell["score"].to_numpy(float)
-        low, high = interval([scores], seed)
-        allowed = cell[["prompt_tokens", "budget"]].min(axis=1)
+        start = {"model": configuration["model"]["id"], "method": method, "budget": budget, "task": task}
+        scores.append(100 * cell["score"].to_numpy(float))
+        low, high = interval(scores[-1:], seed)
         rows.append(
             {
-                "model": configuration["model"]["id"],
-                "method": method,
-                "budget": budget,
-                "task": task,
+                **start,
                 "metric": configuration["tasks"][task]["metric"],
                 "n": len(cell),
-                "score": scores.mean(),
+                "score": scores[-1].mean(),
                 "ci_low": low,
                 "ci_high": high,
-                "prompt_tokens": cell["prompt_tokens"].mean(),
-                "kept_tokens": cell["kept_tokens"].mean(),
-                "kept_per_head": cell["kept_tokens"].mean() / heads,
-                "exact_total": bool((cell["kept_tokens"] == heads * allowed).all()),
-                "kv_bytes": cell["kv_bytes"].mean(),
-                "new_tokens": cell["new_tokens"].mean(),
+                **_costs(cell, configuration["model"]["layers"] * configuration["model"]["kv_heads"]),
                 **{name: 100 * cell[name].mean() for name in _extra_scores(cell)},
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows).astype({"budget": "Int64"})
+    means = _mean_rows(table, scores, seed)
+    return pd.concat([table, means], ignore_index=True) if len(means) else table
+
+
+def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], seed: int) -> pd.DataFrame:
+    """A row a method and budget that has all tasks, where there are several.
+
+    Args:
+        table: a row a task, method and budget.
+        scores: of the examples behind each row.
+    """
+    tasks = table["task"].nunique()
+    rows = []
+    for (model, method, budget), parts in table.groupby(["model", "method", "budget"], sort=False, dropna=False):
+        if tasks > 1 and len(parts) == tasks:
+            low, high = interval([scores[row] for row in parts.index], seed)
+            rows.append(
+                {
+                    "model": model,
+                    "method": method,
+                    "budget": budget,
+                    "task": "mean",
+                    "n": parts["n"].sum(),
+                    "score": parts["score"].mean(),
+                    "ci_low": low,
+                    "ci_high": high,
+                    **parts[_COSTS].mean(),
+                    "exact_total": bool(parts["exact_total"].all()),
+                }
+            )
+    return pd.DataFrame(rows).astype({"budget": "Int64"}) if rows else pd.DataFrame()
+
+
+def _costs(cell: pd.DataFrame, heads: int) -> dict[str, Any]:
+    """What a method kept of each prompt, and how long its answers were: means over the examples."""
+    allowed = cell[["prompt_tokens", "budget"]].min(axis=1)
+    return {
+        "prompt_tokens": cell["prompt_tokens"].mean(),
+        "kept_tokens": cell["kept_tokens"].mean(),
+        "kept_per_head": cell["kept_tokens"].mean() / heads,
+        "exact_total": bool((cell["kept_tokens"] == heads * allowed).all()),
+        "kv_bytes": cell["kv_bytes"].mean(),
+        "new_tokens": cell["new_tokens"].mean(),
+    }
 
 
 def _extra_scores(cell: pd.DataFrame) -> list[str]:

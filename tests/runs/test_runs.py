@@ -41,7 +41,7 @@ def plan_for(model: Model, **changes: Any) -> Plan:
         **changes,
     }
     policies = [get_policy(name) for name in wanted.pop("methods", ("full", "snapkv", "h2o"))]
-    return make_plan(model, [Echo()], policies, wanted.pop("budgets", [12, 24]), **wanted)
+    return make_plan(model, [Echo()], {"echo": policies}, wanted.pop("budgets", [12, 24]), **wanted)
 
 
 def test_a_run_has_one_record_a_cell_and_equals_separate_decoding(texty: Model, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_run_has_one_record_a_cell_and_equals_separate_decoding(texty: Model, 
     assert len(records) == 3 * (1 + 2 * 2)
     assert len({record_key(record) for record in records}) == len(records)
     for record in records:
-        example = next(e for e in plan.examples["echo"] if e.id == record["example"])
+        example = next(p.example for job in plan.jobs for p in job.parts if p.example.id == record["example"])
         ids = texty.text_tokenizer.apply_chat_template(
             [{"role": "user", "content": example.prompt}], tokenize=True, return_dict=False
         )
@@ -66,7 +66,7 @@ def test_every_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypat
     calls = []
     import sys
 
-    module = sys.modules["cokv_bench.runs.execute"]
+    module = sys.modules["cokv_bench.runs.evaluate"]
     monkeypatch.setattr(module, "prefill", lambda *args, **kwargs: calls.append(1) or prefill(*args, **kwargs))
     execute(plan_for(texty), tmp_path)
     assert len(calls) == 3
@@ -93,7 +93,7 @@ def test_other_settings_are_another_run(texty: Model, tmp_path: Path) -> None:
     execute(plan, tmp_path)
     other = plan_for(texty, budgets=[16])
     assert other.name != plan.name
-    with pytest.raises(RequestError, match=r"other settings \(budgets\)"):
+    with pytest.raises(RequestError, match=r"budgets is \[12, 24\] there and \[16\] here"):
         execute(other, tmp_path)
 
 

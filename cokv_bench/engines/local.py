@@ -1,0 +1,44 @@
+"""Calls one after the other, in this process."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from cokv_bench.engines.base import Call, Context
+from cokv_bench.models import Model
+
+T = TypeVar("T")
+_END: Any = object()
+
+
+class LocalWorkers:
+    """This process with its model."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def open(self, make: Callable[[Model], Context]) -> "LocalEngine[Context]":
+        """An engine whose calls get what `make` gives for the model."""
+        return LocalEngine(make(self._model))
+
+
+class LocalEngine(Generic[Context]):
+    """Runs calls in their order; the next one is made while one runs."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def results(self, calls: Iterable[Call[Context]]) -> Iterator[tuple[Call[Context], Any]]:
+        """See `Engine.results`."""
+        for call in one_ahead(calls):
+            yield call, call.run(self._context)
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The items, the next of which is made by a second thread while one is in use."""
+    source = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, source, _END)
+        while (item := coming.result()) is not _END:
+            coming = pool.submit(next, source, _END)
+            yield item

@@ -1,0 +1,166 @@
+"""What the tables of a run show, cell by cell, before it is written as Markdown or LaTeX."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+_MIB = 2**20
+#: A cell's key in the run's tables: method, budget (0 for none), task.
+_Key = tuple[str, int, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Plain text with its marks; whoever writes it escapes the text.
+
+    Attributes:
+        bold: the best of its budget.
+        differs: the paired comparison with the baseline is not within noise.
+        uncompared: there is no comparison, for the totals are unequal.
+    """
+
+    text: str
+    bold: bool = False
+    differs: bool = False
+    uncompared: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: its header, and sections of rows, one a budget. The first column is text, the others are numbers."""
+
+    caption: str
+    header: tuple[str, ...]
+    sections: tuple[tuple[tuple[Cell, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The wide table of scores, the table of means and costs, and the notes under them.
+
+    Attributes:
+        differs: what the mark of `Cell.differs` means; empty where no cell has it.
+        uncompared: the same for `Cell.uncompared`.
+        notes: sentences about both tables.
+    """
+
+    scores: Grid
+    costs: Grid
+    differs: str
+    uncompared: str
+    notes: tuple[str, ...]
+
+
+def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]) -> Layout:
+    """Decide what stands in each cell.
+
+    Args:
+        tables: of a run, by file name: `scores.csv`, `table.csv` and, where it has one, `comparisons.csv`.
+        configuration: of the run.
+    """
+    wide = tables["table.csv"].fillna({"budget": 0}).astype({"budget": int})
+    tasks = [column for column in wide.columns if column not in {"method", "budget", "mean"}]
+    columns = [*tasks, "mean"] if len(tasks) > 1 else tasks
+    measured = _by_cell(tables["scores.csv"])
+    compared = _by_cell(tables["comparisons.csv"]) if "comparisons.csv" in tables else {}
+    scores, costs = [], []
+    for _, rows in wide.groupby("budget"):
+        best = {task: _best(rows, task, measured) for task in columns}
+        scores.append(tuple(_score_row(row, columns, best, compared) for row in rows.to_dict("records")))
+        costs.append(tuple(_cost_row(row, tasks, columns[-1], measured) for row in rows.to_dict("records")))
+    cells = [cell for section in scores for row in section for cell in row]
+    baseline = str(tables["comparisons.csv"]["baseline"].iloc[0]) if compared else ""
+    return Layout(
+        Grid("Score in percent", ("method", "budget", *columns), tuple(scores)),
+        Grid(
+            "Score with its 95% interval, tokens kept a KV head, and size of the KV cache",
+            ("method", "budget", columns[-1], "95% interval", "tokens a head", "KV cache (MiB)"),
+            tuple(costs),
+        ),
+        f"differs from {baseline} (paired test, corrected p < 0.05)" if any(c.differs for c in cells) else "",
+        f"unequal totals, not compared with {baseline}" if any(c.uncompared for c in cells) else "",
+        _notes(tasks, tables["scores.csv"], configuration),
+    )
+
+
+def _by_cell(table: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
+    rows = table.fillna({"budget": 0}).to_dict("records")
+    return {(row["method"], int(row["budget"]), row["task"]): {str(k): v for k, v in row.items()} for row in rows}
+
+
+def _best(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> float:
+    """The best score of a budget; FullKV has none, and unequal totals do not compete. NaN where nobody does."""
+    competing = [
+        row[task]
+        for row in rows.to_dict("records")
+        if row["method"] != "full" and measured.get((row["method"], row["budget"], task), {}).get("exact_total")
+    ]
+    return float(pd.Series(competing, dtype=float).max())
+
+
+def _score_row(
+    row: Mapping[Any, Any],
+    columns: list[str],
+    best: Mapping[str, float],
+    compared: Mapping[_Key, Mapping[str, Any]],
+) -> tuple[Cell, ...]:
+    cells = [Cell(row["method"]), Cell(str(row["budget"]) if row["budget"] else "")]
+    for task in columns:
+        comparison = compared.get((row["method"], row["budget"], task))
+        uncompared = comparison is not None and bool(pd.isna(comparison["within_noise"]))
+        cells.append(
+            Cell(
+                _number(row[task]),
+                bold=row["method"] != "full" and row[task] == best[task],
+                differs=comparison is not None and not uncompared and not comparison["within_noise"],
+                uncompared=uncompared,
+            )
+        )
+    return tuple(cells)
+
+
+def _cost_row(
+    row: Mapping[Any, Any], tasks: list[str], whole: str, measured: Mapping[_Key, Mapping[str, Any]]
+) -> tuple[Cell, ...]:
+    keys = [(row["method"], row["budget"], task) for task in tasks]
+    parts = [measured[key] for key in keys if key in measured]
+    total = measured.get((row["method"], row["budget"], whole), {})
+    low, high = _number(total.get("ci_low")), _number(total.get("ci_high"))
+    kept = _number(total.get("kept_per_head"))
+    unequal = " unequal" if not all(part["exact_total"] for part in parts) else ""
+    texts = (
+        row["method"],
+        str(row["budget"]) if row["budget"] else "",
+        _number(total.get("score")),
+        f"{low}–{high}" if low and high else "",
+        f"{kept}{unequal}".strip(),
+        _number(total.get("kv_bytes", float("nan")) / _MIB),
+    )
+    return tuple(Cell(text) for text in texts)
+
+
+def _number(value: float | None) -> str:
+    """One decimal; nothing where there is no number."""
+    # Rounded before it is printed, so that the same mean summed in another order prints the same.
+    return "" if value is None or pd.isna(value) else f"{round(value, 6):.1f}"
+
+
+def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    counts = scores.groupby("task")["n"].max()
+    if len({counts[task] for task in tasks}) == 1:
+        examples = f"{counts[tasks[0]]} examples a task"
+    else:
+        examples = "examples: " + ", ".join(f"{task} {counts[task]}" for task in tasks)
+    settings = (
+        f"Model {configuration['model']['id']}; {examples}; split {configuration['split']}; "
+        f"window {configuration['window']}. Intervals are 95% bootstrap over the examples."
+    )
+    if scores["exact_total"].all():
+        return (settings, "Bold: the best of each budget, the full cache aside.")
+    return (
+        settings,
+        "Bold: the best of each budget, the full cache and unequal totals aside. "
+        "Unequal: some prompt kept another number of tokens than its budget.",
+    )

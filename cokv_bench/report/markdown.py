@@ -1,0 +1,36 @@
+"""Tables of a run as GitHub's Markdown."""
+
+import re
+
+from cokv_bench.report.layout import Cell, Grid, Layout
+
+#: ASCII characters that Markdown, or HTML and formulas inside it, may read as markup.
+_SPECIAL = re.compile(r"([\\`|*_<>\[\]~$&])")
+
+
+def escape(text: str) -> str:
+    """Text that a Markdown table shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def markdown(layout: Layout) -> str:
+    """Both tables with the notes under them."""
+    legend = [f"{mark} {escape(text)}." for mark, text in (("†", layout.differs), ("‡", layout.uncompared)) if text]
+    notes = [*map(escape, layout.notes), *legend]
+    return "\n\n".join([_grid(layout.scores), _grid(layout.costs), *notes]) + "\n"
+
+
+def _grid(grid: Grid) -> str:
+    lines = [
+        [escape(name) for name in grid.header],
+        [":--", *("--:" for _ in grid.header[1:])],
+        *([_cell(cell) for cell in row] for section in grid.sections for row in section),
+    ]
+    return f"**{escape(grid.caption)}**\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: Cell) -> str:
+    text = escape(cell.text)
+    if cell.bold:
+        text = f"**{text}**"
+    return text + ("†" if cell.differs else "") + ("‡" if cell.uncompared else "")

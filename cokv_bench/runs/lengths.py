@@ -1,0 +1,51 @@
+"""How scores change with the length of the prompt."""
+
+from typing import Any
+
+import pandas as pd
+
+from cokv_bench.runs.intervals import interval
+
+
+def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
+    """A row a task, method, budget and length; empty where no task has more than one length.
+
+    Needle in a Haystack and RULER go by the prompt length that was asked for, in tokens; LongBench-E by its buckets of
+    words, as it reports them. LongBench's other tasks are left out: nobody asked for the lengths that their rows have.
+
+    Args:
+        frame: the records of a run.
+        configuration: of the run.
+
+    Returns:
+        task, method, budget, length ("1024" or "0-4k"), n, score (percent), ci_low, ci_high (95%, bootstrap over the
+        examples).
+    """
+    known = frame.assign(length=_lengths(frame)).dropna(subset="length")
+    if not (known.groupby("task")["length"].nunique() > 1).any():
+        return pd.DataFrame()
+    rows = []
+    for (task, method, budget), cell in known.groupby(["task", "method", "budget"], sort=False, dropna=False):
+        for length in sorted(cell["length"].unique(), key=_start):
+            scores = 100 * cell.loc[cell["length"] == length, "score"].to_numpy(float)
+            low, high = interval([scores], int(configuration["seed"]))
+            cells = {"task": task, "method": method, "budget": budget, "length": length}
+            rows.append({**cells, "n": len(scores), "score": scores.mean(), "ci_low": low, "ci_high": high})
+    return pd.DataFrame(rows)
+
+
+def _lengths(frame: pd.DataFrame) -> pd.Series:
+    """The length of each record as text; None for tasks that have none to go by."""
+    lengths = pd.Series(None, index=frame.index, dtype=object)
+    asked = (frame["task"] == "needle") | frame["task"].str.startswith("ruler/")
+    if asked.any():
+        lengths[asked] = frame.loc[asked, "length"].astype(int).astype(str)
+    bucketed = frame["task"].str.startswith("longbench/") & frame["task"].str.endswith("_e")
+    if bucketed.any():
+        lengths[bucketed] = frame.loc[bucketed, "bucket"]
+    return lengths
+
+
+def _start(length: str) -> int:
+    """Where a length or a bucket starts, for sorting: 1024, or 8 of "8k+"."""
+    return int(length.split("-")[0].rstrip("k+"))

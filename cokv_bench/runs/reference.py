@@ -1,0 +1,161 @@
+"""Published scores beside those of a run."""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import cokv_bench
+from cokv_bench.errors import RequestError, unknown
+from cokv_bench.tasks.longbench import expand
+
+#: References that come with the repository, by name.
+REFERENCES = ("cokv", "adakv")
+COLUMNS = ("source", "model", "model_ids", "mode", "method", "budget", "task", "score")
+_MODES = ("question-aware", "question-agnostic")
+_CELL = ["method", "budget", "task"]
+
+
+def check_reference(name_or_path: str) -> None:
+    """Refuse a reference that cannot be used, before there is a run to put it beside.
+
+    Raises:
+        RequestError: an unknown name, a file that cannot be read, a missing column, or a row that is no score.
+    """
+    read_reference(name_or_path)
+
+
+def read_reference(name_or_path: str) -> pd.DataFrame:
+    """Published scores, a row a source, model, mode, method, budget and task.
+
+    Args:
+        name_or_path: a name of `REFERENCES`, or a CSV file with the columns `COLUMNS`.
+
+    Returns:
+        `COLUMNS`; `model_ids` are hub ids with spaces between them, `budget` is in tokens a KV head (`Int64`, missing
+        for `full`), `score` in percent.
+
+    Raises:
+        RequestError: as for `check_reference`.
+    """
+    path = _path(name_or_path)
+    try:
+        # Spreadsheets put a byte order mark in front.
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            header = reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise RequestError(f"The reference {path} cannot be read ({reason}).") from error
+    missing = [column for column in COLUMNS if column not in header]
+    if missing:
+        raise RequestError(
+            f"The reference {path} lacks the columns {', '.join(missing)}; it needs {', '.join(COLUMNS)}."
+        )
+    if not rows:
+        raise RequestError(f"The reference {path} holds no rows; add at least one published score.")
+    table = pd.DataFrame([_row(row, f"{path} line {line}") for line, row in rows])
+    return table.astype({"budget": "Int64"})
+
+
+def _path(name_or_path: str) -> Path:
+    if name_or_path in REFERENCES:
+        return Path(cokv_bench.__file__).parents[1] / "configs" / "reference" / f"{name_or_path}.csv"
+    path = Path(name_or_path)
+    # A bare word is a name that was misspelt rather than a file.
+    if path.suffix == "" and path.name == name_or_path and not path.exists():
+        raise unknown("reference", name_or_path, REFERENCES)
+    return path
+
+
+def _row(row: Mapping[str, str | None], place: str) -> dict[str, Any]:
+    """A row with numbers for budget and score."""
+    texts = {column: (row[column] or "").strip() for column in COLUMNS}
+    for column in ("source", "model", "method", "task"):
+        if not texts[column]:
+            raise RequestError(f"{place}: '{column}' is empty; name it.")
+    if texts["mode"] not in _MODES:
+        raise RequestError(f"{place}: mode '{texts['mode']}' is neither {' nor '.join(_MODES)}.")
+    return {**texts, "budget": _budget(texts["budget"], place), "score": _score(texts["score"], place)}
+
+
+def _budget(text: str, place: str) -> int | None:
+    if text and not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise RequestError(f"{place}: budget '{text}' is not a whole number above 0; leave it empty for full.")
+    return int(text) if text else None
+
+
+def _score(text: str, place: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise RequestError(f"{place}: score '{text}' is not a number; give it in percent.")
+    return score
+
+
+def reference_table(
+    name_or_path: str, tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
+) -> pd.DataFrame:
+    """The run's scores beside the published ones of the same method, budget and task, in the run's mode.
+
+    A difference says something only for the model that was published, and for a mean over the same tasks: it is left
+    empty for any other model, and for the mean of a run that does not have exactly LongBench's 16 English and code
+    tasks.
+
+    Args:
+        name_or_path: a name of `REFERENCES`, or a CSV file of the same columns.
+        tables: of the run, by file name; reads `scores.csv`.
+        configuration: of the run.
+
+    Returns:
+        source, published_model, method, budget, task, published (percent), n, score (percent), ci_low, ci_high,
+        difference (score minus published, points), same_model (bool).
+
+    Raises:
+        RequestError: as for `check_reference`, or the reference has none of the run's methods, budgets and tasks.
+    """
+    published = read_reference(name_or_path)
+    mode = _MODES[bool(configuration.get("question_agnostic", False))]
+    scores = tables["scores.csv"]
+    ours = scores[[*_CELL, "n", "score", "ci_low", "ci_high"]].astype({"budget": "Int64"})
+    renamed = published[published["mode"] == mode].rename(columns={"score": "published", "model": "published_model"})
+    # Budget 0 stands for none in the join, where missing values may not match.
+    table = renamed.fillna({"budget": 0}).merge(ours.fillna({"budget": 0}), on=_CELL)
+    if not len(table):
+        raise _nothing_shared(name_or_path, published, mode)
+    table["budget"] = table["budget"].mask(table["budget"] == 0)
+    table["same_model"] = [_is_one_of(configuration["model"]["id"], ids) for ids in table["model_ids"]]
+    comparable = table["same_model"] & ((table["task"] != "mean") | _has_the_papers_tasks(scores))
+    table["difference"] = (table["score"] - table["published"]).where(comparable)
+    columns = ["published", "n", "score", "ci_low", "ci_high", "difference", "same_model"]
+    return table[["source", "published_model", *_CELL, *columns]]
+
+
+def _has_the_papers_tasks(scores: pd.DataFrame) -> bool:
+    return set(scores["task"]) - {"mean"} == set(expand("longbench"))
+
+
+def _is_one_of(model: str, ids: str) -> bool:
+    """Whether a model's id or folder is one of the hub ids, by its last part."""
+
+    def last(name: str) -> str:
+        return name.rstrip("/").split("/")[-1].casefold()
+
+    return last(model) in {last(name) for name in ids.split()}
+
+
+def _nothing_shared(name: str, published: pd.DataFrame, mode: str) -> RequestError:
+    rows = published[published["mode"] == mode]
+    if not len(rows):
+        return RequestError(f"The reference '{name}' has no {mode} scores, only {published['mode'].iloc[0]} ones.")
+    budgets = ", ".join(map(str, sorted(rows["budget"].dropna().unique()))) or "none"
+    return RequestError(
+        f"The reference '{name}' has none of the run's scores; it has the methods {', '.join(rows['method'].unique())} "
+        f"at the budgets {budgets} on the tasks {', '.join(rows['task'].unique())}."
+    )

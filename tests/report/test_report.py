@@ -1,0 +1,147 @@
+"""Markdown and LaTeX of a run: what is marked, and that the syntax holds whatever the names are."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cokv_bench.report import write_formats
+from cokv_bench.report.latex import escape as escape_latex
+from cokv_bench.report.markdown import escape as escape_markdown
+from cokv_bench.runs import write_tables
+from cokv_bench.runs.journal import read_run
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
+CONFIGURATION = {"model": {"id": "org/m_1"}, "split": "test", "window": 8}
+LATEX_NAMES = {"textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textless": "<"}
+LATEX_NAMES |= {"textgreater": ">", "textbar": "|"}
+
+
+def tables_of(task: str = "a") -> dict[str, pd.DataFrame]:
+    """FullKV is best, x differs from snapkv in the mean alone, y kept more than its budget, z has no task b."""
+    wide = pd.DataFrame(
+        [
+            ("full", None, 99.0, 99.0, 99.0),
+            ("snapkv", 64, 10.0, 20.0, 15.0),
+            ("x", 64, 30.0, 10.0, 20.0),
+            ("y", 64, 90.0, 90.0, 90.0),
+            ("z", 64, 5.0, np.nan, np.nan),
+        ],
+        columns=["method", "budget", task, "b", "mean"],
+    )
+    rows: list[dict[str, Any]] = []
+    for row in wide.to_dict("records"):
+        for name in (task, "b", "mean"):
+            if pd.notna(row[name]):
+                cost = {"kept_per_head": 64.5 if row["method"] == "y" else 64.0, "kv_bytes": 3 * 2**20}
+                exact = {"exact_total": row["method"] != "y", "ci_low": 1.0, "ci_high": 98.0}
+                key = {"method": row["method"], "budget": row["budget"], "task": name}
+                rows.append({**key, "n": 8 if name == "mean" else 4, "score": row[name], **cost, **exact})
+    compared = [
+        {"baseline": "snapkv", "method": method, "budget": 64, "task": name, "within_noise": noise}
+        for method, noises in {"x": (True, True, False), "y": (pd.NA, pd.NA, pd.NA)}.items()
+        for name, noise in zip((task, "b", "mean"), noises, strict=True)
+    ]
+    wide["budget"] = wide["budget"].astype("Int64")
+    scores = pd.DataFrame(rows).astype({"budget": "Int64"})
+    return {"scores.csv": scores, "table.csv": wide, "comparisons.csv": pd.DataFrame(compared)}
+
+
+def written(folder: Path, tables: dict[str, pd.DataFrame], configuration: Any = CONFIGURATION) -> tuple[str, str]:
+    write_formats(folder, tables, configuration)
+    return (folder / "table.md").read_text(encoding="utf-8"), (folder / "table.tex").read_text(encoding="utf-8")
+
+
+def check_latex(text: str) -> None:
+    opened = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if kind == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert not opened
+    bare = re.sub(r"\\[{}]", "", text)
+    assert bare.count("{") == bare.count("}")
+    for body in re.findall(r"\\begin\{tabular\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        columns = len(re.match(r"\{(\w+)\}", body)[1])  # type: ignore[index]
+        lines = [line for line in body.splitlines() if line.endswith("\\\\")]
+        assert len(lines) > 1
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {columns - 1}
+
+
+def check_markdown(text: str) -> None:
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 2
+    for table in tables:
+        counts = {len(re.findall(r"(?<!\\)\|", line)) for line in re.sub(r"\\\\", "", table).splitlines()}
+        assert len(counts) == 1
+
+
+def test_marks(tmp_path: Path) -> None:
+    md, tex = written(tmp_path, tables_of())
+    assert "| full |  | 99.0 | 99.0 | 99.0 |" in md
+    assert "| snapkv | 64 | 10.0 | **20.0** | 15.0 |" in md
+    assert "| x | 64 | **30.0** | 10.0 | **20.0**† |" in md
+    assert "| y | 64 | 90.0‡ | 90.0‡ | 90.0‡ |" in md
+    assert "| z | 64 | 5.0 |  |  |" in md
+    assert "| y | 64 | 90.0 | 1.0–98.0 | 64.5 unequal | 3.0 |" in md
+    assert "| z | 64 |  |  |  |  |" in md
+    assert "‡ unequal totals, not compared with snapkv." in md
+    assert "† differs from snapkv" in md
+    assert "Model org/m\\_1; 4 examples a task; split test; window 8" in md
+    assert r"x & 64 & \textbf{30.0} & 10.0 & \textbf{20.0}\textsuperscript{\dag} \\" in tex
+    assert r"org/m\_1; 4 examples a task" in tex
+    assert "unequal totals, not compared with snapkv" in tex
+    assert md.index("| full |") < md.index("| snapkv |")
+    check_markdown(md)
+    check_latex(tex)
+
+
+def test_no_comparisons_no_marks(tmp_path: Path) -> None:
+    tables = tables_of()
+    del tables["comparisons.csv"]
+    md, tex = written(tmp_path, tables)
+    assert not set("†‡") & set(md)
+    assert "dag" not in tex
+
+
+def test_a_real_run(tmp_path: Path) -> None:
+    for name in ("run.json", "records.jsonl"):
+        shutil.copy(RESULTS / name, tmp_path)
+    md, tex = written(tmp_path, write_tables(tmp_path), read_run(tmp_path)["configuration"])
+    assert "| method | budget | needle |\n" in md  # one task has no mean
+    assert "| cokv | 64 | **50.0**† |" in md
+    assert "| cokv | 128 | **65.0** |" in md
+    check_markdown(md)
+    check_latex(tex)
+
+
+@pytest.mark.parametrize("name", ["a|b", "a\\", "\\|", "x_e & 50%", "{#$~^}", "[2pt]", "**", "a\nb"])
+def test_names_of_any_sort(tmp_path: Path, name: str) -> None:
+    md, tex = written(tmp_path, tables_of(name), {**CONFIGURATION, "model": {"id": name}})
+    check_markdown(md)
+    check_latex(tex)
+
+
+@given(st.text())
+def test_escaped_markdown_reads_as_the_text(text: str) -> None:
+    escaped = escape_markdown(text)
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", escaped) == " ".join(text.split())
+    assert not re.search(r"(?<!\\)(?:\\\\)*\|", escaped)
+    assert len(escaped.splitlines()) <= 1
+
+
+@given(st.text(alphabet=st.one_of(st.sampled_from("\\{}_%&#$~^<>|[]* ab"), st.characters(exclude_characters="–"))))
+def test_escaped_latex_reads_as_the_text(text: str) -> None:
+    read = re.sub(
+        r"\\(text\w+)\{\}|\\([_%&#${}])|\{([\[*])\}",
+        lambda m: LATEX_NAMES[m[1]] if m[1] else m[2] or m[3],
+        escape_latex(text),
+    )
+    assert read == " ".join(text.split())

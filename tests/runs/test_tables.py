@@ -1,0 +1,148 @@
+"""Tables by hand: the mean's row, lengths, and what is printed of them."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
+from cokv_bench.errors import RequestError
+from cokv_bench.runs import write_tables
+from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.lengths import lengths_table
+from cokv_bench.runs.reference import reference_table
+from cokv_bench.runs.tables import scores_table, wide_table
+
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
+CONFIGURATION: dict[str, Any] = {
+    "seed": 0,
+    "model": {"id": "m", "layers": 2, "kv_heads": 5},
+    "tasks": {"a": {"metric": "f1"}, "b": {"metric": "found"}},
+}
+
+
+def record(task: str, number: int, score: float, method: str = "snapkv", budget: int = 64, **more: Any) -> dict:
+    cost = {"prompt_tokens": 100, "kept_tokens": 640, "kv_bytes": 6400, "new_tokens": 4}
+    start = {"task": task, "example": f"{task}{number}", "method": method, "budget": budget, "score": score}
+    return {**start, **cost, **more}
+
+
+def frame_of(records: list[dict]) -> pd.DataFrame:
+    return pd.DataFrame(records).astype({"budget": "Int64"})
+
+
+def two_tasks() -> list[dict]:
+    return [
+        *(record("a", i, score, kept_tokens=600) for i, score in enumerate([0.0, 0.5, 1.0])),
+        *(record("b", i, 1.0) for i in range(2)),
+    ]
+
+
+def test_the_mean_counts_tasks_alike() -> None:
+    table = scores_table(frame_of(two_tasks()), CONFIGURATION)
+    assert list(table["task"]) == ["a", "b", "mean"]
+    mean = table.iloc[2]
+    assert (mean["n"], mean["score"], mean["kept_tokens"], mean["kept_per_head"]) == (5, 75.0, 620.0, 62.0)
+    assert pd.isna(mean["metric"])
+    assert table["exact_total"].tolist() == [False, True, False]
+    expected = interval([np.array([0.0, 50.0, 100.0]), np.array([100.0, 100.0])], 0)
+    assert (mean["ci_low"], mean["ci_high"]) == expected
+    assert mean["score"] == wide_table(frame_of(two_tasks()), CONFIGURATION)["mean"].item()
+
+
+def test_no_mean_of_one_task_or_of_some_tasks() -> None:
+    alone = frame_of([row for row in two_tasks() if row["task"] == "a"])
+    assert list(scores_table(alone, CONFIGURATION)["task"]) == ["a"]
+    partly = frame_of([*two_tasks(), record("a", 0, 1.0, method="cokv")])
+    table = scores_table(partly, CONFIGURATION)
+    assert list(table.loc[table["task"] == "mean", "method"]) == ["snapkv"]
+
+
+def test_the_full_cache_has_a_mean_without_a_budget() -> None:
+    full = [{**row, "method": "full", "budget": None, "score": 0.5, "kept_tokens": 1000} for row in two_tasks()]
+    table = scores_table(frame_of([*full, *two_tasks()]), CONFIGURATION)
+    means = table[table["task"] == "mean"].set_index("method")
+    assert list(table["task"])[-2:] == ["mean", "mean"]
+    assert means["score"].to_dict() == {"full": 50.0, "snapkv": 75.0}
+    assert pd.isna(means.loc["full", "budget"])
+    assert means.loc["full", "exact_total"]
+
+
+def test_lengths_by_hand() -> None:
+    rows = [
+        *(record("needle", i, score, length=2048) for i, score in enumerate([0.0, 0.0])),
+        *(record("needle", i + 2, score, length=1024) for i, score in enumerate([0.0, 1.0])),
+        *(record("longbench/trec_e", i, 1.0, length=9000 - 8000 * i, bucket=("8k+", "0-4k")[i]) for i in range(2)),
+        *(record("longbench/trec", i, 1.0, length=500 + i, bucket="0-4k") for i in range(2)),
+        *(record("jsonl:own", i, 1.0) for i in range(2)),
+    ]
+    table = lengths_table(frame_of(rows), CONFIGURATION)
+    cells = table.set_index(["task", "length"])
+    assert list(cells.index) == [
+        ("needle", "1024"),
+        ("needle", "2048"),
+        ("longbench/trec_e", "0-4k"),
+        ("longbench/trec_e", "8k+"),
+    ]
+    assert cells["score"].tolist() == [50.0, 0.0, 100.0, 100.0]
+    assert cells["n"].tolist() == [2, 2, 1, 1]
+    assert (cells.loc[("needle", "1024"), "ci_low"], cells.loc[("needle", "2048"), "ci_high"]) == (0.0, 0.0)
+
+
+def test_no_lengths_where_there_is_one() -> None:
+    rows = [record("needle", 0, 1.0, length=1024), record("ruler/vt", 0, 1.0, length=2048)]
+    assert lengths_table(frame_of(rows), CONFIGURATION).empty
+    assert lengths_table(frame_of(two_tasks()), CONFIGURATION).empty
+
+
+def printed(show: Any, *tables: Any) -> str:
+    stream = io.StringIO()
+    show(Console(file=stream, width=160), *tables)
+    return stream.getvalue()
+
+
+def test_what_is_printed_has_the_interval_of_the_mean_and_the_refused_comparison() -> None:
+    frame = frame_of(two_tasks())
+    tables = {"scores.csv": scores_table(frame, CONFIGURATION), "table.csv": wide_table(frame, CONFIGURATION)}
+    low, high = tables["scores.csv"].loc[2, ["ci_low", "ci_high"]]
+    text = printed(print_scores, tables)
+    assert f"75.0 {low:.0f}\u2013{high:.0f}" in text
+    assert "61.6 unequal" in text  # by examples: (3 * 60 + 2 * 64) / 5
+    refused = {"baseline": "snapkv", "method": "x", "budget": 64, "task": "a", "difference": np.nan}
+    assert "unequal totals, not compared" in printed(print_comparisons, pd.DataFrame([refused]))
+
+
+@pytest.mark.parametrize(("model", "other"), [("Meta-Llama-3-8B-Instruct", False), ("tiny", True)])
+def test_the_printed_reference_says_when_the_model_differs(model: str, other: bool) -> None:
+    frame = frame_of([record("longbench/trec", i, 1.0) for i in range(2)])
+    configuration = {**CONFIGURATION, "model": {**CONFIGURATION["model"], "id": model}}
+    configuration["tasks"] = {"longbench/trec": {"metric": "c"}}
+    table = reference_table("cokv", {"scores.csv": scores_table(frame, configuration)}, configuration)
+    text = printed(print_reference, table)
+    assert ("no differences are taken" in text) == other
+    assert ("+50.59" in text) != other
+
+
+def test_a_real_run(tmp_path: Path) -> None:
+    for name in ("run.json", "records.jsonl"):
+        shutil.copy(RESULTS / name, tmp_path)
+    tables = write_tables(tmp_path)
+    assert set(tables) == {"scores.csv", "table.csv", "comparisons.csv", "needle.csv", "lengths.csv"}
+    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    lengths = pd.read_csv(tmp_path / "lengths.csv")
+    for row in lengths[lengths["method"] == "cokv"].to_dict("records"):
+        mine = [
+            r["score"]
+            for r in records
+            if (r["method"], r["budget"], r["length"]) == ("cokv", row["budget"], row["length"])
+        ]
+        assert (len(mine), 100 * np.mean(mine)) == (row["n"], pytest.approx(row["score"]))
+    with pytest.raises(RequestError, match="none of the run's scores"):
+        write_tables(tmp_path, reference="cokv")
+    assert not (tmp_path / "reference.csv").exists()
