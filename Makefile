@@ -11,14 +11,15 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check clean reproduce-smollm2 embedded-profile
+.PHONY: help setup demo test test-fast check clean embedded-profile
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
 	@echo "make test               all tests, with the real embedded model"
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"
-	@echo "make reproduce-smollm2  needles at four budgets, all methods, into results/smollm2-135m"
+	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
+	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
 	@echo "make embedded-profile   the head values and head scores that ship with the project"
 
 setup: $(READY)
@@ -55,9 +56,9 @@ embedded-profile: $(READY)
 	cp profiles/embedded/values.json cokv_bench/budgets/shipped/smollm2-135m.values.json
 	$(BIN)/python scripts/headkv_scores.py --examples 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
 
-reproduce-smollm2: $(READY)
-	$(BIN)/cokv-bench eval --method full,streaming-llm,h2o,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,random \
-	  --budget 64,128,256,512 --tasks needle --lengths 1024,2048 --examples 40 --out results/smollm2-135m
+# Papers' tables by model: configs/reproduce/*.yaml. ARGS="--dry-run" prints what each takes; DATA_DIR names LongBench data.
+reproduce-%: configs/reproduce/%.yaml $(READY)
+	$(BIN)/cokv-bench reproduce $< $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

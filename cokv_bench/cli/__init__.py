@@ -17,6 +17,7 @@ from cokv_bench.cli.eval import evaluate
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
+from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.errors import RequestError
 
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
@@ -52,6 +53,9 @@ def make_app() -> typer.Typer:
     }
     for name, function in commands.items():
         app.command(name)(_stoppable(function))
+    # What it does not know it gives to the commands that it runs.
+    further = {"allow_extra_args": True, "ignore_unknown_options": True}
+    app.command("reproduce", context_settings=further)(_stoppable(reproduce))
     return app
 
 

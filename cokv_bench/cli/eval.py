@@ -57,6 +57,7 @@ def evaluate(
     memory_limit: Annotated[
         float | None, typer.Option(help="GiB for a prompt and all that decodes from it. Default: 2 for the latter.")
     ] = None,
+    dry_run: o.DryRun = False,
     data_dir: o.DataDir = None,
     limit: o.Limit = None,
     max_length: o.MaxLength = None,
@@ -80,11 +81,14 @@ def evaluate(
     Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
     (records.jsonl), so the same command goes on where a stopped one left off.
     """
+    from cokv_bench.cli.estimates import print_estimate
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
     from cokv_bench.report import write_formats
     from cokv_bench.runs import execute, write_tables
     from cokv_bench.runs.comparisons import choose_baseline
+    from cokv_bench.runs.estimate import Shape
     from cokv_bench.runs.journal import read_run
+    from cokv_bench.runs.loads import plan_loads
     from cokv_bench.runs.reference import check_reference
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.shards import Shard
@@ -139,6 +143,9 @@ def evaluate(
         trust_remote_code=trust_remote_code,
     )
     plan = plan_request(request, loaded)
+    if dry_run:
+        print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
+        return
     folder = out or Path("results") / plan.name
     with progress_bar(o.progress_console, "Evaluating") as progress:
         execute(plan, folder, progress, shard=share, memory=memory)
@@ -149,4 +156,7 @@ def evaluate(
         print_comparisons(o.console, tables["comparisons.csv"])
     if "reference.csv" in tables:
         print_reference(o.console, tables["reference.csv"])
+    there = int(tables["scores.csv"].query("task != 'mean'")["n"].sum())
+    if there < plan.answers:
+        o.console.print(f"{there} of {plan.answers} answers are there so far; the other shards bring the rest.")
     o.console.print(f"Tables, records and settings are in {folder}", highlight=False, soft_wrap=True)

@@ -60,6 +60,7 @@ QuestionAgnostic = Annotated[
         rich_help_panel=TASKS,
     ),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done: counts, memory, rough time.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes the split, the needles and the sampling.")]
 Template = Annotated[
     str | None, typer.Option(help="Prompt of jsonl: rows, with {context} and {input}.", rich_help_panel=TASKS)

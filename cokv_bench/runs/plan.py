@@ -65,6 +65,11 @@ class Plan:
     configuration: dict[str, Any]
 
     @property
+    def answers(self) -> int:
+        """Number of records that the whole run has."""
+        return sum(len(part.variants) for job in self.jobs for part in job.parts)
+
+    @property
     def name(self) -> str:
         """Folder name of the run: the model and a hash of the configuration."""
         digest = hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,25 @@
+"""What a plan's work amounts to, for an estimate of its cost."""
+
+from collections import Counter
+
+from cokv_bench.runs.estimate import Load
+from cokv_bench.runs.plan import Plan
+from cokv_bench.tasks.prompts import encode_parts
+
+
+def plan_loads(plan: Plan) -> list[tuple[str, list[Load]]]:
+    """The loads of each task, exact in prompts, tokens and rows; a prompt of several tasks counts for the first."""
+    found: dict[str, Counter[Load]] = {}
+    for job in plan.jobs:
+        example = job.parts[0].example
+        encoded = encode_parts(plan.model, example, plan.encoding)
+        variants = [variant for part in job.parts for variant in part.variants]
+        load = Load(
+            prompts=1,
+            tokens=len(encoded.prompt),
+            rows=len({variant.key for variant in variants}),
+            new_tokens=len(encoded.question) + example.max_new_tokens,
+            accumulated=any(variant.policy.needs_accumulated_attention for variant in variants),
+        )
+        found.setdefault(job.parts[0].task, Counter())[load] += 1
+    return [(task, list(counted.elements())) for task, counted in found.items()]

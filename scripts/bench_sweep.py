@@ -1,0 +1,105 @@
+"""What one pass over the grid saves: six methods at five budgets from one prefill, beside a pass for each cell.
+
+python scripts/bench_sweep.py --lengths 2048 --examples 5 --json results/smollm2-135m/bench_sweep.json
+
+On the same needles, one after the other so that all see the same machine:
+(full)  a FullKV pass: prefill and greedy answer, the unit;
+(grid)  all methods and budgets in one pass, FullKV not among them;
+(cells) one pass for each method and budget, each with a prefill of its own, as a harness runs that evaluates one
+        setting a process. Its loading of the model is not counted.
+"""
+
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.files import write_json
+from cokv_bench.models import Model
+from cokv_bench.runs.evaluate import Answer, Evaluation
+from cokv_bench.runs.plan import Job, Part, Plan
+from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.versions import versions
+from cokv_bench.tasks.prompts import encode_parts
+from cokv_bench.tasks.registry import TaskOptions
+
+METHODS = "streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,cokv"
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    method: Annotated[str, typer.Option(help="Methods of the grid.")] = METHODS,
+    budget: Annotated[str, typer.Option(help="Budgets of the grid.")] = "64,128,256,512,1024",
+    lengths: o.Lengths = "2048",
+    examples: o.Examples = 5,
+    cells: Annotated[int, typer.Option(min=1, help="Examples on which the cells run too; they take long.")] = 2,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Time a sweep in one pass, cell by cell, and FullKV alone, in one run on the same examples."""
+    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    request = Request(
+        tasks=["needle"],
+        methods=["full", *o.names(method, "method")],
+        budgets=o.integers(budget, "budget"),
+        task_options=TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=examples),
+    )
+    plan = plan_request(request, loaded)
+    rows = [_time(plan, loaded, job, with_cells=index < cells) for index, job in enumerate(plan.jobs)]
+    figures = {
+        "model": loaded.fingerprint,
+        "threads": torch.get_num_threads(),
+        "methods": request.methods[1:],
+        "budgets": request.budgets,
+        "examples": rows,
+        "grid_to_full": median(row["grid"] / row["full"] for row in rows),
+        "cells_to_grid": median(row["cells"] / row["grid"] for row in rows if "cells" in row),
+        "same_answers": all(row.get("same_answers", True) for row in rows),
+        "versions": versions(),
+    }
+    o.console.print_json(json.dumps({key: figures[key] for key in figures if key not in ("versions", "model")}))
+    o.console.print(
+        f"The grid costs {figures['grid_to_full']:.2f} times a FullKV pass and {figures['cells_to_grid']:.1f} times "
+        "less than cell by cell (medians over the examples)."
+    )
+    if json_file:
+        write_json(json_file, figures)
+
+
+def _time(plan: Plan, model: Model, job: Job, *, with_cells: bool) -> dict[str, Any]:
+    """Seconds of each way on one example; the FullKV pass before and after, so that drift shows in its spread."""
+    (part,) = job.parts
+    full = [variant for variant in part.variants if variant.method == "full"]
+    others = [variant for variant in part.variants if variant.method != "full"]
+    encoded = encode_parts(model, part.example, plan.encoding)
+
+    def run(variants: list[Any]) -> tuple[float, list[Answer]]:
+        started = time.perf_counter()
+        evaluation = Evaluation(encoded, (Part(part.task, part.example, tuple(variants)),), plan.window)
+        answers = evaluation(model)
+        return time.perf_counter() - started, answers
+
+    if job.number == 0:
+        run(full)  # Warms up.
+    before, _ = run(full)
+    grid, answers = run(others)
+    after, _ = run(full)
+    row: dict[str, Any] = {
+        "tokens": len(encoded.prompt),
+        "full": (before + after) / 2,
+        "full_spread": abs(before - after),
+    }
+    row["grid"] = grid
+    if with_cells:
+        single = [run([variant]) for variant in others]
+        row["cells"] = sum(seconds for seconds, _ in single)
+        row["same_answers"] = [a.text for _, (a,) in single] == [a.text for a in answers]
+    return row
+
+
+if __name__ == "__main__":
+    typer.run(main)

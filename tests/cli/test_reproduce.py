@@ -1,0 +1,61 @@
+"""`cokv-bench reproduce` and `--dry-run`."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.runs.test_reproduction import SHAPE
+
+
+def config(folder: Path, model: Path) -> Path:
+    needles = {"tasks": "needle", "lengths": 500, "depths": 3}
+    document = {
+        "description": "Profile and evaluate.",
+        "model": str(model),
+        "shape": SHAPE,
+        "steps": [
+            {"command": "profile", "options": {**needles, "samples": 24, "out": "profile"}},
+            {
+                "command": "eval",
+                "options": {**needles, "method": "full,cokv", "budget": 20, "profile": ["profile"], "out": "run"},
+            },
+        ],
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    return path
+
+
+@pytest.mark.timeout(300)
+def test_a_reproduction_runs_and_is_gone_through_again(cli, texty_folder: Path, tmp_path: Path) -> None:
+    path = config(tmp_path, texty_folder)
+    status, _, _ = cli("reproduce", path)
+    assert status == 0
+    assert list(pd.read_csv("run/table.csv")["method"]) == ["full", "cokv"]
+    records = Path("run/records.jsonl").read_bytes()
+    status, _, _ = cli("reproduce", path, "--device", "cpu")
+    assert status == 0
+    assert Path("run/records.jsonl").read_bytes() == records
+    # An option that a step refuses ends it with what the step said.
+    status, _, err = cli("reproduce", path, "--window", "21")
+    assert status == 2
+    assert "ended with status 2" in err
+
+
+def test_dry_runs_do_nothing(cli, texty_folder: Path, tmp_path: Path) -> None:
+    status, out, _ = cli("reproduce", config(tmp_path, texty_folder), "--dry-run")
+    assert status == 0
+    assert "1. cokv-bench profile" in out
+    assert "TFLOP" in out
+    status, out, err = cli(
+        *("eval", "--model", texty_folder, "--tasks", "needle", "--lengths", "500", "--depths", "3"),
+        *("--method", "full,snapkv", "--budget", "20,40", "--dry-run"),
+    )
+    assert status == 0, err
+    cells = [cell.strip() for cell in next(line for line in out.splitlines() if "needle" in line).split("│")]
+    assert cells[2] == "3"
+    assert cells[4] == "9"
+    assert not Path("results").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
