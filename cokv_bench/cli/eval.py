@@ -89,6 +89,7 @@ def evaluate(
     from cokv_bench.runs.estimate import Shape
     from cokv_bench.runs.journal import read_run
     from cokv_bench.runs.loads import plan_loads
+    from cokv_bench.runs.means import is_mean
     from cokv_bench.runs.reference import check_reference
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.shards import Shard
@@ -156,7 +157,8 @@ def evaluate(
         print_comparisons(o.console, tables["comparisons.csv"])
     if "reference.csv" in tables:
         print_reference(o.console, tables["reference.csv"])
-    there = int(tables["scores.csv"].query("task != 'mean'")["n"].sum())
+    scores = tables["scores.csv"]
+    there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
     if there < plan.answers:
         o.console.print(f"{there} of {plan.answers} answers are there so far; the other shards bring the rest.")
     o.console.print(f"Tables, records and settings are in {folder}", highlight=False, soft_wrap=True)

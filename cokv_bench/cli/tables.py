@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cokv_bench.budgets import HeadBudgets, HeadValues
+from cokv_bench.runs.means import is_mean, overall
 
 
 def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
@@ -18,14 +19,14 @@ def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     table.add_column("method")
     table.add_column("budget", justify="right")
     for task in tasks:
-        table.add_column(task if task == "mean" else f"{task}\nn={counts[task]}", justify="right")
+        table.add_column(task if is_mean(task) else f"{task}\nn={counts[task]}", justify="right")
     table.add_column("kept\na head", justify="right")
     for budget, rows in wide.groupby("budget"):
         table.add_section()
         best = rows[tasks].max()
         for row in rows.to_dict("records"):
             cells = tidy.loc[(row["method"], budget)]
-            own = cells.drop("mean", errors="ignore")
+            own = cells[[not is_mean(task) for task in cells.index]]
             kept = f"{np.average(own['kept_per_head'], weights=own['n']):.1f}"
             if not own["exact_total"].all():
                 kept += " unequal"
@@ -45,8 +46,12 @@ def _cell(score: float, interval: pd.Series | None, best: bool) -> str:
 
 
 def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
-    """Print what each method gains over the baseline: the mean over tasks, or the only task."""
-    whole = "mean" if (comparisons["task"] == "mean").any() else comparisons["task"].iloc[0]
+    """Print what each method gains over the baseline, a table for each mean over tasks and each task outside them."""
+    for whole in overall(task for task in comparisons["task"].unique() if not is_mean(task)):
+        _print_comparison(console, comparisons, whole)
+
+
+def _print_comparison(console: Console, comparisons: pd.DataFrame, whole: str) -> None:
     rows = comparisons[comparisons["task"] == whole]
     told = f"Points over {rows['baseline'].iloc[0]}, {whole}; p corrected for {len(comparisons)} comparisons"
     table = Table(title=told, title_justify="left")

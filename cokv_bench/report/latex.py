@@ -26,14 +26,15 @@ def escape(text: str) -> str:
 
 
 def latex(layout: Layout) -> str:
-    """Both tables as `table` environments; the notes stand under the second, the meaning of marks under the first."""
+    """All tables as `table` environments; the meaning of marks stands under the first, the notes under the others."""
     legend = [
         f"{mark} {escape(text)}."
         for mark, text in ((_DIFFERS, layout.differs), (_UNCOMPARED, layout.uncompared))
         if text
     ]
     notes = [escape(note) for note in layout.notes]
-    return "% Needs \\usepackage{booktabs}.\n" + _grid(layout.scores, legend) + "\n" + _grid(layout.costs, notes)
+    costs = [_grid(grid, notes) for grid in layout.costs]
+    return "\n".join(["% Needs \\usepackage{booktabs}.", _grid(layout.scores, legend), *costs])
 
 
 def _grid(grid: Grid, notes: list[str]) -> str:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.runs.means import is_mean, overall
+
 _MIB = 2**20
 #: A cell's key in the run's tables: method, budget (0 for none), task.
 _Key = tuple[str, int, str]
@@ -38,7 +40,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Layout:
-    """The wide table of scores, the table of means and costs, and the notes under them.
+    """The wide table of scores, tables of costs (one for each mean and each task outside of means), and their notes.
 
     Attributes:
         differs: what the mark of `Cell.differs` means; empty where no cell has it.
@@ -47,7 +49,7 @@ class Layout:
     """
 
     scores: Grid
-    costs: Grid
+    costs: tuple[Grid, ...]
     differs: str
     uncompared: str
     notes: tuple[str, ...]
@@ -61,23 +63,29 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
         configuration: of the run.
     """
     wide = tables["table.csv"].fillna({"budget": 0}).astype({"budget": int})
-    tasks = [column for column in wide.columns if column not in {"method", "budget", "mean"}]
-    columns = [*tasks, "mean"] if len(tasks) > 1 else tasks
+    columns = [column for column in wide.columns if column not in {"method", "budget"}]
+    tasks = [column for column in columns if not is_mean(column)]
     measured = _by_cell(tables["scores.csv"])
     compared = _by_cell(tables["comparisons.csv"]) if "comparisons.csv" in tables else {}
-    scores, costs = [], []
-    for _, rows in wide.groupby("budget"):
-        best = {task: _best(rows, task, measured) for task in columns}
-        scores.append(tuple(_score_row(row, columns, best, compared) for row in rows.to_dict("records")))
-        costs.append(tuple(_cost_row(row, tasks, columns[-1], measured) for row in rows.to_dict("records")))
+    scores = []
+    costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in overall(tasks)}
+    for _, part in wide.groupby("budget"):
+        rows = part.to_dict("records")
+        best = {task: _best(part, task, measured) for task in columns}
+        scores.append(tuple(_score_row(row, columns, best, compared) for row in rows))
+        for whole, sections in costs.items():
+            sections.append(tuple(_cost_row(row, whole, measured) for row in rows))
     cells = [cell for section in scores for row in section for cell in row]
     baseline = str(tables["comparisons.csv"]["baseline"].iloc[0]) if compared else ""
     return Layout(
         Grid("Score in percent", ("method", "budget", *columns), tuple(scores)),
-        Grid(
-            "Score with its 95% interval, tokens kept a KV head, and size of the KV cache",
-            ("method", "budget", columns[-1], "95% interval", "tokens a head", "KV cache (MiB)"),
-            tuple(costs),
+        tuple(
+            Grid(
+                "Score with its 95% interval, tokens kept a KV head, and size of the KV cache",
+                ("method", "budget", whole, "95% interval", "tokens a head", "KV cache (MiB)"),
+                tuple(sections),
+            )
+            for whole, sections in costs.items()
         ),
         f"differs from {baseline} (paired test, corrected p < 0.05)" if any(c.differs for c in cells) else "",
         f"unequal totals, not compared with {baseline}" if any(c.uncompared for c in cells) else "",
@@ -121,15 +129,11 @@ def _score_row(
     return tuple(cells)
 
 
-def _cost_row(
-    row: Mapping[Any, Any], tasks: list[str], whole: str, measured: Mapping[_Key, Mapping[str, Any]]
-) -> tuple[Cell, ...]:
-    keys = [(row["method"], row["budget"], task) for task in tasks]
-    parts = [measured[key] for key in keys if key in measured]
+def _cost_row(row: Mapping[Any, Any], whole: str, measured: Mapping[_Key, Mapping[str, Any]]) -> tuple[Cell, ...]:
     total = measured.get((row["method"], row["budget"], whole), {})
     low, high = _number(total.get("ci_low")), _number(total.get("ci_high"))
     kept = _number(total.get("kept_per_head"))
-    unequal = " unequal" if not all(part["exact_total"] for part in parts) else ""
+    unequal = "" if total.get("exact_total", True) else " unequal"
     texts = (
         row["method"],
         str(row["budget"]) if row["budget"] else "",

@@ -10,6 +10,7 @@ from scipy.stats import false_discovery_control, permutation_test
 
 from cokv_bench.errors import unknown
 from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.means import means
 
 #: Methods that are compared with, the first that a run has, where nobody names one.
 _BASELINES = ("snapkv", "pyramidkv", "streaming-llm")
@@ -58,8 +59,8 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
         for method in methods:
             pairs = _pairs(at, method, baseline)
             parts = {task: pairs[pairs["task"] == task] for task in tasks}
-            # The mean over tasks is worth a row of its own where it is not the only task's.
-            cells = {**parts, **({"mean": pairs} if len(tasks) > 1 else {})}
+            overall = {name: pairs[pairs["task"].isin(group)] for name, group in means(tasks).items()}
+            cells = {**parts, **overall}
             for task, cell in cells.items():
                 if len(cell):
                     start = {"baseline": baseline, "method": method, "budget": int(budget), "task": task}

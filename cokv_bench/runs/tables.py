@@ -13,6 +13,7 @@ from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.lengths import lengths_table
+from cokv_bench.runs.means import means
 from cokv_bench.runs.reference import reference_table
 
 _CELL = ["task", "method", "budget"]
@@ -69,8 +70,8 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
     """A row a task, method and budget: mean score in percent with a 95% bootstrap interval over the examples.
 
-    After them, where there are several tasks, a row "mean" for each method and budget that has all of them: the mean
-    of the tasks' means, its interval by bootstrap within the tasks.
+    After them, a row for each mean over tasks (see `means`), method and budget that has all of its tasks: the mean of
+    the tasks' means, its interval by bootstrap within the tasks.
     """
     seed = int(configuration["seed"])
     rows, scores = [], []
@@ -91,28 +92,30 @@ def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataF
             }
         )
     table = pd.DataFrame(rows).astype({"budget": "Int64"})
-    means = _mean_rows(table, scores, seed)
-    return pd.concat([table, means], ignore_index=True) if len(means) else table
+    added = _mean_rows(table, scores, seed)
+    return pd.concat([table, added], ignore_index=True) if len(added) else table
 
 
 def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], seed: int) -> pd.DataFrame:
-    """A row a method and budget that has all tasks, where there are several.
+    """A row a mean, method and budget that has all of its tasks.
 
     Args:
         table: a row a task, method and budget.
         scores: of the examples behind each row.
     """
-    tasks = table["task"].nunique()
     rows = []
-    for (model, method, budget), parts in table.groupby(["model", "method", "budget"], sort=False, dropna=False):
-        if tasks > 1 and len(parts) == tasks:
+    groups = table.groupby(["model", "method", "budget"], sort=False, dropna=False)
+    cells = [(name, tasks, *cell) for name, tasks in means(table["task"].unique()).items() for cell in groups]
+    for name, tasks, (model, method, budget), every in cells:
+        parts = every[every["task"].isin(tasks)]
+        if len(parts) == len(tasks):
             low, high = interval([scores[row] for row in parts.index], seed)
             rows.append(
                 {
                     "model": model,
                     "method": method,
                     "budget": budget,
-                    "task": "mean",
+                    "task": name,
                     "n": parts["n"].sum(),
                     "score": parts["score"].mean(),
                     "ci_low": low,
@@ -142,11 +145,12 @@ def _extra_scores(cell: pd.DataFrame) -> list[str]:
 
 
 def wide_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
-    """The papers' shape: a row a method and budget, a column a task, the mean over tasks last (percent)."""
+    """The papers' shape: a row a method and budget, a column a task, means over tasks last (percent)."""
     tasks = [task for task in configuration["tasks"] if (frame["task"] == task).any()]
-    means = frame.groupby([*_CELL], dropna=False, sort=False)["score"].mean().mul(100).unstack("task")[tasks]
-    means["mean"] = means.mean(axis=1, skipna=False)
-    return means.reset_index().sort_values("budget", kind="stable", na_position="first", ignore_index=True)
+    wide = frame.groupby([*_CELL], dropna=False, sort=False)["score"].mean().mul(100).unstack("task")[tasks]
+    for name, group in means(tasks).items():
+        wide[name] = wide[group].mean(axis=1, skipna=False)
+    return wide.reset_index().sort_values("budget", kind="stable", na_position="first", ignore_index=True)
 
 
 def needle_table(needles: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from scipy.stats import wilcoxon
 from cokv_bench.errors import RequestError
 from cokv_bench.runs.comparisons import _p_value, choose_baseline, comparisons_table
 
-CONFIGURATION = {"seed": 0, "tasks": {"a": {}, "b": {}}, "methods": ["full", "snapkv", "x"]}
+CONFIGURATION = {"seed": 0, "tasks": {"t/a": {}, "t/b": {}}, "methods": ["full", "snapkv", "x"]}
 
 
 def records(scores: dict[str, dict[str, list[float]]], budget: int = 64, **changes: Any) -> pd.DataFrame:
@@ -34,22 +34,22 @@ def records(scores: dict[str, dict[str, list[float]]], budget: int = 64, **chang
 
 def test_a_comparison_by_hand() -> None:
     frame = records(
-        {"snapkv": {"a": [0, 0, 1, 1], "b": [0.5, 0.5]}, "x": {"a": [1, 1, 1, 0], "b": [1.0, 1.0]}},
+        {"snapkv": {"t/a": [0, 0, 1, 1], "t/b": [0.5, 0.5]}, "x": {"t/a": [1, 1, 1, 0], "t/b": [1.0, 1.0]}},
     )
     table = comparisons_table(frame, CONFIGURATION, "snapkv").set_index("task")
-    assert list(table.index) == ["a", "b", "mean"]
+    assert list(table.index) == ["t/a", "t/b", "mean"]
     assert table["difference"].tolist() == [25.0, 50.0, 37.5]  # the mean counts tasks alike, not examples
-    assert table.loc["a", ["wins", "ties", "losses"]].tolist() == [2, 1, 1]
-    assert table.loc["a", "win_probability"] == 2.5 / 4
-    assert table.loc["b", ["ci_low", "ci_high"]].tolist() == [50.0, 50.0]
-    assert table.loc["a", "ci_low"] < 25 < table.loc["a", "ci_high"]
+    assert table.loc["t/a", ["wins", "ties", "losses"]].tolist() == [2, 1, 1]
+    assert table.loc["t/a", "win_probability"] == 2.5 / 4
+    assert table.loc["t/b", ["ci_low", "ci_high"]].tolist() == [50.0, 50.0]
+    assert table.loc["t/a", "ci_low"] < 25 < table.loc["t/a", "ci_high"]
     assert table["within_noise"].all()  # six examples prove nothing
 
 
 def test_a_clear_difference_is_signal_and_order_of_records_does_not_matter() -> None:
     chance = np.random.default_rng(0)
     base = chance.random(60)
-    frame = records({"snapkv": {"a": list(base)}, "x": {"a": list(base + 0.2 + 0.1 * chance.normal(size=60))}})
+    frame = records({"snapkv": {"t/a": list(base)}, "x": {"t/a": list(base + 0.2 + 0.1 * chance.normal(size=60))}})
     table = comparisons_table(frame, CONFIGURATION, "snapkv")
     assert not table["within_noise"].any()
     assert table["ci_low"].item() > 0
@@ -74,8 +74,8 @@ def test_alike_methods_are_called_different_as_rarely_as_said() -> None:
 def test_p_values_are_corrected_for_the_number_of_comparisons() -> None:
     chance = np.random.default_rng(2)
     base = list(chance.random(40))
-    tries = {f"m{k}": {"a": list(base + 0.1 * chance.normal(size=40))} for k in range(40)}
-    frame = records({"snapkv": {"a": base}, **tries})
+    tries = {f"m{k}": {"t/a": list(base + 0.1 * chance.normal(size=40))} for k in range(40)}
+    frame = records({"snapkv": {"t/a": base}, **tries})
     table = comparisons_table(frame, {**CONFIGURATION, "methods": ["snapkv", *tries]}, "snapkv")
     alone = [comparisons_table(frame[frame["method"].isin(["snapkv", m])], CONFIGURATION, "snapkv") for m in tries]
     raw = np.array([one["p_value"].item() for one in alone])
@@ -85,8 +85,8 @@ def test_p_values_are_corrected_for_the_number_of_comparisons() -> None:
 
 
 def test_unequal_totals_are_not_compared() -> None:
-    frame = records({"snapkv": {"a": [0, 1, 0]}, "x": {"a": [1, 1, 1]}, "y": {"a": [1, 1, 0]}})
-    frame.loc[(frame["method"] == "x") & (frame["example"] == "a1"), "kept_tokens"] = 641
+    frame = records({"snapkv": {"t/a": [0, 1, 0]}, "x": {"t/a": [1, 1, 1]}, "y": {"t/a": [1, 1, 0]}})
+    frame.loc[(frame["method"] == "x") & (frame["example"] == "t/a1"), "kept_tokens"] = 641
     table = comparisons_table(frame, CONFIGURATION, "snapkv").set_index("method")
     assert np.isnan(table.loc["x", "difference"])
     assert pd.isna(table.loc["x", "within_noise"])
@@ -94,7 +94,7 @@ def test_unequal_totals_are_not_compared() -> None:
 
 
 def test_full_is_of_another_total_and_no_part_of_it() -> None:
-    frame = records({"snapkv": {"a": [0, 1]}, "full": {"a": [1, 1]}})
+    frame = records({"snapkv": {"t/a": [0, 1]}, "full": {"t/a": [1, 1]}})
     frame.loc[frame["method"] == "full", "budget"] = pd.NA
     assert len(comparisons_table(frame, CONFIGURATION, "snapkv")) == 0
 

@@ -145,7 +145,7 @@ def test_tables_are_means_of_the_records(texty: Model, tmp_path: Path) -> None:
         assert row["score"] == pytest.approx(100 * np.mean(scores))
         assert row["ci_low"] <= row["score"] <= row["ci_high"]
     wide = tables["table.csv"]
-    assert list(wide.columns) == ["method", "budget", "echo", "mean"]
+    assert list(wide.columns) == ["method", "budget", "echo"]
     assert len(wide) == 5
 
 

@@ -23,7 +23,7 @@ RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
 CONFIGURATION: dict[str, Any] = {
     "seed": 0,
     "model": {"id": "m", "layers": 2, "kv_heads": 5},
-    "tasks": {"a": {"metric": "f1"}, "b": {"metric": "found"}},
+    "tasks": {"t/a": {"metric": "f1"}, "t/b": {"metric": "found"}},
 }
 
 
@@ -39,14 +39,14 @@ def frame_of(records: list[dict]) -> pd.DataFrame:
 
 def two_tasks() -> list[dict]:
     return [
-        *(record("a", i, score, kept_tokens=600) for i, score in enumerate([0.0, 0.5, 1.0])),
-        *(record("b", i, 1.0) for i in range(2)),
+        *(record("t/a", i, score, kept_tokens=600) for i, score in enumerate([0.0, 0.5, 1.0])),
+        *(record("t/b", i, 1.0) for i in range(2)),
     ]
 
 
 def test_the_mean_counts_tasks_alike() -> None:
     table = scores_table(frame_of(two_tasks()), CONFIGURATION)
-    assert list(table["task"]) == ["a", "b", "mean"]
+    assert list(table["task"]) == ["t/a", "t/b", "mean"]
     mean = table.iloc[2]
     assert (mean["n"], mean["score"], mean["kept_tokens"], mean["kept_per_head"]) == (5, 75.0, 620.0, 62.0)
     assert pd.isna(mean["metric"])
@@ -57,9 +57,9 @@ def test_the_mean_counts_tasks_alike() -> None:
 
 
 def test_no_mean_of_one_task_or_of_some_tasks() -> None:
-    alone = frame_of([row for row in two_tasks() if row["task"] == "a"])
-    assert list(scores_table(alone, CONFIGURATION)["task"]) == ["a"]
-    partly = frame_of([*two_tasks(), record("a", 0, 1.0, method="cokv")])
+    alone = frame_of([row for row in two_tasks() if row["task"] == "t/a"])
+    assert list(scores_table(alone, CONFIGURATION)["task"]) == ["t/a"]
+    partly = frame_of([*two_tasks(), record("t/a", 0, 1.0, method="cokv")])
     table = scores_table(partly, CONFIGURATION)
     assert list(table.loc[table["task"] == "mean", "method"]) == ["snapkv"]
 
@@ -114,7 +114,7 @@ def test_what_is_printed_has_the_interval_of_the_mean_and_the_refused_comparison
     text = printed(print_scores, tables)
     assert f"75.0 {low:.0f}\u2013{high:.0f}" in text
     assert "61.6 unequal" in text  # by examples: (3 * 60 + 2 * 64) / 5
-    refused = {"baseline": "snapkv", "method": "x", "budget": 64, "task": "a", "difference": np.nan}
+    refused = {"baseline": "snapkv", "method": "x", "budget": 64, "task": "t/a", "difference": np.nan}
     assert "unequal totals, not compared" in printed(print_comparisons, pd.DataFrame([refused]))
 
 

@@ -1,0 +1,35 @@
+"""Which means over tasks a run has: one a benchmark, since a mean over needles and summaries says nothing."""
+
+from collections.abc import Iterable
+
+_MEAN = "mean"
+
+
+def means(tasks: Iterable[str]) -> dict[str, list[str]]:
+    """The tasks behind each mean, by the name of its row or column.
+
+    A run of several tasks of one benchmark has a "mean". Of several benchmarks, each with more than one task has its
+    own, such as "longbench mean"; LongBench-E counts as one of its own, as it is reported.
+    """
+    groups: dict[str, list[str]] = {}
+    for task in tasks:
+        groups.setdefault(_benchmark(task), []).append(task)
+    several = {name: group for name, group in groups.items() if len(group) > 1}
+    return {_MEAN if len(groups) == 1 else f"{name} {_MEAN}": group for name, group in several.items()}
+
+
+def is_mean(task: str) -> bool:
+    """Whether a row's task is such a mean; no task is called like one."""
+    return task == _MEAN or task.endswith(f" {_MEAN}")
+
+
+def overall(tasks: Iterable[str]) -> list[str]:
+    """What sums a run up: its means, and the tasks that are in none, in the order of the tasks."""
+    tasks = list(tasks)
+    of = {task: name for name, group in means(tasks).items() for task in group}
+    return list(dict.fromkeys(of.get(task, task) for task in tasks))
+
+
+def _benchmark(task: str) -> str:
+    name = task.partition("/")[0].partition(":")[0]
+    return f"{name}-e" if name == "longbench" and task.endswith("_e") else name
