@@ -8,12 +8,20 @@ from rich.table import Table
 from cokv_bench.budgets import HeadBudgets, HeadValues
 from cokv_bench.runs.means import is_mean, overall
 
+# Tasks that a terminal shows side by side.
+_COLUMNS = 6
+
 
 def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
-    """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold."""
+    """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold.
+
+    More tasks than a terminal is wide for are summed up by their means.
+    """
     wide = tables["table.csv"].fillna({"budget": 0})
     tidy = tables["scores.csv"].fillna({"budget": 0}).set_index(["method", "budget", "task"]).sort_index()
-    tasks = [column for column in wide.columns if column not in {"method", "budget"}]
+    every = [column for column in wide.columns if column not in {"method", "budget"}]
+    alone = [column for column in every if not is_mean(column)]
+    tasks = every if len(alone) <= _COLUMNS else overall(alone)
     counts = tidy.groupby("task")["n"].max()
     table = Table(title="Score in percent [95% interval by bootstrap over examples]", title_justify="left")
     table.add_column("method")
@@ -36,6 +44,8 @@ def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
             ]
             table.add_row(row["method"], str(budget) if budget else "", *scores, kept)
     console.print(table)
+    if tasks != every:
+        console.print(f"The {len(alone)} tasks one by one are in table.csv, table.md and scores.csv.")
 
 
 def _cell(score: float, interval: pd.Series | None, best: bool) -> str:
@@ -47,13 +57,15 @@ def _cell(score: float, interval: pd.Series | None, best: bool) -> str:
 
 def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
     """Print what each method gains over the baseline, a table for each mean over tasks and each task outside them."""
-    for whole in overall(task for task in comparisons["task"].unique() if not is_mean(task)):
-        _print_comparison(console, comparisons, whole)
+    wholes = overall(task for task in comparisons["task"].unique() if not is_mean(task))
+    summing = comparisons[comparisons["task"].isin(wholes)]
+    for whole in wholes:
+        rows = summing[summing["task"] == whole]
+        told = f"Points over {rows['baseline'].iloc[0]}, {whole}; p corrected for {len(summing)} comparisons"
+        _print_comparison(console, rows, told)
 
 
-def _print_comparison(console: Console, comparisons: pd.DataFrame, whole: str) -> None:
-    rows = comparisons[comparisons["task"] == whole]
-    told = f"Points over {rows['baseline'].iloc[0]}, {whole}; p corrected for {len(comparisons)} comparisons"
+def _print_comparison(console: Console, rows: pd.DataFrame, told: str) -> None:
     table = Table(title=told, title_justify="left")
     for column in ("method", "budget", "points", "95%", "p", "won/tied/lost", ""):
         table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)

@@ -10,7 +10,7 @@ from scipy.stats import false_discovery_control, permutation_test
 
 from cokv_bench.errors import unknown
 from cokv_bench.runs.intervals import interval
-from cokv_bench.runs.means import means
+from cokv_bench.runs.means import means, overall
 
 #: Methods that are compared with, the first that a run has, where nobody names one.
 _BASELINES = ("snapkv", "pyramidkv", "streaming-llm")
@@ -37,9 +37,10 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     """A row a method and budget, and a task or the mean over tasks: the difference to the baseline, in points.
 
     Differences are taken example by example. The interval is a 95% percentile bootstrap over the examples, within their
-    tasks for the mean; the p-value that of a sign-flip permutation test (two-sided), corrected for all comparisons of
-    the table by Benjamini and Yekutieli's rule, which holds for dependent tests as these are. Where the two kept
-    different numbers of tokens on an example they are not compared, and the numbers are left empty.
+    tasks for the mean; the p-value that of a sign-flip permutation test (two-sided), corrected by Benjamini and
+    Yekutieli's rule, which holds for dependent tests as these are: once over the comparisons that sum the run up
+    (means, and tasks that are in none), once over those of the single tasks behind means, which are more and say less.
+    Where the two kept different numbers of tokens on an example they are not compared, and the numbers are left empty.
 
     Args:
         frame: the records of a run.
@@ -59,8 +60,7 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
         for method in methods:
             pairs = _pairs(at, method, baseline)
             parts = {task: pairs[pairs["task"] == task] for task in tasks}
-            overall = {name: pairs[pairs["task"].isin(group)] for name, group in means(tasks).items()}
-            cells = {**parts, **overall}
+            cells = {**parts, **{name: pairs[pairs["task"].isin(group)] for name, group in means(tasks).items()}}
             for task, cell in cells.items():
                 if len(cell):
                     start = {"baseline": baseline, "method": method, "budget": int(budget), "task": task}
@@ -68,7 +68,10 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     table = pd.DataFrame(rows)
     if len(table):
         known = table["p_value"].notna()
-        table.loc[known, "p_value"] = false_discovery_control(table.loc[known, "p_value"], method="by")
+        summing = table["task"].isin(overall(tasks))
+        for family in (known & summing, known & ~summing):
+            if family.any():
+                table.loc[family, "p_value"] = false_discovery_control(table.loc[family, "p_value"], method="by")
         table["within_noise"] = (table["p_value"] >= LEVEL).astype("boolean").where(known)
     return table
 

@@ -107,3 +107,21 @@ def test_the_baseline() -> None:
     for wrong in ("snapk", "full"):
         with pytest.raises(RequestError, match="Unknown baseline"):
             choose_baseline(["full", "cokv", "snapkv"], wrong)
+
+
+def test_single_tasks_do_not_cost_the_mean_its_significance() -> None:
+    """The mean's p-value is corrected over means alone, however many tasks there are."""
+    chance = np.random.default_rng(4)
+    few, many = [f"t/{k}" for k in range(2)], [f"t/{k}" for k in range(40)]
+
+    def mean_of(tasks: list[str]) -> float:
+        scores = {"snapkv": {}, "x": {}}
+        for task in tasks:
+            base = chance.random(3)
+            scores["snapkv"][task], scores["x"][task] = list(base), list(base + (0.3 if task in few else 0.0))
+        configuration = {**CONFIGURATION, "tasks": {task: {} for task in tasks}}
+        table = comparisons_table(records(scores), configuration, "snapkv").set_index("task")
+        return float(table.loc["mean", "p_value"])
+
+    # Six differences of one sign: two in 64 sign patterns are as far from zero, and nothing else is in the family.
+    assert mean_of(few) == mean_of(many) == pytest.approx(2 / 64)
