@@ -1,0 +1,91 @@
+"""`cokv-bench eval` as a grid: shards, published numbers, question-agnostic runs, refusals before any work."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+NEEDLES = ("--tasks", "needle", "--lengths", "500", "--depths", "4", "--method", "full,snapkv", "--budget", "16")
+
+
+def test_shards_share_a_folder(cli, texty_folder: Path) -> None:
+    command = ("eval", "--model", texty_folder, *NEEDLES, "--out", "run")
+    status, out, err = cli(*command, "--shard", "2/2")
+    assert status == 0, err
+    assert "4 of 8 answers are there so far" in out
+    status, out, err = cli(*command, "--shard", "1/2")
+    assert status == 0, err
+    assert "so far" not in out
+    cli("eval", "--model", texty_folder, *NEEDLES, "--out", "whole")
+    for name in ("scores.csv", "table.csv", "needle.csv", "table.md"):
+        assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_other_settings_are_refused_with_what_differs(cli, texty_folder: Path) -> None:
+    command = ("eval", "--model", texty_folder, *NEEDLES, "--out", "run")
+    assert cli(*command)[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("run").iterdir()}
+    status, _, err = cli(*command, "--pooling", "avg", "--seed", "5")
+    assert status == 2
+    assert 'pooling is "max" there and "avg" here' in err
+    assert "seed is 0 there and 5 here" in err
+    assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_published_numbers_stand_beside_a_run(cli, texty_folder: Path) -> None:
+    Path("own.csv").write_text(
+        "source,model,model_ids,mode,method,budget,task,score\n"
+        "A paper,Texty,texty,question-aware,snapkv,16,needle,12.5\n"
+    )
+    status, out, err = cli("eval", "--model", texty_folder, *NEEDLES, "--out", "run", "--reference", "own.csv")
+    assert status == 0, err
+    (row,) = pd.read_csv("run/reference.csv").to_dict("records")
+    score = pd.read_csv("run/scores.csv").set_index("method").loc["snapkv", "score"]
+    assert row["difference"] == pytest.approx(score - 12.5)
+    assert "12.50" in out
+
+
+def test_question_agnostic_from_profile_to_table(cli, texty_folder: Path) -> None:
+    shared = ("--model", texty_folder, "--tasks", "needle", "--lengths", "500", "--depths", "3", "--question-agnostic")
+    status, _, err = cli("profile", *shared, "--samples", "24", "--out", "profile")
+    assert status == 0, err
+    assert json.loads(Path("profile/ledger.jsonl").read_text().splitlines()[0])["config"]["question_agnostic"]
+    status, _, err = cli(
+        *("eval", *shared, "--method", "full,snapkv,cokv", "--budget", "20", "--profile", "profile", "--out", "run")
+    )
+    assert status == 0, err
+    records = [json.loads(line) for line in Path("run/records.jsonl").read_text().splitlines()]
+    assert all(record["question_tokens"] > 20 for record in records)
+    assert {record["kept_tokens"] for record in records if record["budget"]} == {20 * 6}
+    # The ledger of a question-agnostic game is not that of the other.
+    status, _, err = cli("profile", *shared[:-1], "--samples", "24", "--out", "profile")
+    assert status == 2
+    assert "question_agnostic" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--shard", "3/2"), "'3/2' is no shard"),
+        (("--reference", "cokvv"), "did you mean cokv"),
+        (("--memory-limit", "0"), "not above 0"),
+        (("--memory-limit", "0.00001"), "--max-length"),
+        (("--ruler-qa", "none.json", "--tasks", "ruler/qa_1"), "none.json"),
+        (("--tasks", "ruler/qa_1"), "--ruler-qa"),
+    ],
+)
+def test_bad_requests_are_one_sentence(cli, texty_folder: Path, options: tuple[str, ...], said: str) -> None:
+    status, _, err = cli("eval", "--model", texty_folder, *NEEDLES, "--out", "run", *options)
+    assert status == 2
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_prompts_without_a_context_cannot_be_agnostic(cli, texty_folder: Path) -> None:
+    Path("own.jsonl").write_text(json.dumps({"input": "Why?", "context": "It is so. " * 30, "answers": ["so"]}) + "\n")
+    command = ("eval", "--model", texty_folder, "--tasks", "jsonl:own.jsonl", "--split", "all", "--budget", "16")
+    status, _, err = cli(*command, "--method", "snapkv", "--template", "{input} {context}", "--question-agnostic")
+    assert status == 2
+    assert "no question after the context" in err
+    assert not Path("results").exists()
