@@ -70,6 +70,9 @@ def evaluate(
     ruler_qa: o.RulerQa = None,
     template: o.Template = None,
     metric: o.Metric = None,
+    engine: o.Engine = "local",
+    workers: o.Workers = None,
+    address: o.Address = None,
     revision: o.Revision = None,
     dtype: o.Dtype = None,
     device: o.Device = None,
@@ -83,6 +86,7 @@ def evaluate(
     """
     from cokv_bench.cli.estimates import print_estimate
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
+    from cokv_bench.models.spec import ModelSpec
     from cokv_bench.report import write_formats
     from cokv_bench.runs import execute, write_tables
     from cokv_bench.runs.comparisons import choose_baseline
@@ -135,21 +139,16 @@ def evaluate(
         check_reference(reference)
     share = None if shard is None else Shard.parse(shard)
     memory = None if memory_limit is None else o.gibibytes(memory_limit)
-    loaded = o.load(
-        model,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        trust_remote_code=trust_remote_code,
-    )
-    plan = plan_request(request, loaded)
-    if dry_run:
-        print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
-        return
-    folder = out or Path("results") / plan.name
-    with progress_bar(o.progress_console, "Evaluating") as progress:
-        execute(plan, folder, progress, shard=share, memory=memory)
+    o.check_engine(engine, workers, address)
+    spec = ModelSpec(model, revision, dtype, device, device_map, trust_remote_code)
+    with o.workers("local" if dry_run else engine, workers, address, spec) as (pool, loaded):
+        plan = plan_request(request, loaded)
+        if dry_run:
+            print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
+            return
+        folder = out or Path("results") / plan.name
+        with progress_bar(o.progress_console, "Evaluating") as progress:
+            execute(plan, folder, progress, workers=pool, shard=share, memory=memory)
     tables = write_tables(folder, baseline, reference=reference)
     write_formats(folder, tables, read_run(folder)["configuration"])
     print_scores(o.console, tables)

@@ -2,16 +2,22 @@
 
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, unknown
 
 if TYPE_CHECKING:
+    from cokv_bench.engines.ray import RayWorkers
     from cokv_bench.models import Model
+    from cokv_bench.models.spec import ModelSpec
 
 console = Console()
 progress_console = Console(stderr=True)
@@ -19,6 +25,7 @@ progress_console = Console(stderr=True)
 MODEL = "Model"
 TASKS = "Tasks"
 NEEDLE = "Needle in a Haystack, and RULER (lengths, examples)"
+SCALE = "Several GPUs or hosts (docs/cluster.md)"
 
 ModelName = Annotated[
     str, typer.Option("--model", help="Embedded name, model folder or hub id (owner/name).", rich_help_panel=MODEL)
@@ -91,6 +98,19 @@ RulerQa = Annotated[
     ),
 ]
 Window = Annotated[int, typer.Option(min=1, help="Last prompt tokens that every head keeps; part of the budget.")]
+Engine = Annotated[
+    str, typer.Option(help="local (this process) or ray (pip install 'cokv-bench[ray]').", rich_help_panel=SCALE)
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Ray workers, a model each. Default: one a GPU, or one a host without.", rich_help_panel=SCALE
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster: auto, or host:port. Default: Ray on this machine.", rich_help_panel=SCALE),
+]
 
 
 def names(text: str, what: str) -> list[str]:
@@ -152,3 +172,40 @@ def load(
         device_map=device_map,
         trust_remote_code=trust_remote_code,
     )
+
+
+def check_engine(engine: str, count: int | None, address: str | None) -> None:
+    """Refuse at once, before anything is loaded, what `workers` cannot be.
+
+    Raises:
+        RequestError: an unknown engine, Ray's options without Ray, or Ray is not installed.
+    """
+    if engine not in ("local", "ray"):
+        raise unknown("engine", engine, ["local", "ray"])
+    for option, value in (("--workers", count), ("--address", address)):
+        if engine == "local" and value is not None:
+            raise RequestError(f"{option} {value} is for Ray; add --engine ray.")
+    if engine == "ray" and find_spec("ray") is None:
+        raise RequestError("--engine ray needs Ray, which is not installed: pip install 'cokv-bench[ray]'")
+
+
+@contextmanager
+def workers(
+    engine: str, count: int | None, address: str | None, spec: "ModelSpec"
+) -> "Iterator[tuple[RayWorkers | None, Model]]":
+    """The workers that an engine has (None for this process alone), and the model in this process.
+
+    Beside Ray's workers, this process plans and writes only: its model lies on the CPU, in the workers' dtype.
+
+    Raises:
+        RequestError: the model cannot be loaded, or there are not that many places for workers.
+    """
+    if engine == "local":
+        yield None, load(**asdict(spec))
+        return
+    from cokv_bench.engines.ray import RayWorkers
+
+    progress_console.print("Starting Ray ...", highlight=False)
+    with RayWorkers(spec, count, address) as started:
+        here = replace(spec, dtype=started.dtype(), device="cpu", device_map=None)
+        yield started, load(**asdict(here))

@@ -69,6 +69,9 @@ def profile_heads(
     ruler_qa: o.RulerQa = None,
     template: o.Template = None,
     metric: o.Metric = None,
+    engine: o.Engine = "local",
+    workers: o.Workers = None,
+    address: o.Address = None,
     revision: o.Revision = None,
     dtype: o.Dtype = None,
     device: o.Device = None,
@@ -86,6 +89,7 @@ def profile_heads(
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder, profile
     from cokv_bench.game.stopping import Stopping
+    from cokv_bench.models.spec import ModelSpec
     from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -110,28 +114,25 @@ def profile_heads(
         published=published_stop,
     )
     wanted = o.names(tasks, "task")
-    loaded = o.load(
-        model,
-        revision=revision,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-        trust_remote_code=trust_remote_code,
-    )
-    folder = out or default_folder(loaded, wanted)
-    game = make_game(
-        loaded,
-        resolve(wanted, loaded, options),
-        utility,
-        window=window,
-        encoding=Encoding(max_length, question_agnostic),
-        memory_limit=None if memory_limit is None else o.gibibytes(memory_limit),
-        spill_folder=folder,
-    )
-    with progress_bar(o.progress_console, "Profiling", "evaluations") as progress:
-        values = profile(
-            game, folder, estimator=estimator, sampling=sampling, seed=seed, stopping=stopping, progress=progress
+    memory = None if memory_limit is None else o.gibibytes(memory_limit)
+    o.check_engine(engine, workers, address)
+    spec = ModelSpec(model, revision, dtype, device, device_map, trust_remote_code)
+    with o.workers(engine, workers, address, spec) as (pool, loaded):
+        folder = out or default_folder(loaded, wanted)
+        game = make_game(
+            loaded,
+            resolve(wanted, loaded, options),
+            utility,
+            window=window,
+            encoding=Encoding(max_length, question_agnostic),
+            memory_limit=memory if memory is not None or pool is None else pool.memory_limit(),
+            spill_folder=folder,
+            workers=pool,
         )
+        with progress_bar(o.progress_console, "Profiling", "evaluations") as progress:
+            values = profile(
+                game, folder, estimator=estimator, sampling=sampling, seed=seed, stopping=stopping, progress=progress
+            )
     print_values(o.console, values)
     if game.prompts.spilled:
         o.console.print(

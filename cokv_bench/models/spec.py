@@ -1,0 +1,22 @@
+"""What a model is loaded from, for those that load it elsewhere."""
+
+from dataclasses import asdict, dataclass
+
+from cokv_bench.models.loading import load_model
+from cokv_bench.models.model import Model
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The arguments of `load_model` that the command line has."""
+
+    name: str = "smollm2-135m"
+    revision: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    device_map: str | None = None
+    trust_remote_code: bool = False
+
+    def load(self) -> Model:
+        """The model. Raises `RequestError` as `load_model` does."""
+        return load_model(**asdict(self))
