@@ -7,6 +7,7 @@ from typing import Any
 from cokv_bench.engines import Call, LocalWorkers, Workers
 from cokv_bench.models import Model
 from cokv_bench.runs.evaluate import Answer, Evaluation
+from cokv_bench.runs.examples import write_examples
 from cokv_bench.runs.journal import Journal
 from cokv_bench.runs.plan import Job, Part, Plan
 from cokv_bench.runs.shards import Shard
@@ -40,6 +41,7 @@ def execute(
     """
     jobs = plan.jobs if shard is None else shard.of(plan.jobs)
     with Journal(folder, plan.configuration, versions(), shard) as journal:
+        write_examples(folder, plan.jobs)
         todo = [job for job in jobs if any(key not in journal.done for key in _keys(job))]
         done = len(jobs) - len(todo)
         progress(done, len(jobs), todo[0].parts[0].task if todo else "done")
@@ -74,7 +76,6 @@ def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
         "method": answer.variant.method,
         "budget": answer.variant.budget,
         "prediction": answer.text,
-        "answers": list(example.answers),
         **plan.tasks[part.task].score(example, answer.text),
         **answer.measured,
         **example.fields,

@@ -62,6 +62,22 @@ def test_a_run_has_one_record_a_cell_and_equals_separate_decoding(texty: Model, 
         assert record["kv_bytes"] == record["kept_tokens"] * 2 * texty.head_dim * 4
 
 
+def test_questions_and_answers_are_written_once_an_example_and_no_table_needs_them(texty: Model, tmp_path: Path) -> None:
+    execute(plan_for(texty), tmp_path)
+    path = tmp_path / "examples.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {line["example"] for line in lines} == {record["example"] for record in read_records(tmp_path)}
+    assert len(lines) == 3
+    assert [(line["task"], line["question"], line["answers"]) for line in lines] == 3 * [("echo", "", ["x"])]
+    assert not any("answers" in record for record in read_records(tmp_path))
+    before = path.read_bytes()
+    tables = write_tables(tmp_path)
+    path.unlink()
+    assert all(tables[name].equals(table) for name, table in write_tables(tmp_path).items())
+    execute(plan_for(texty), tmp_path)
+    assert path.read_bytes() == before
+
+
 def test_every_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     import sys
