@@ -140,9 +140,20 @@ def test_a_real_run(tmp_path: Path) -> None:
         mine = [
             r["score"]
             for r in records
-            if (r["method"], r["budget"], r["length"]) == ("cokv", row["budget"], row["length"])
+            if (r["task"], r["method"], r["budget"], r["length"]) == ("needle", "cokv", row["budget"], row["length"])
         ]
         assert (len(mine), 100 * np.mean(mine)) == (row["n"], pytest.approx(row["score"]))
+    beside = write_tables(tmp_path, reference="cokv")["reference.csv"]
+    assert beside["task"].nunique() == 17
+    assert not beside["same_model"].any()  # another model's scores: shown, not subtracted
+    assert beside["difference"].isna().all()
+
+
+def test_a_reference_without_the_runs_tasks_is_refused_and_the_other_tables_are_there(tmp_path: Path) -> None:
+    lines = (RESULTS / "records.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "records.jsonl").write_text("".join(line for line in lines if '"task": "needle"' in line))
+    shutil.copy(RESULTS / "run.json", tmp_path)
     with pytest.raises(RequestError, match="none of the run's scores"):
         write_tables(tmp_path, reference="cokv")
-    assert not (tmp_path / "reference.csv").exists()
+    there = {path.name for path in tmp_path.glob("*.csv")}
+    assert there == {"scores.csv", "table.csv", "comparisons.csv", "needle.csv", "lengths.csv"}
