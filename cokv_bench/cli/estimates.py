@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,10 +15,16 @@ def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Se
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     speed = matrix_speed(device, dtype)
-    table = Table(title="Plan: at most, if every answer reaches its limit of tokens", title_justify="left")
+    table = Table(
+        title="Plan: at most, if every answer reaches its limit of tokens",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     table.add_column("what", overflow="fold")
-    for column in ("prompts", "tokens", "answers", "prefill\nTFLOP", "decode\nTFLOP", "memory\nGiB", "hours"):
-        table.add_column(column, justify="right")
+    for column in ("prompts", "tokens", "answers", "prefill\nPFLOP", "decode\nPFLOP", "memory\nGiB", "hours"):
+        table.add_column(column, justify="right", no_wrap=True)
     rows = [(name, estimate(shape, loads)) for name, loads in parts]
     total = estimate(shape, [load for _, loads in parts for load in loads])
     for name, cost in [*rows, ("all", total)]:
@@ -25,13 +32,13 @@ def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Se
             table.add_section()
         table.add_row(
             name,
-            f"{cost.prompts:,}",
-            f"{cost.prompt_tokens:,}",
-            f"{cost.answers:,}",
-            f"{cost.prefill / 1e12:,.0f}",
-            f"{cost.decode / 1e12:,.0f}",
+            _short(cost.prompts),
+            _short(cost.prompt_tokens),
+            _short(cost.answers),
+            _rough(cost.prefill / 1e15),
+            _rough(cost.decode / 1e15),
             f"{cost.memory / 2**30:.1f}",
-            f"{cost.seconds(speed) / 3600:,.2f}",
+            _rough(cost.seconds(speed) / 3600),
         )
     console.print(table)
     console.print(
@@ -39,3 +46,18 @@ def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Se
         f"second on this {device.type}. Memory is weights, the longest prompt and its rows, on one device.",
         highlight=False,
     )
+
+
+def _short(count: int) -> str:
+    """A count in at most six characters: 9,870 is whole, 25,344,000 is 25.3M."""
+    if count < 10_000:
+        return f"{count:,}"
+    for size, sign in ((1e9, "G"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:.1f}{sign}"
+    return f"{count / 1e3:.1f}k"
+
+
+def _rough(amount: float) -> str:
+    """Two decimals of what is small, none of what is large."""
+    return f"{amount:.2f}" if amount < 10 else f"{amount:,.0f}"

@@ -3,31 +3,41 @@
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from cokv_bench.budgets import HeadBudgets, HeadValues
 from cokv_bench.runs.means import is_mean, overall
 
-# Tasks that a terminal shows side by side.
-_COLUMNS = 6
+# Wider than any table.
+_UNBOUNDED = 10_000
 
 
 def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
     """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold.
 
-    More tasks than a terminal is wide for are summed up by their means.
+    More tasks than the terminal is wide for are summed up by their means.
     """
+    every = [column for column in tables["table.csv"].columns if column not in {"method", "budget"}]
+    alone = [column for column in every if not is_mean(column)]
+    whole = _scores(tables, every)
+    width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum
+    if width <= console.width or len(alone) == len(every):
+        console.print(whole)
+        return
+    console.print(_scores(tables, overall(alone)))
+    console.print(f"The {len(alone)} tasks one by one are in table.csv, table.md and scores.csv.")
+
+
+def _scores(tables: dict[str, pd.DataFrame], tasks: list[str]) -> Table:
     wide = tables["table.csv"].fillna({"budget": 0})
     tidy = tables["scores.csv"].fillna({"budget": 0}).set_index(["method", "budget", "task"]).sort_index()
-    every = [column for column in wide.columns if column not in {"method", "budget"}]
-    alone = [column for column in every if not is_mean(column)]
-    tasks = every if len(alone) <= _COLUMNS else overall(alone)
     counts = tidy.groupby("task")["n"].max()
     table = Table(title="Score in percent [95% interval by bootstrap over examples]", title_justify="left")
-    table.add_column("method")
-    table.add_column("budget", justify="right")
+    table.add_column("method", no_wrap=True)
+    table.add_column("budget", justify="right", no_wrap=True)
     for task in tasks:
-        table.add_column(task if is_mean(task) else f"{task}\nn={counts[task]}", justify="right")
+        table.add_column(task if is_mean(task) else f"{task}\nn={counts[task]}", justify="right", overflow="fold")
     table.add_column("kept\na head", justify="right")
     for budget, rows in wide.groupby("budget"):
         table.add_section()
@@ -43,9 +53,7 @@ def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
                 for task in tasks
             ]
             table.add_row(row["method"], str(budget) if budget else "", *scores, kept)
-    console.print(table)
-    if tasks != every:
-        console.print(f"The {len(alone)} tasks one by one are in table.csv, table.md and scores.csv.")
+    return table
 
 
 def _cell(score: float, interval: pd.Series | None, best: bool) -> str:

@@ -157,3 +157,18 @@ def test_a_reference_without_the_runs_tasks_is_refused_and_the_other_tables_are_
         write_tables(tmp_path, reference="cokv")
     there = {path.name for path in tmp_path.glob("*.csv")}
     assert there == {"scores.csv", "table.csv", "comparisons.csv", "needle.csv", "lengths.csv"}
+
+
+@pytest.mark.parametrize(("width", "single"), [(60, False), (160, True)])
+def test_tasks_that_do_not_fit_are_summed_up(width: int, single: bool) -> None:
+    names = [f"longbench/{name}" for name in ("trec", "hotpotqa", "samsum", "lcc")]
+    frame = frame_of([record(name, i, 1.0) for name in names for i in range(2)])
+    configuration = {**CONFIGURATION, "tasks": {name: {"metric": "c"} for name in names}}
+    stream = io.StringIO()
+    tables = {"scores.csv": scores_table(frame, configuration), "table.csv": wide_table(frame, configuration)}
+    print_scores(Console(file=stream, width=width), tables)
+    text = stream.getvalue()
+    assert all((name in text) == single for name in names)
+    assert ("The 4 tasks one by one are in table.csv" in text) != single
+    assert "mean" in text
+    assert "\u2026" not in text
