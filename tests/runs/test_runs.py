@@ -62,7 +62,7 @@ def test_a_run_has_one_record_a_cell_and_equals_separate_decoding(texty: Model, 
         assert record["kv_bytes"] == record["kept_tokens"] * 2 * texty.head_dim * 4
 
 
-def test_questions_and_answers_are_written_once_an_example_and_no_table_needs_them(texty: Model, tmp_path: Path) -> None:
+def test_reference_answers_are_written_once_and_no_table_needs_them(texty: Model, tmp_path: Path) -> None:
     execute(plan_for(texty), tmp_path)
     path = tmp_path / "examples.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
