@@ -1,17 +1,12 @@
 """Calls on workers that Ray starts, on this machine or on a cluster, each with a model of its own."""
 
-import logging
 import os
-import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic, cast
-
-import psutil
-import torch
 
 # Read when Ray is imported: it shall neither report nor ask.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -20,7 +15,9 @@ import ray
 from ray import exceptions
 
 from cokv_bench.engines.base import Call, Context
-from cokv_bench.engines.slots import Host, cpus_each, default_workers
+from cokv_bench.engines.cluster import PATIENCE, connect, hosts_alive
+from cokv_bench.engines.slots import cpus_each, default_workers
+from cokv_bench.engines.worker import Worker, arriving, departing
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
@@ -31,8 +28,6 @@ _QUEUE = 2
 _DEATHS = 3
 # Of a host's free memory, for the games of its workers; see `make_game`.
 _SHARE = 0.6
-# Seconds to wait for a cluster's answer, and between looks at whether it still has hosts.
-_PATIENCE = 30.0
 
 # What stands for the end of a worker or the loss of what it gave. All of it can be done again elsewhere.
 _LOST = (
@@ -69,10 +64,10 @@ class RayWorkers:
         self._actors: list[Any] = []
         self._engine: RayEngine[Any] | None = None
         if self._owned:
-            _connect(address)
+            connect(address)
         try:
-            ray.util.register_serializer(Model, serializer=_departing, deserializer=_arriving)
-            hosts = _hosts()
+            ray.util.register_serializer(Model, serializer=departing, deserializer=arriving)
+            hosts = hosts_alive()
             self.gpu = spec.device != "cpu" and (spec.device is not None or any(host.gpus for host in hosts))
             count = default_workers(hosts, self.gpu) if count is None else count
             self._cpus = cpus_each(hosts, count, self.gpu)
@@ -142,7 +137,7 @@ class RayWorkers:
     def _start(self) -> Any:
         # Rounding may differ with the number of threads, so a number that the user has set holds everywhere.
         threads = int(os.environ.get("OMP_NUM_THREADS") or self._cpus)
-        options = ray.remote(_Worker).options(num_cpus=self._cpus, num_gpus=int(self.gpu))
+        options = ray.remote(Worker).options(num_cpus=self._cpus, num_gpus=int(self.gpu))
         return options.remote(self.spec, os.getcwd(), threads)
 
     def _ask(self, actors: list[Any], question: str) -> list[Any]:
@@ -224,12 +219,12 @@ class RayEngine(Generic[Context]):
         """
         awaited = [reference for seat in self._seats for reference in seat.references()]
         while True:
-            found, _ = ray.wait(awaited, timeout=_PATIENCE)
+            found, _ = ray.wait(awaited, timeout=PATIENCE)
             if found:
                 return cast(list[Any], found)
             if all(seat.opening is not None for seat in self._seats):
                 gpu = self._workers.gpu
-                if not any(host.holds(1, gpu) for host in _hosts()):
+                if not any(host.holds(1, gpu) for host in hosts_alive()):
                     raise RequestError("Ray has no host left for a worker; bring hosts up and run the command again.")
 
     def _replace(self, seat: "_Seat", error: Exception) -> list[Call[Context]]:
@@ -295,85 +290,6 @@ class _Seat:
         self.running.clear()
         self.waiting.clear()
         return calls
-
-
-# The model of this process, if it is a worker.
-_here: Model | None = None
-
-
-class _Worker:
-    """What runs in a worker's process."""
-
-    def __init__(self, spec: ModelSpec, folder: str, threads: int) -> None:
-        # Relative paths mean what they mean to the driver, where its folder is there.
-        with suppress(OSError):
-            os.chdir(folder)
-        torch.set_num_threads(threads)
-        self._spec = spec
-        self._context: Any = None
-
-    def dtype(self) -> str:
-        return str(self._model().network.dtype).removeprefix("torch.")
-
-    def host_memory(self) -> tuple[str, int]:
-        """The host's id, and its bytes of free memory."""
-        self._model()
-        return ray.get_runtime_context().get_node_id(), int(psutil.virtual_memory().available)
-
-    def open(self, make: list[Any]) -> None:
-        model = self._model()
-        # Its memory may be needed for what comes.
-        self._context = None
-        self._context = ray.get(make[0])(model)
-
-    def run(self, run: Callable[[Any], Any]) -> Any:
-        return run(self._context)
-
-    def _model(self) -> Model:
-        # Not in the constructor, whose errors Ray turns into the end of the worker.
-        global _here
-        if _here is None:
-            _here = self._spec.load()
-        return _here
-
-
-def _departing(model: Model) -> str:
-    return model.name
-
-
-def _arriving(name: str) -> Model:
-    if _here is None or _here.name != name:
-        raise RuntimeError(f"Model '{name}' has come to a process that has not loaded it.")
-    return _here
-
-
-def _connect(address: str | None) -> None:
-    """Start Ray on this machine, or connect to the cluster at an address."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": True, "logging_level": logging.ERROR}
-    if address is None:
-        # Not the cluster of RAY_ADDRESS, which nobody has named here.
-        ray.init(address="local", include_dashboard=False, **quiet)
-        return
-    try:
-        if address != "auto":
-            _knock(address)
-        ray.init(address=address, **quiet)
-    except (OSError, ValueError, RuntimeError, exceptions.AuthenticationError) as error:
-        raise RequestError(
-            f"No Ray cluster lets this process in at '{address}' ({type(error).__name__}); start one with "
-            "`ray start --head`, run this on one of its hosts, with its token if it has one (docs/cluster.md)."
-        ) from error
-
-
-def _knock(address: str) -> None:
-    """Raise `OSError` or `ValueError` unless something listens at host:port; Ray itself would wait for many minutes."""
-    host, _, port = address.rpartition(":")
-    socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-
-
-def _hosts() -> list[Host]:
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Host(int(resources.get("CPU", 0)), int(resources.get("GPU", 0))) for resources in alive]
 
 
 def _cause(error: Any) -> Exception:

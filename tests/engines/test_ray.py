@@ -33,8 +33,9 @@ from cokv_bench.tasks.registry import TaskOptions, resolve
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (pip install 'cokv-bench[ray]')")
 
-from cokv_bench.engines import ray as engine_module  # noqa: E402
+from cokv_bench.engines.cluster import connect  # noqa: E402
 from cokv_bench.engines.ray import RayWorkers  # noqa: E402
+from cokv_bench.engines.worker import arriving  # noqa: E402
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -93,7 +94,7 @@ def process_ids(pool: RayWorkers) -> set[int]:
 
 def kill_one() -> None:
     """SIGKILL for a worker."""
-    next(p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::_Worker")).kill()
+    next(p for p in psutil.Process().children(recursive=True) if p.name().startswith("ray::Worker")).kill()
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +194,7 @@ def test_errors_arrive_as_they_were_raised(pool: RayWorkers) -> None:
 
 
 def test_workers_that_die_again_and_again_end_the_run(pool: RayWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "_DEATHS", 0)
+    monkeypatch.setattr("cokv_bench.engines.ray._DEATHS", 0)
     with pytest.raises(RequestError, match=r"1 workers have ended on the same example \(number 7\), most likely for"):
         list(pool.open(lambda model: None).results([Call(7, lambda _: os._exit(1))]))
     monkeypatch.undo()
@@ -228,7 +229,7 @@ def test_tasks_and_models_arrive(pool: RayWorkers, texty: Model, tmp_path: Path)
 
 def test_a_model_does_not_arrive_where_it_was_not_loaded() -> None:
     with pytest.raises(RuntimeError, match="has not loaded it"):
-        engine_module._arriving("texty")
+        arriving("texty")
 
 
 def test_what_cannot_be_is_refused(pool: RayWorkers, texty_folder: Path) -> None:
@@ -283,7 +284,7 @@ def test_without_ray_its_installation_is_named(
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:port"])
 def test_an_address_without_a_cluster_is_refused_at_once(address: str) -> None:
     with pytest.raises(RequestError, match=f"No Ray cluster lets this process in at '{address}'"):
-        engine_module._connect(address)
+        connect(address)
 
 
 def test_hosts_are_filled_one_by_one() -> None:
@@ -317,7 +318,7 @@ def test_a_killed_driver_goes_on(texty_folder: Path, tmp_path: Path) -> None:
     kept = records.read_bytes()
     # Ray's two small agents look for their parent now and then only; what holds models and memory ends at once.
     heavy = [
-        process for process in started if "_Worker" in process.name() or process.name() in ("raylet", "gcs_server")
+        process for process in started if "ray::Worker" in process.name() or process.name() in ("raylet", "gcs_server")
     ]
     assert len(heavy) >= 4
     assert psutil.wait_procs(heavy, timeout=20)[1] == []
