@@ -4,12 +4,14 @@ from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.embedded import embedded_budgets
 from cokv_bench.budgets.head_budgets import HeadBudgets
 from cokv_bench.budgets.head_scores import HeadScores
+from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
 from cokv_bench.budgets.rules import from_head_scores, from_head_values
 
 __all__ = [
     "HeadBudgets",
     "HeadScores",
+    "HeadShares",
     "HeadValues",
     "apportion",
     "embedded_budgets",

@@ -1,4 +1,4 @@
-"""Head values and head scores that ship with the project, for the embedded model."""
+"""Head values, head scores and searched shares that ship with the project, for the embedded model."""
 
 from collections.abc import Callable
 from importlib import resources
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.head_scores import HeadScores
+from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
 
 #: Window and HeadKV's beta of budgets that are asked for without saying.
@@ -25,12 +26,24 @@ def scores_path() -> Path:
     return _shipped("smollm2-135m.head_scores.json")
 
 
+def shares_path() -> Path:
+    """Searched shares of smollm2-135m for many tasks, lengths and budgets, written by `make embedded-search`."""
+    return _shipped("smollm2-135m.shares.json")
+
+
 def _shipped(name: str) -> Path:
     return Path(str(resources.files(__package__) / "shipped" / name))
 
 
 def embedded_budgets(method: str) -> Callable[[int], NDArray[np.int64]]:
-    """Budgets of "cokv" or "headkv" for the embedded model: budget -> int64 [layers, kv_heads], window included."""
+    """Budgets of a method for the embedded model: budget -> int64 [layers, kv_heads], window included.
+
+    Args:
+        method: "cokv", "headkv" or "cokv-search".
+    """
+    if method == "cokv-search":
+        shares = HeadShares.load(shares_path())
+        return lambda budget: shares.budgets(budget, window=WINDOW)
     if method == "headkv":
         scores = HeadScores.load(scores_path())
         return lambda budget: scores.budgets(budget, window=WINDOW, beta=BETA)

@@ -18,6 +18,7 @@ from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.reproduce import reproduce
+from cokv_bench.cli.search import search_budgets
 from cokv_bench.errors import RequestError
 
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
@@ -46,6 +47,7 @@ def make_app() -> typer.Typer:
     commands: dict[str, Callable[..., None]] = {
         "profile": profile_heads,
         "budgets": make_budgets,
+        "search": search_budgets,
         "eval": evaluate,
         "import": import_scores,
         "ls": list_things,

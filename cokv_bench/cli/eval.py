@@ -37,7 +37,12 @@ def evaluate(
     ] = None,
     budgets: Annotated[
         list[Path] | None,
-        typer.Option(help="CoKV, HeadKV: a budget JSON; may be given once for each budget, or budget and task."),
+        typer.Option(
+            help="CoKV, HeadKV, CoKV-Search: a budget JSON; may be given once for each budget, or budget and task."
+        ),
+    ] = None,
+    shares: Annotated[
+        Path | None, typer.Option(help="CoKV-Search: shares.json of a search, or its folder; any budget in its range.")
     ] = None,
     head_scores: Annotated[Path | None, typer.Option(help="HeadKV: a file of head scores.")] = None,
     zeroed: Annotated[
@@ -115,6 +120,7 @@ def evaluate(
         sources=Sources(
             budget_files=tuple(budgets or ()),
             profiles=tuple(profile or ()),
+            shares=shares,
             head_scores=head_scores,
             zeroed=zeroed,
             beta=beta,

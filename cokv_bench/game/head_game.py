@@ -22,8 +22,8 @@ from cokv_bench.tasks.prompts import Encoding, check_prompts, encode_parts
 #: Called with examples done and examples in all.
 ExampleProgress = Callable[[int, int], None]
 
-# Of what is free when a game begins.
-_DEFAULT_SHARE = 0.6
+#: Of what is free when a game begins.
+DEFAULT_SHARE = 0.6
 # Of the limit; the rest is for the tokens that a batch generates.
 _PROMPT_SHARE = 0.75
 
@@ -130,22 +130,11 @@ def make_game(
         workers: where columns are measured; default this process.
 
     Raises:
-        RequestError: an unknown utility, tasks without examples in the split or without the answers that the
-            utility needs, or a prompt longer than the context of the model.
+        RequestError: an unknown utility, or examples that cannot be played, see `playing_rows`.
     """
     chosen = get_utility(utility)
-    rows = [(task, example) for task in tasks for example in task.examples(split)]
-    if not rows:
-        raise RequestError(f"The tasks have no examples in their {split} split; name others, or more data.")
-    if chosen.needs_answers:
-        for task, example in rows:
-            if not example.answers:
-                raise RequestError(
-                    f"Example {example.id} of '{task.name}' has no reference answer, which the utility "
-                    f"'{utility}' scores; add it, or profile with --utility agreement."
-                )
     encoding = encoding or Encoding()
-    check_prompts(model, [example for _, example in rows], encoding)
+    rows = playing_rows(model, tasks, chosen, encoding, split)
     deal = partial(
         _deal,
         rows=rows,
@@ -159,6 +148,29 @@ def make_game(
     return game if workers is None else replace(game, engine=workers.open(deal))
 
 
+def playing_rows(
+    model: Model, tasks: Sequence[Task], utility: PromptUtility, encoding: Encoding, split: Split = "profile"
+) -> list[tuple[Task, Example]]:
+    """The examples of a split with their tasks, checked for what the utility needs and for length.
+
+    Raises:
+        RequestError: tasks without examples in the split or without the answers that the utility needs, or a prompt
+            longer than the context of the model.
+    """
+    rows = [(task, example) for task in tasks for example in task.examples(split)]
+    if not rows:
+        raise RequestError(f"The tasks have no examples in their {split} split; name others, or more data.")
+    if utility.needs_answers:
+        for task, example in rows:
+            if not example.answers:
+                raise RequestError(
+                    f"Example {example.id} of '{task.name}' has no reference answer, which the utility "
+                    f"'{utility.name}' scores; add it, or use --utility agreement."
+                )
+    check_prompts(model, [example for _, example in rows], encoding)
+    return rows
+
+
 def _deal(
     model: Model,
     *,
@@ -170,7 +182,7 @@ def _deal(
     spill_folder: Path | None,
 ) -> Game:
     """The game as one process plays it, with prompts of its own."""
-    limit = memory_limit or int(_DEFAULT_SHARE * _free_memory(model.device))
+    limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
 
     questions: dict[int, tuple[int, ...]] = {}
 
@@ -184,7 +196,8 @@ def _deal(
     return Game(model, rows, utility, window, store, questions, limit - prompt_memory, encoding)
 
 
-def _free_memory(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where a device's tensors lie."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)

@@ -67,7 +67,8 @@ def load_model(
         raise RequestError(f"The weights of '{name}' cannot be loaded: {_first_sentence(error)}") from error
     if device_map is None and "quantization_config" not in options:
         network = network.to(place)
-    return Model(name, network.eval(), _tokenizer(source, shared))
+    # Nobody trains the weights; a search differentiates by budgets alone.
+    return Model(name, network.eval().requires_grad_(False), _tokenizer(source, shared))
 
 
 def _source(name: str) -> str:

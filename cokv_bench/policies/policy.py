@@ -57,6 +57,16 @@ class Policy:
         """Whether prompts have to be prefilled with accumulated_attention=True."""
         return bool(getattr(self.scorer, "needs_accumulated_attention", False))
 
+    def ranks(self, prompt: "Prompt") -> Tensor:
+        """Rank of each token before the window in each head, int32 [layers, kv_heads, tokens - window]; 0 is the best.
+
+        Raises:
+            RequestError: the method has no scorer, or the scorer lacks what it needs.
+        """
+        if self.scorer is None:
+            raise RequestError(f"Method '{self.name}' ranks no tokens; it keeps all.")
+        return _scored(prompt, self.scorer)[1]
+
     def select(self, prompt: "Prompt", budget: int | None) -> Selection:
         """The tokens that each KV head keeps.
 

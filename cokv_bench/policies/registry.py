@@ -69,7 +69,7 @@ def get_policy(name: str, **options: Any) -> Policy:
     Args:
         name: a key of `POLICIES`.
         options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), sinks
-            (StreamingLLM), seed (random), budgets (HeadKV and CoKV: a function from a budget to int
+            (StreamingLLM), seed (random), budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int
             [layers, kv_heads], window included), and published_rounding.
 
     Raises:
@@ -145,5 +145,12 @@ register_policy(
     WindowAttention,
     Static,
     budgets=EmbeddedBudgets("cokv"),
+)
+register_policy(
+    "cokv-search",
+    "CoKV-Search: SnapKV's tokens, budgets of the heads searched at the deployed total (this project)",
+    WindowAttention,
+    Static,
+    budgets=EmbeddedBudgets("cokv-search"),
 )
 register_policy("random", "Random: tokens by chance, the control that has to be beaten", Random, Uniform)

@@ -1,4 +1,4 @@
-"""Where the budgets of CoKV and HeadKV come from: files, a profile, or what is embedded."""
+"""Where the budgets of CoKV, CoKV-Search and HeadKV come from: files, a profile, or what is embedded."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cokv_bench.budgets import HeadBudgets, HeadScores, HeadValues, embedded
+from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.from_profile import values_path
 from cokv_bench.errors import RequestError
@@ -20,6 +20,7 @@ STATIC_METHODS = {
     "cokv": "run `cokv-bench profile` and name its folder with --profile, or a budget JSON with --budgets",
     "headkv": "name a file of head scores with --head-scores (scripts/headkv_scores.py makes one), "
     "or a budget JSON with --budgets",
+    "cokv-search": "run `cokv-bench search` and name its folder with --shares, or a budget JSON with --budgets",
 }
 
 
@@ -29,6 +30,7 @@ class Sources:
 
     budget_files: tuple[Path, ...] = ()
     profiles: tuple[Path, ...] = ()
+    shares: Path | None = None
     head_scores: Path | None = None
     zeroed: int | None = None
     beta: float = 1.01
@@ -61,9 +63,9 @@ def static_budgets(
     published_rounding: bool,
     sources: Sources,
 ) -> dict[str, StaticBudgets]:
-    """Find the budgets of "cokv" or "headkv" for a model and each task.
+    """Find the budgets of a method for a model and each task.
 
-    Named budget files come first, then head values or scores, then what is embedded. Of several files each serves the
+    Named budget files come first, then head values, shares or scores, then what is embedded. Of several files each serves the
     tasks that it was made from (CoKV profiles every task on its own); one alone serves all.
 
     Raises:
@@ -79,6 +81,8 @@ def static_budgets(
     if method == "headkv":
         scores = _from_scores(model, window, published_rounding, sources)
         return dict.fromkeys(tasks, scores)
+    if method == "cokv-search":
+        return dict.fromkeys(tasks, _from_shares(model, window, sources))
     profiles = [_from_values(path, model, window, published_rounding, sources.zeroed) for path in sources.profiles]
     found = profiles or [_from_values(None, model, window, published_rounding, sources.zeroed)]
     return {task: _of_task(found, task, "profile", "--profile") for task in tasks}
@@ -117,7 +121,7 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
         if not found:
             raise RequestError(
                 f"No budget file of '{method}' is for a budget of {budget}; there is "
-                f"{sorted({file.budget for _, file in files})}: make the missing one with `cokv-bench budgets`."
+                f"{sorted({file.budget for _, file in files})}: make the missing one with `cokv-bench budgets` or `cokv-bench search`."
             )
         chosen[budget] = _of_task(found, task, f"budget file of {budget} tokens", "--budgets")
     return StaticBudgets(
@@ -151,6 +155,19 @@ def _from_scores(model: Model, window: int, published_rounding: bool, sources: S
         {"head_scores": file_sha256(path), "beta": sources.beta},
         scores.examples,
         scores.tasks,
+    )
+
+
+def _from_shares(model: Model, window: int, sources: Sources) -> StaticBudgets:
+    given = sources.shares
+    path = embedded.shares_path() if given is None else given / "shares.json" if given.is_dir() else given
+    shares = HeadShares.load(path)
+    _check(shares.model, model, "cokv-search", embedded_file=given is None, what=f"The shares {path}")
+    return StaticBudgets(
+        lambda budget: shares.budgets(budget, window=window),
+        {"shares": file_sha256(path)},
+        shares.examples,
+        shares.tasks,
     )
 
 

@@ -14,13 +14,14 @@ def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
     counts. Where it ends at a first token that no selection can change, all of them get 0, the log-probability of
     certainty.
     """
-    answer = _own_answer(case)
+    answer = own_answer(case)
     if len(answer) < 2 and not case.first_token_counts:
         return [0.0] * len(selections)
     return mean_logprobs(case, selections, answer)
 
 
-def _own_answer(case: Case) -> list[int]:
+def own_answer(case: Case) -> list[int]:
+    """Ids that the model answers with the full cache."""
     prompt, example = case.prompt, case.example
     key = ("own answer", case.question, example.max_new_tokens, example.stop_at_newline)
     if key not in prompt.memo:
@@ -42,4 +43,5 @@ AGREEMENT = PromptUtility(
     "mean log-probability of the full cache's own answer; needs no labels (fast)",
     measure,
     needs_answers=False,
+    answer=own_answer,
 )

@@ -39,9 +39,12 @@ class PromptUtility:
         description: one line.
         measure: (case, selections) -> one finite number a selection, higher is better.
         needs_answers: whether examples must have reference answers.
+        answer: for a utility that is the mean log-probability of an answer, the ids of that answer; a utility
+            without one has no gradient.
     """
 
     name: str
     description: str
     measure: Callable[[Case, Sequence[Selection]], list[float]]
     needs_answers: bool = True
+    answer: Callable[[Case], Sequence[int]] | None = None

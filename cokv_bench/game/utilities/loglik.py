@@ -9,11 +9,11 @@ from cokv_bench.kvcache import Selection
 from cokv_bench.models import encode_answer
 
 
-def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
-    """Mean log-probability (nats a token) of the first reference answer under each selection.
+def reference(case: Case) -> list[int]:
+    """Ids of the first reference answer, up to the task's token limit.
 
-    The first token is left out unless a question is appended; an answer of one token is then followed by the model's
-    stop token, since no selection changes the first. Long answers count up to the task's token limit.
+    An answer of one token is followed by the model's stop token unless a question is appended, since no selection
+    changes the first.
 
     Raises:
         RequestError: a reference answer without a token.
@@ -24,7 +24,20 @@ def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
         raise RequestError(f"Example {example.id} of '{case.task.name}' has an empty reference answer; leave it out.")
     if len(answer) == 1 and not case.first_token_counts:
         answer = [*answer, min(case.model.stop_ids)]
-    return mean_logprobs(case, selections, answer[: max(2, example.max_new_tokens)])
+    return answer[: max(2, example.max_new_tokens)]
 
 
-LOGLIK = PromptUtility("loglik", "mean log-probability of the reference answer, teacher forced (fast)", measure)
+def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
+    """Mean log-probability (nats a token) of the first reference answer under each selection.
+
+    The first token is left out unless a question is appended.
+
+    Raises:
+        RequestError: a reference answer without a token.
+    """
+    return mean_logprobs(case, selections, reference(case))
+
+
+LOGLIK = PromptUtility(
+    "loglik", "mean log-probability of the reference answer, teacher forced (fast)", measure, answer=reference
+)

@@ -1,0 +1,172 @@
+"""How likely an answer is when each head keeps its best-ranked tokens, with the gradient by the numbers of tokens.
+
+Once a head's tokens lie in the order of their ranks, a budget is a prefix. Whether one more token belongs to it is a
+step; its derivative is taken from a sigmoid around the step (a straight-through estimator, arXiv 1308.3432), so one
+backward pass tells for all heads at once what a token more or less is worth. Nothing about the forward pass is soft.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from cokv_bench.kvcache.prompt import Prompt
+from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.model import Model
+
+# Width of the sigmoid, in tokens: a share of what a head keeps, and some for heads that keep little.
+_WIDTH_SHARE = 0.2
+_WIDTH = 2.0
+# Widths beyond a head's last token that the derivative still sees.
+_REACH = 4.0
+# How far the score of a token that is not kept may exceed those that are: e^20 is much and no overflow.
+_EXCESS = 20.0
+
+
+def by_rank(prompt: Prompt, ranks: Tensor) -> Prompt:
+    """The prompt with the keys and values of each head in another order: the window, then the tokens by rank.
+
+    Args:
+        ranks: int [layers, kv_heads, tokens - window], see `rank_positions`.
+    """
+    layers, kv_heads, beyond = ranks.shape
+    recent = torch.arange(beyond, prompt.tokens).expand(layers, kv_heads, -1)
+    order = torch.cat([recent, ranks.long().argsort(dim=2)], dim=2)
+
+    def sort(part: Tensor, layer: int) -> Tensor:
+        index = order[layer].to(part.device)
+        # Made outside inference mode, so that autograd may keep it.
+        return torch.empty_like(part).copy_(part.gather(1, index[:, :, None].expand(part.shape)))
+
+    with torch.inference_mode(False):
+        keys = [sort(part, layer) for layer, part in enumerate(prompt.keys)]
+        values = [sort(part, layer) for layer, part in enumerate(prompt.values)]
+    return replace(prompt, keys=keys, values=values, memo={})
+
+
+@dataclass(frozen=True)
+class RankedRow:
+    """An answer to score after a prompt.
+
+    Attributes:
+        prompt: ordered by `by_rank`.
+        question: int64 [asked] ids that follow the prompt.
+        answer: int64 [tokens] ids to score; without a question the first one is left out, since it depends on the
+            prefill alone.
+        kept: int64 [layers, kv_heads], tokens beyond the window that each head keeps.
+        wanted: float32 [layers, kv_heads], the same before rounding, by which the result can be differentiated; None
+            where no gradient is needed.
+    """
+
+    prompt: Prompt
+    question: Tensor
+    answer: Tensor
+    kept: Tensor
+    wanted: Tensor | None = None
+
+    @property
+    def read(self) -> Tensor:
+        """Ids that the model reads."""
+        return torch.cat([self.question, self.answer[:-1]])
+
+    @property
+    def scored(self) -> Tensor:
+        """Ids that are scored, those after the last positions of `read`."""
+        return self.answer if len(self.question) else self.answer[1:]
+
+
+def answer_logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
+    """Mean log-probability (nats a token) of each row's answer, float32 [rows], all rows in one forward pass."""
+    length = max(len(row.read) for row in rows)
+    ids = torch.zeros(len(rows), length, dtype=torch.long)
+    positions = torch.zeros(len(rows), length, dtype=torch.long)
+    scored = torch.zeros(len(rows), length, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        read = len(row.read)
+        ids[index, :read] = row.read
+        positions[index, :read] = row.prompt.tokens + torch.arange(read)
+        scored[index, read - len(row.scored) : read] = True
+    hidden = model.network.get_decoder()(
+        input_ids=ids.to(model.device),
+        position_ids=positions.to(model.device),
+        past_key_values=_RankedCache(rows),
+        use_cache=True,
+    ).last_hidden_state
+    logits = model.logits(hidden[scored.to(hidden.device)])
+    targets = torch.cat([row.scored for row in rows]).to(logits.device)
+    found = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
+    lengths = [len(row.scored) for row in rows]
+    return torch.stack([part.mean() for part in found.split(lengths)])
+
+
+class _RankedCache(Cache):
+    def __init__(self, rows: Sequence[RankedRow]) -> None:
+        super().__init__(layers=[_RankedLayer(rows, layer) for layer in range(rows[0].prompt.layers)])
+
+
+class _RankedLayer(AttendingLayer):
+    def __init__(self, rows: Sequence[RankedRow], layer: int) -> None:
+        super().__init__()
+        self.parts = [_Part.of(row, layer) for row in rows]
+
+    def get_seq_length(self) -> int:
+        # Positions are given; each row has a length of its own.
+        return 0
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        return torch.stack(
+            [part.attend(query[row], key[row], value[row], scaling) for row, part in enumerate(self.parts)]
+        ).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one row reads of its prompt in one layer.
+
+    Attributes:
+        keys, values: [kv_heads, read, dim].
+        weights: float32 [kv_heads, 1, read], 1 for what is kept and 0 for what is not, with the sigmoid's derivative.
+    """
+
+    keys: Tensor
+    values: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, row: RankedRow, layer: int) -> "_Part":
+        keys, values = row.prompt.keys[layer], row.prompt.values[layer]
+        window = row.prompt.window
+        kept = row.kept[layer][:, None]
+        reach = int(kept.max())
+        if row.wanted is not None:
+            wanted = row.wanted[layer][:, None]
+            width = _WIDTH_SHARE * wanted.detach() + _WIDTH
+            reach = max(reach, int((wanted.detach() + _REACH * width).max()))
+        reach = min(reach, row.prompt.tokens - window)
+        place = torch.arange(reach)
+        weights = (place < kept).float()
+        if row.wanted is not None:
+            soft = torch.sigmoid((wanted - place - 0.5) / width)
+            weights = weights + soft - soft.detach()
+        weights = torch.cat([torch.ones(len(kept), window), weights], dim=1)[:, None].to(keys.device)
+        return cls(keys[:, : window + reach], values[:, : window + reach], weights)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """[heads, new, dim], with the row's own [kv_heads, new, dim] tokens read causally."""
+        kv_heads, new, dim = key.shape
+        grouped = query.reshape(kv_heads, -1, dim)
+        prompt = torch.matmul(grouped, self.keys.transpose(1, 2)).float() * scaling
+        own = torch.matmul(grouped, key.transpose(1, 2)).float() * scaling
+        later = torch.ones(new, new, dtype=torch.bool, device=own.device).triu(1).repeat(grouped.shape[1] // new, 1)
+        own = own.masked_fill(later, float("-inf"))
+        # The peak of what is kept: a larger one that is not would let the others vanish.
+        kept = prompt.detach().masked_fill(self.weights < 0.5, float("-inf"))
+        peak = torch.maximum(kept.amax(-1, keepdim=True), own.detach().amax(-1, keepdim=True))
+        prompt, own = (prompt - peak).clamp(max=_EXCESS).exp() * self.weights, (own - peak).exp()
+        mass = prompt.sum(-1, keepdim=True) + own.sum(-1, keepdim=True)
+        read = torch.matmul((prompt / mass).to(value.dtype), self.values) + torch.matmul(
+            (own / mass).to(value.dtype), value
+        )
+        return read.view(query.shape)

@@ -1,0 +1,77 @@
+"""The steps of a search: gradient ascent on log-shares that a minibatch of examples decides."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cokv_bench.search.ledger import Round
+
+# Of a log-share, a step: Adam moves each by about this much at first.
+_RATE = 0.3
+_LAST_RATE = 0.05
+# The second moment of a minibatch's gradient is remembered over about a hundred steps.
+_BETAS = (0.9, 0.99)
+# Of the moving average that budgets are made from.
+_AVERAGE = 0.97
+
+
+@dataclass
+class Ascent:
+    """Log-shares on their way up.
+
+    Attributes:
+        parameters: float32 [parameters, layers, kv_heads], level and, where there are several budgets, slope.
+        average: their moving average, of the same shape.
+        step: steps done.
+    """
+
+    parameters: Tensor
+    average: Tensor
+    step: int
+    _adam: torch.optim.Adam
+
+    @classmethod
+    def start(cls, parameters: Tensor) -> "Ascent":
+        """From a starting point."""
+        own = parameters.clone().requires_grad_(True)
+        return cls(own, parameters.clone(), 0, torch.optim.Adam([own], lr=_RATE, betas=_BETAS, maximize=True))
+
+    @classmethod
+    def resume(cls, round_: Round) -> "Ascent":
+        """From the end of a round; the steps that follow are those of a search that never stopped."""
+        ascent = cls.start(torch.tensor(round_.parameters))
+        ascent.average, ascent.step = torch.tensor(round_.average), round_.step
+        ascent._adam.state[ascent.parameters] = {
+            "step": torch.tensor(float(round_.step)),
+            "exp_avg": torch.tensor(round_.first),
+            "exp_avg_sq": torch.tensor(round_.second),
+        }
+        return ascent
+
+    def advance(self, progress: float) -> None:
+        """A step along the gradient that was accumulated; the rate falls as `progress` goes from 0 to 1."""
+        fall = 0.5 * (1 + torch.cos(torch.tensor(min(progress, 1.0)) * torch.pi).item())
+        self._adam.param_groups[0]["lr"] = _LAST_RATE + (_RATE - _LAST_RATE) * fall
+        self._adam.step()
+        self._adam.zero_grad()
+        self.step += 1
+        with torch.no_grad():
+            # A constant added to all heads changes nothing and must not grow.
+            self.parameters -= self.parameters.mean(dim=(1, 2), keepdim=True)
+            remembered = min(_AVERAGE, self.step / (self.step + 9))
+            self.average.mul_(remembered).add_(self.parameters.detach(), alpha=1 - remembered)
+
+    def round(self, seconds: float, followed: float, chosen: dict[str, float]) -> Round:
+        """What the ledger needs to know."""
+        state = self._adam.state[self.parameters]
+        return Round(
+            self.step,
+            seconds,
+            followed,
+            chosen,
+            self.parameters.detach().tolist(),
+            self.average.tolist(),
+            state["exp_avg"].tolist(),
+            state["exp_avg_sq"].tolist(),
+        )

@@ -1,0 +1,135 @@
+"""The search's ledger: what was asked, and a line a round from which a stopped search goes on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.errors import RequestError
+from cokv_bench.log import AppendLog
+
+KIND = "search-ledger"
+SCHEMA = 1
+
+Table = list[list[float]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Where a search stands after some steps.
+
+    Attributes:
+        step: steps done.
+        seconds: time that all calls have searched.
+        followed: mean over the round's steps of what they followed, in shares of the gap that were closed.
+        chosen: budget -> share of the gap closed on the examples to choose on, by the average.
+        parameters, average, first, second: [parameters][layers][kv_heads]: log-shares (level and slope), their moving
+            average, and the optimiser's two moments.
+    """
+
+    step: int
+    seconds: float
+    followed: float
+    chosen: dict[str, float]
+    parameters: list[Table]
+    average: list[Table]
+    first: list[Table]
+    second: list[Table]
+
+    @property
+    def merit(self) -> float:
+        """What rounds are chosen by: the mean over the budgets."""
+        return sum(self.chosen.values()) / len(self.chosen)
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What the examples score at both ends of the gap, by number.
+
+    Attributes:
+        full: with the full cache.
+        uniform: budget -> with equal shares.
+    """
+
+    full: list[float]
+    uniform: dict[str, list[float]]
+
+
+class SearchLedger:
+    """A search's file, open for this process alone. Use it as a context manager.
+
+    Attributes:
+        ends: None until they are measured.
+        rounds: in their order.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        """Start a ledger, or go on with one of the same header.
+
+        Raises:
+            RequestError: the file is of another search, damaged, being written by another process, or cannot be.
+        """
+        self._log = AppendLog(path)
+        self.ends: Ends | None = None
+        self.rounds: list[Round] = []
+        try:
+            self._read({"kind": KIND, "schema": SCHEMA, **header})
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, header: dict[str, Any]) -> None:
+        path, title = self._log.path, json.loads(json.dumps(header))
+        whole = self._log.data[: self._log.data.rfind(b"\n") + 1]
+        if not whole:
+            if not _line(header).startswith(self._log.data):
+                raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
+            self._log.append(_line(header))
+            return
+        try:
+            found, *records = [strict_loads(line) for line in whole.splitlines()]
+            if isinstance(found, dict) and found.get("kind") == KIND and found != title:
+                names = sorted(name for name in {*found, *title} if found.get(name) != title.get(name))
+                raise RequestError(
+                    f"{path} is of a search with other settings ({', '.join(names)} differ); choose another folder."
+                )
+            if found != title:
+                raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
+            if records:
+                self.ends = Ends(**records[0])
+            self.rounds = [Round(**record) for record in records[1:]]
+        except (ValueError, TypeError, RecursionError):
+            raise RequestError(f"{path} is damaged; move it away and search anew.") from None
+
+    def append(self, record: Ends | Round) -> None:
+        """Add the ends, then round after round; each is on the disk when the call returns.
+
+        Raises:
+            RequestError: the disk does not take it.
+        """
+        self._log.append(_line(asdict(record)))
+        if isinstance(record, Ends):
+            self.ends = record
+        else:
+            self.rounds.append(record)
+
+    def close(self) -> None:
+        """Give up the file and its lock."""
+        self._log.close()
+
+    def __enter__(self) -> "SearchLedger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def best_round(rounds: Sequence[Round]) -> Round:
+    """The first of the rounds that are best on the examples to choose on."""
+    return max(rounds, key=lambda one: one.merit)
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False) + "\n").encode()

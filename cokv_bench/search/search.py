@@ -1,0 +1,278 @@
+"""Search for the split of a total over the KV heads that serves best at the deployed budget.
+
+The utility is the log-probability of answers, budgets are log-shares, and their gradient comes from one backward pass
+over the prefilled prompts (`cokv_bench.kvcache.ranked`). Minibatches of some examples keep a step cheap; others, that
+no step follows, choose the round to keep.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cokv_bench.budgets.head_budgets import HeadBudgets
+from cokv_bench.budgets.head_shares import HeadShares
+from cokv_bench.errors import RequestError
+from cokv_bench.files import file_sha256
+from cokv_bench.search.ascent import Ascent
+from cokv_bench.search.examples import Point, SearchExamples, parts
+from cokv_bench.search.gaps import Gaps
+from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
+
+#: Called with steps done, steps in all where they are known, and what is known.
+Progress = Callable[[int, int | None, str], None]
+
+#: Steps where nothing else says when to stop.
+DEFAULT_STEPS = 400
+#: Examples that a step follows.
+BATCH = 10
+#: Steps between two looks at the examples to choose on.
+ROUND = 20
+# Factors on the log-shares to choose from at the end; below 1 they lie closer to equal shares.
+_SHRINKAGE = (1.0, 0.85, 0.7, 0.5)
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """The first that is met stops; with nothing given 400 steps do.
+
+    Attributes:
+        steps: steps in the ledger.
+        seconds: time of all calls together, prefill included.
+
+    Raises:
+        RequestError: a number out of range.
+    """
+
+    steps: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < 1:
+            raise RequestError(f"{self.steps} steps lead nowhere; ask for at least one.")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise RequestError(f"The time limit is {self.seconds}; it must be above 0.")
+
+    @property
+    def last_step(self) -> int | None:
+        """Steps at which a search ends; None where time alone ends it."""
+        return DEFAULT_STEPS if self.steps is None and self.seconds is None else self.steps
+
+    def progress(self, step: int, seconds: float) -> float:
+        """How far a search is, from 0 to 1 and beyond."""
+        by_steps = 0.0 if self.last_step is None else step / self.last_step
+        by_time = 0.0 if self.seconds is None else seconds / self.seconds
+        return max(by_steps, by_time)
+
+
+def search(
+    examples: SearchExamples,
+    folder: Path,
+    budgets: Sequence[int],
+    *,
+    seed: int,
+    stopping: Stopping,
+    progress: Progress = lambda done, total, note: None,
+) -> HeadShares:
+    """Search, write the ledger `search.jsonl`, `shares.json` and `cokv-search-<budget>.budgets.json` into a folder.
+
+    Several budgets are searched as one: log-shares are linear in the logarithm of the budget, and steps follow budgets
+    anywhere between the lowest and the highest. A search that is there already is gone on with; with the same number
+    of steps it ends with the same ledger but for the seconds, whether it was stopped or not.
+
+    Args:
+        budgets: tokens a KV head on average, window included.
+        progress: called after each step.
+
+    Raises:
+        RequestError: budgets that are not above the window or not below a prompt, too few examples, a ledger of
+            another search, or a folder that cannot be written.
+    """
+    _check_budgets(examples, budgets)
+    searched, chosen = parts(examples.rows)
+    wanted = sorted(set(budgets))
+    tasks = tuple(dict.fromkeys(task.name for task, _ in examples.rows))
+    ids = tuple(example.id for _, example in examples.rows)
+    header = {
+        "model": examples.model.fingerprint,
+        "tasks": tasks,
+        "utility": examples.utility,
+        "window": examples.window,
+        "max_length": examples.encoding.max_length,
+        "question_agnostic": examples.encoding.question_agnostic,
+        "budgets": wanted,
+        "seed": seed,
+        "batch": BATCH,
+        "examples": ids,
+    }
+    with SearchLedger(folder / "search.jsonl", header) as ledger:
+        run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
+        run.climb(searched, chosen)
+        kept, factor, merit = run.shrink(chosen)
+    level, slope = (*kept, torch.zeros_like(kept[0]))[:2]
+    shares = HeadShares(
+        level=level.double().numpy(),
+        slope=slope.double().numpy(),
+        lowest=wanted[0],
+        highest=wanted[-1],
+        window=examples.window,
+        utility=examples.utility,
+        tasks=tasks,
+        examples=ids,
+        model=examples.model.fingerprint,
+        search={
+            "seed": seed,
+            "steps": ledger.rounds[-1].step,
+            "seconds": round(ledger.rounds[-1].seconds, 1),
+            "chosen_step": best_round(ledger.rounds).step,
+            "shrinkage": factor,
+            "gap_closed": merit,
+            "ledger_sha256": file_sha256(folder / "search.jsonl"),
+        },
+    )
+    shares.save(folder / "shares.json")
+    for budget in wanted:
+        budget_file(shares, budget).save(folder / f"cokv-search-{budget}.budgets.json")
+    return shares
+
+
+def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
+    """The budget file of one budget."""
+    rule = {
+        "text": "searched at the deployed total: gradient ascent on the answers' log-probability",
+        "parameters": {"method": "cokv-search", **shares.search},
+    }
+    tokens = shares.budgets(budget, window=shares.window)
+    return HeadBudgets(shares.model, budget, shares.window, tokens, rule, tasks=shares.tasks, examples=shares.examples)
+
+
+def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
+    if not budgets:
+        raise RequestError("A search needs a budget; name one with --budget.")
+    for budget in budgets:
+        if budget <= examples.window:
+            raise RequestError(
+                f"A budget of {budget} tokens leaves nothing beyond the window of {examples.window} to share out."
+            )
+
+
+@dataclass
+class _Run:
+    examples: SearchExamples
+    ledger: SearchLedger
+    budgets: list[int]
+    seed: int
+    stopping: Stopping
+    progress: Progress
+    began: float
+
+    def __post_init__(self) -> None:
+        self.earlier = self.ledger.rounds[-1].seconds if self.ledger.rounds else 0.0
+        self.tasks = [task.name for task, _ in self.examples.rows]
+        self.gaps = Gaps(self.tasks, self.ledger.ends or self._measure_ends())
+
+    @property
+    def seconds(self) -> float:
+        """Time that all calls have searched."""
+        return self.earlier + time.monotonic() - self.began
+
+    def _measure_ends(self) -> Ends:
+        """Score every example with the full cache and with equal shares, once a search."""
+        equal = self._log_shares(self._start(), self.budgets[0])
+        numbers = range(len(self.tasks))
+        full, uniform = np.zeros(len(numbers)), {str(budget): np.zeros(len(numbers)) for budget in self.budgets}
+        for number in numbers:
+            self.progress(0, self.stopping.last_step, f"prompt {number + 1} of {len(numbers)}")
+            if self.examples.counts(number):
+                full[number] = self.examples.full([number])[0]
+                for budget in self.budgets:
+                    uniform[str(budget)][number] = self.examples.score([Point(number, budget)], [equal])[0]
+        ends = Ends(full.tolist(), {budget: scores.tolist() for budget, scores in uniform.items()})
+        self.ledger.append(ends)
+        return ends
+
+    def climb(self, searched: list[int], chosen: list[int]) -> None:
+        """Step until told to stop."""
+        by_task = self._by_task(searched)
+        rounds, last = self.ledger.rounds, self.stopping.last_step
+        ascent = Ascent.resume(rounds[-1]) if rounds else Ascent.start(self._start())
+        while not rounds or self.stopping.progress(ascent.step, self.seconds) < 1:
+            # By steps and by what the ledger knows of time: a search that goes on repeats one that never stopped.
+            before = rounds[-1].seconds if rounds else 0.0
+            followed = []
+            for _ in range(ROUND if last is None else min(ROUND, last - ascent.step)):
+                followed.append(self._follow(ascent.parameters, ascent.step, by_task))
+                ascent.advance(self.stopping.progress(ascent.step, before))
+                self.progress(ascent.step, last, _note(rounds))
+                if self.stopping.progress(0, self.seconds) >= 1:
+                    break
+            merit = self._merit(ascent.average, chosen)
+            self.ledger.append(ascent.round(self.seconds, float(np.mean(followed)), merit))
+            self.progress(ascent.step, last, _note(rounds))
+
+    def shrink(self, chosen: list[int]) -> tuple[Tensor, float, dict[str, float]]:
+        """The best round's average, drawn towards equal shares as far as it helps: log-shares, factor, merit."""
+        average = torch.tensor(best_round(self.ledger.rounds).average)
+        merits = {factor: self._merit(factor * average, chosen) for factor in _SHRINKAGE}
+        factor = max(merits, key=lambda one: sum(merits[one].values()))
+        return factor * average, factor, merits[factor]
+
+    def _start(self) -> Tensor:
+        model = self.examples.model
+        return torch.zeros(1 if len(self.budgets) == 1 else 2, model.layers, model.kv_heads)
+
+    def _log_shares(self, parameters: Tensor, budget: int) -> Tensor:
+        if len(parameters) == 1:
+            return parameters[0]
+        middle = math.sqrt(self.budgets[0] * self.budgets[-1])
+        return parameters[0] + parameters[1] * math.log2(budget / middle)
+
+    def _by_task(self, numbers: Sequence[int]) -> list[list[int]]:
+        """The examples that budgets can change, task by task."""
+        found: dict[str, list[int]] = {}
+        for number in numbers:
+            if self.examples.counts(number):
+                found.setdefault(self.tasks[number], []).append(number)
+        if not found:
+            raise RequestError("No budget changes the answer of any example: all answers end at their first token.")
+        return list(found.values())
+
+    def _follow(self, parameters: Tensor, step: int, by_task: list[list[int]]) -> float:
+        """Accumulate the gradient of a minibatch in which tasks come alike; what share of the gap it closes."""
+        random = np.random.default_rng([self.seed, step])
+        order = random.permutation(len(by_task))
+        low, high = math.log(self.budgets[0]), math.log(self.budgets[-1])
+        points = [
+            Point(int(random.choice(by_task[order[place % len(order)]])), round(math.exp(random.uniform(low, high))))
+            for place in range(BATCH)
+        ]
+        weights = [1 / (BATCH * self.gaps.gap(point.example, point.budget)) for point in points]
+        scores = self.examples.score(points, [self._log_shares(parameters, p.budget) for p in points], weights)
+        return float(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
+
+    def _closed(self, point: Point, score: float) -> float:
+        return self.gaps.closed(point.example, point.budget, score)
+
+    def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
+        """Share of the gap closed at each budget, mean over the tasks of the examples to choose on."""
+        merit = {}
+        for budget in self.budgets:
+            closed = []
+            for task in self._by_task(chosen):
+                points = [Point(example, budget) for example in task]
+                scores = self.examples.score(points, [self._log_shares(parameters, budget)] * len(points))
+                closed.append(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
+            merit[str(budget)] = float(np.mean(closed))
+        return merit
+
+
+def _note(rounds: Sequence[Round]) -> str:
+    if not rounds:
+        return "first steps"
+    best = best_round(rounds)
+    return f"closes {rounds[-1].merit:.0%} of the gap to the full cache, best {best.merit:.0%} after step {best.step}"
