@@ -65,8 +65,8 @@ def static_budgets(
 ) -> dict[str, StaticBudgets]:
     """Find the budgets of a method for a model and each task.
 
-    Named budget files come first, then head values, shares or scores, then what is embedded. Of several files each serves the
-    tasks that it was made from (CoKV profiles every task on its own); one alone serves all.
+    Named budget files come first, then head values, shares or scores, then what is embedded. Of several files each
+    serves the tasks that it was made from (CoKV profiles every task on its own); one alone serves all.
 
     Raises:
         RequestError: nothing serves this model or a task, a file is of another model, shape, window or sum, or a budget
@@ -121,7 +121,8 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
         if not found:
             raise RequestError(
                 f"No budget file of '{method}' is for a budget of {budget}; there is "
-                f"{sorted({file.budget for _, file in files})}: make the missing one with `cokv-bench budgets` or `cokv-bench search`."
+                f"{sorted({file.budget for _, file in files})}: make the missing one with "
+                f"`cokv-bench {'search' if method == 'cokv-search' else 'budgets'}`."
             )
         chosen[budget] = _of_task(found, task, f"budget file of {budget} tokens", "--budgets")
     return StaticBudgets(

@@ -88,20 +88,23 @@ class SearchLedger:
                 raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
             self._log.append(_line(header))
             return
+        damaged = RequestError(f"{path} is damaged; move it away and search anew.")
         try:
             found, *records = [strict_loads(line) for line in whole.splitlines()]
-            if isinstance(found, dict) and found.get("kind") == KIND and found != title:
-                names = sorted(name for name in {*found, *title} if found.get(name) != title.get(name))
-                raise RequestError(
-                    f"{path} is of a search with other settings ({', '.join(names)} differ); choose another folder."
-                )
-            if found != title:
-                raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
-            if records:
-                self.ends = Ends(**records[0])
+        except (ValueError, RecursionError):
+            raise damaged from None
+        if not isinstance(found, dict) or found.get("kind") != KIND:
+            raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
+        if found != title:
+            names = sorted(name for name in {*found, *title} if found.get(name) != title.get(name))
+            raise RequestError(
+                f"{path} is of a search with other settings ({', '.join(names)} differ); choose another folder."
+            )
+        try:
+            self.ends = Ends(**records[0]) if records else None
             self.rounds = [Round(**record) for record in records[1:]]
-        except (ValueError, TypeError, RecursionError):
-            raise RequestError(f"{path} is damaged; move it away and search anew.") from None
+        except TypeError:
+            raise damaged from None
 
     def append(self, record: Ends | Round) -> None:
         """Add the ends, then round after round; each is on the disk when the call returns.

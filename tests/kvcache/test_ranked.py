@@ -54,7 +54,9 @@ def test_a_dropped_token_of_the_highest_score_hides_nothing(tiny_llama: Model) -
     for keys in ordered.keys:
         keys[:, WINDOW + 2] *= 1e4
     answer, kept = torch.tensor(random_ids(5)), torch.full(ranks.shape[:2], 2)
-    rows = [RankedRow(ordered, torch.tensor([], dtype=torch.long), answer, kept, wanted) for wanted in (None, kept + 0.0)]
+    rows = [
+        RankedRow(ordered, torch.tensor([], dtype=torch.long), answer, kept, wanted) for wanted in (None, kept + 0.0)
+    ]
     with torch.no_grad():
         plain, seen = answer_logprobs(tiny_llama, rows).tolist()
     assert seen == pytest.approx(plain, abs=1e-5)

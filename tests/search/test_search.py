@@ -1,0 +1,121 @@
+"""Searches on a tiny model: they climb, go on where they were stopped, and refuse what cannot be searched."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cokv_bench.budgets import HeadBudgets, HeadShares
+from cokv_bench.errors import RequestError
+from cokv_bench.models import Model
+from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.search.examples import parts
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+
+def material(model: Model, utility: str = "loglik", tasks: str = "needle", length: int = 300) -> SearchExamples:
+    chosen = TaskOptions(lengths=(length,), examples=8)
+    return SearchExamples(model, resolve(tasks.split(","), model, chosen), utility, window=8)
+
+
+def rounds(folder: Path) -> list[dict]:
+    lines = (folder / "search.jsonl").read_text().splitlines()
+    return [{**json.loads(line), "seconds": 0} for line in lines]
+
+
+@pytest.mark.parametrize("utility", ["loglik", "agreement"])
+def test_a_search_climbs_and_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path, utility: str) -> None:
+    examples = material(texty, utility)
+    shares = search(examples, tmp_path, [24], seed=1, stopping=Stopping(steps=60))
+    ledger = rounds(tmp_path)
+    assert [line.get("step") for line in ledger[2:]] == [20, 40, 60]
+    searched, chosen = parts(examples.rows)
+    assert not set(searched) & set(chosen)
+    # On the examples it was chosen by it is better than equal shares, which close nothing.
+    assert shares.search["gap_closed"]["24"] > 0
+    file = HeadBudgets.load(tmp_path / "cokv-search-24.budgets.json")
+    assert (file.total, file.method) == (24 * 6, "cokv-search")
+    assert set(file.examples) == {example.id for _, example in examples.rows}
+    np.testing.assert_array_equal(file.tokens, HeadShares.load(tmp_path / "shares.json").budgets(24, window=8))
+
+
+def test_several_budgets_are_one_search(texty: Model, tmp_path: Path) -> None:
+    shares = search(material(texty), tmp_path, [48, 16], seed=1, stopping=Stopping(steps=20))
+    assert (shares.lowest, shares.highest) == (16, 48)
+    assert shares.slope.any()
+    for budget in (16, 48):
+        assert HeadBudgets.load(tmp_path / f"cokv-search-{budget}.budgets.json").budget == budget
+    assert set(shares.search["gap_closed"]) == {"16", "48"}
+
+
+def test_a_stopped_search_goes_on_as_one_that_never_was(texty: Model, tmp_path: Path) -> None:
+    whole = search(material(texty), tmp_path / "whole", [24], seed=2, stopping=Stopping(steps=50))
+
+    class Killed(Exception):
+        pass
+
+    def stop_at(limit: int) -> Callable[[int, int | None, str], None]:
+        def progress(done: int, total: int | None, note: str) -> None:
+            if done == limit:
+                raise Killed
+
+        return progress
+
+    for limit in (0, 3, 25, 41):
+        with pytest.raises(Killed):
+            search(
+                material(texty), tmp_path / "parts", [24], seed=2, stopping=Stopping(steps=50), progress=stop_at(limit)
+            )
+    path = tmp_path / "parts" / "search.jsonl"
+    path.write_bytes(path.read_bytes()[:-7])  # a torn last line
+    parts_ = search(material(texty), tmp_path / "parts", [24], seed=2, stopping=Stopping(steps=50))
+    assert rounds(tmp_path / "parts") == rounds(tmp_path / "whole")
+    np.testing.assert_array_equal(parts_.level, whole.level)
+
+
+def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path) -> None:
+    search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+    with pytest.raises(RequestError, match=r"other settings \(budgets, seed differ\)"):
+        search(material(texty), tmp_path, [32], seed=3, stopping=Stopping(steps=1))
+    path = tmp_path / "search.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"followed"', b'"swallowed"'))
+    with pytest.raises(RequestError, match="is damaged"):
+        search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+    for text, said in (
+        ("hello\n", "is damaged"),
+        ('{"kind": "diary"}\n', "not a search's ledger"),
+        ("h", "not a search"),
+    ):
+        path.write_text(text)
+        with pytest.raises(RequestError, match=said):
+            search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+        assert path.read_text() == text
+
+
+def test_tasks_come_alike_and_time_ends_a_search(texty: Model, tmp_path: Path) -> None:
+    examples = material(texty, tasks="needle,ruler/vt", length=900)
+    shares = search(examples, tmp_path, [24], seed=2, stopping=Stopping(seconds=0.01))
+    assert shares.search["steps"] == 1
+    assert shares.tasks == ("needle", "ruler/vt")
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda model, folder: material(model, "metric"), "has no gradient"),
+        (lambda model, folder: Stopping(steps=0), "0 steps"),
+        (lambda model, folder: Stopping(seconds=-1.0), "time limit is -1"),
+        (
+            lambda model, folder: search(material(model), folder, [8], seed=0, stopping=Stopping(steps=1)),
+            "nothing beyond the window of 8",
+        ),
+        (lambda model, folder: search(material(model), folder, [], seed=0, stopping=Stopping()), "needs a budget"),
+        (lambda model, folder: parts(material(model).rows[:1]), "needs examples to choose on"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: Callable, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        call(texty, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
