@@ -30,7 +30,7 @@ class HeadShares:
         level, slope: float64 [layers, kv_heads].
         lowest, highest: the range of budgets, in tokens a head with the window; `middle` is their geometric mean.
         window: the last prompt tokens that every head keeps.
-        utility: name of the utility that was maximised.
+        utilities: names of the utilities that were maximised.
         tasks: names of the tasks.
         examples: ids of the examples searched and chosen on; no evaluation may use them.
         model: fingerprint of the model.
@@ -45,7 +45,7 @@ class HeadShares:
     lowest: int
     highest: int
     window: int
-    utility: str
+    utilities: tuple[str, ...]
     tasks: tuple[str, ...]
     examples: tuple[str, ...]
     model: Mapping[str, Any]
@@ -100,7 +100,7 @@ class HeadShares:
                 "schema": SCHEMA,
                 "model": dict(self.model),
                 "tasks": list(self.tasks),
-                "utility": self.utility,
+                "utilities": list(self.utilities),
                 "window": self.window,
                 "lowest": self.lowest,
                 "highest": self.highest,
@@ -128,7 +128,7 @@ class HeadShares:
             "level": document.floats("level", layers, kv_heads),
             "slope": document.floats("slope", layers, kv_heads),
             **{name: document.integer(name) for name in ("lowest", "highest", "window")},
-            "utility": document.text("utility"),
+            "utilities": document.texts("utilities"),
             "tasks": document.texts("tasks"),
             "examples": document.texts("examples"),
             "search": document.mapping("search"),

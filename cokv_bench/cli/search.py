@@ -17,7 +17,10 @@ def search_budgets(
     budget: Annotated[
         str, typer.Option(help="Tokens a KV head on average, window included; several are searched as one.")
     ] = "64",
-    utility: Annotated[str, typer.Option(help="loglik, or agreement (needs no labels).")] = "loglik",
+    utility: Annotated[
+        str,
+        typer.Option(help="agreement (needs no labels) or loglik; both, with a comma, count alike."),
+    ] = "agreement",
     steps: Annotated[
         int | None, typer.Option(help="Steps. Default: 400, or no end with a time limit.", rich_help_panel=STOP)
     ] = None,
@@ -88,7 +91,7 @@ def search_budgets(
     material = SearchExamples(
         loaded,
         resolve(wanted, loaded, options),
-        utility,
+        o.names(utility, "utility"),
         window=window,
         encoding=Encoding(max_length, question_agnostic),
         memory_limit=None if memory_limit is None else o.gibibytes(memory_limit),

@@ -1,7 +1,7 @@
 """What a search learns from: prefilled prompts in the order of their ranks, with the answers to score."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,14 @@ from torch import Tensor
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import DEFAULT_SHARE, free_memory, playing_rows
-from cokv_bench.game.utilities import Case, PromptUtility, get_utility
+from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Prompt, prefill
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.search.shares import split
-from cokv_bench.tasks import Example, Task
+from cokv_bench.tasks import Task
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 
 #: Tokens of an answer that are scored at most: a summary's start tells as much as all of it, at a tenth of the cost.
@@ -29,25 +29,28 @@ _TOKENS_A_PASS = 160
 
 @dataclass(frozen=True)
 class Point:
-    """One example at one budget."""
+    """One case at one budget."""
 
-    example: int
+    case: int
     budget: int
 
 
 class SearchExamples:
     """Examples with everything that scoring budgets on them needs, prefilled once each.
 
+    A case is an example under one of the utilities: the same prompt, another answer.
+
     Attributes:
         rows: the examples with their tasks.
-        utility: name of the utility.
+        utilities: names of the utilities.
+        groups: by case, its task and utility.
     """
 
     def __init__(
         self,
         model: Model,
         tasks: Sequence[Task],
-        utility: str,
+        utilities: Sequence[str],
         *,
         window: int,
         encoding: Encoding | None = None,
@@ -63,29 +66,50 @@ class SearchExamples:
         Raises:
             RequestError: a utility without a gradient, or examples that do not serve it, see `playing_rows`.
         """
-        chosen = get_utility(utility)
-        if chosen.answer is None:
-            raise RequestError(
-                f"The utility '{utility}' has no gradient to follow; search with loglik, or agreement without labels."
-            )
-        self.model, self.window, self.utility = model, window, utility
+        self.model, self.window, self.utilities = model, window, tuple(dict.fromkeys(utilities))
         self.encoding = encoding or Encoding()
-        self.rows = playing_rows(model, tasks, chosen, self.encoding)
-        self._chosen: PromptUtility = chosen
+        chosen = [get_utility(name) for name in self.utilities]
+        self._answers: list[Callable[[Case], Sequence[int]]] = []
+        for utility in chosen:
+            if utility.answer is None:
+                raise RequestError(
+                    f"The utility '{utility.name}' has no gradient to follow; search with loglik, or with agreement, "
+                    "which needs no labels."
+                )
+            self._answers.append(utility.answer)
+        for utility in chosen:
+            self.rows = playing_rows(model, tasks, utility, self.encoding)
+        self.groups = [f"{task.name} {name}" for task, _ in self.rows for name in self.utilities]
         self._policy: Policy = get_policy("snapkv")
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}
         limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
         self._store = PromptStore(self._prefill, limit=limit, folder=spill_folder)
 
-    def task(self, example: int) -> str:
-        """Name of the task of an example."""
-        return self.rows[example][0].name
-
-    def counts(self, example: int) -> bool:
+    def counts(self, case: int) -> bool:
         """Whether budgets can change the answer's score: not where all of it is the first token, see `RankedRow`."""
-        self._store.get(example)
-        question, answer = self._texts[example]
+        self._prompt(case)
+        question, answer = self._texts[case]
         return len(question) > 0 or len(answer) > 1
+
+    def parts(self) -> tuple[list[int], list[int]]:
+        """The cases to search on and to choose on: every fourth example of each task is for choosing.
+
+        Raises:
+            RequestError: no task has two examples.
+        """
+        seen: dict[str, int] = {}
+        searched: list[int] = []
+        chosen: list[int] = []
+        for case, group in enumerate(self.groups):
+            place = seen.get(group, 0)
+            seen[group] = place + 1
+            (chosen if place % 4 == 1 else searched).append(case)
+        if not chosen:
+            raise RequestError(
+                "A search needs examples to choose on beside those that it follows, two of a task at least; "
+                f"{len(self.rows)} are given, and no two of one task."
+            )
+        return searched, chosen
 
     def score(
         self, points: Sequence[Point], log_shares: Sequence[Tensor], weights: Sequence[float] | None = None
@@ -100,24 +124,24 @@ class SearchExamples:
         rows = [self._row(point, shares, weights is not None) for point, shares in zip(points, log_shares, strict=True)]
         return self._measure(rows, weights)
 
-    def full(self, examples: Sequence[int]) -> list[float]:
+    def full(self, case: int) -> float:
         """The same with the full cache."""
-        rows = []
-        for example in examples:
-            prompt = self._store.get(example)
-            kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
-            rows.append(RankedRow(prompt, *self._texts[example], kept))
-        return self._measure(rows)
+        prompt = self._prompt(case)
+        kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
+        return self._measure([RankedRow(prompt, *self._texts[case], kept)])[0]
+
+    def _prompt(self, case: int) -> Prompt:
+        return self._store.get(case // len(self.utilities))
 
     def _row(self, point: Point, log_shares: Tensor, gradient: bool) -> RankedRow:
-        prompt = self._store.get(point.example)
+        prompt = self._prompt(point.case)
         room = prompt.tokens - self.window
         heads = prompt.layers * prompt.kv_heads
         total = min(point.budget - self.window, room) * heads
         values = log_shares.detach().double()
         kept = apportion((values - values.max()).exp().numpy(), total, room)
         wanted = split(log_shares, total, room) if gradient else None
-        return RankedRow(prompt, *self._texts[point.example], torch.from_numpy(kept), wanted)
+        return RankedRow(prompt, *self._texts[point.case], torch.from_numpy(kept), wanted)
 
     def _measure(self, rows: Sequence[RankedRow], weights: Sequence[float] | None = None) -> list[float]:
         # Rows of like length side by side, as many as make a pass.
@@ -140,33 +164,14 @@ class SearchExamples:
             raise RequestError("An answer's log-probability is not finite; try a wider dtype, such as float32.")
         return found
 
-    def _prefill(self, example: int) -> Prompt:
-        task, row = self.rows[example]
+    def _prefill(self, number: int) -> Prompt:
+        task, row = self.rows[number]
         encoded = encode_parts(self.model, row, self.encoding)
         prompt = prefill(self.model, encoded.prompt, window=self.window, accumulated_attention=False)
-        case = Case(self.model, task, row, prompt, question=tuple(encoded.question))
-        assert self._chosen.answer is not None
-        answer = list(self._chosen.answer(case))[:ANSWER_TOKENS]
-        self._texts[example] = torch.tensor(encoded.question, dtype=torch.long), torch.tensor(answer, dtype=torch.long)
+        short = replace(row, max_new_tokens=min(row.max_new_tokens, ANSWER_TOKENS))
+        case = Case(self.model, task, short, prompt, question=tuple(encoded.question))
+        question = torch.tensor(encoded.question, dtype=torch.long)
+        for place, answer in enumerate(self._answers):
+            ids = torch.tensor(list(answer(case)), dtype=torch.long)
+            self._texts[number * len(self._answers) + place] = question, ids
         return by_rank(prompt, self._policy.ranks(prompt))
-
-
-def parts(rows: Sequence[tuple[Task, Example]]) -> tuple[list[int], list[int]]:
-    """Numbers of the examples to search on and to choose on: every fourth of each task is for choosing.
-
-    Raises:
-        RequestError: no task has two examples.
-    """
-    seen: dict[str, int] = {}
-    searched: list[int] = []
-    chosen: list[int] = []
-    for number, (task, _) in enumerate(rows):
-        place = seen.get(task.name, 0)
-        seen[task.name] = place + 1
-        (chosen if place % 4 == 1 else searched).append(number)
-    if not chosen:
-        raise RequestError(
-            f"A search needs examples to choose on beside those that it follows, two of a task at least; {len(rows)} "
-            "are given, and no two of one task."
-        )
-    return searched, chosen

@@ -46,7 +46,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Ends:
-    """What the examples score at both ends of the gap, by number.
+    """What each case scores at both ends of the gap.
 
     Attributes:
         full: with the full cache.

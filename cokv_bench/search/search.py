@@ -20,7 +20,7 @@ from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.search.ascent import Ascent
-from cokv_bench.search.examples import Point, SearchExamples, parts
+from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
 
@@ -33,8 +33,8 @@ DEFAULT_STEPS = 400
 BATCH = 10
 #: Steps between two looks at the examples to choose on.
 ROUND = 20
-# Factors on the log-shares to choose from at the end; below 1 they lie closer to equal shares.
-_SHRINKAGE = (1.0, 0.85, 0.7, 0.5)
+# Factors on the log-shares to choose from at the end; below 1 they lie closer to equal shares, which 0 falls back on.
+_SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def search(
             another search, or a folder that cannot be written.
     """
     _check_budgets(examples, budgets)
-    searched, chosen = parts(examples.rows)
+    searched, chosen = examples.parts()
     wanted = sorted(set(budgets))
     tasks = tuple(dict.fromkeys(task.name for task, _ in examples.rows))
     ids = tuple(example.id for _, example in examples.rows)
     header = {
         "model": examples.model.fingerprint,
         "tasks": tasks,
-        "utility": examples.utility,
+        "utilities": examples.utilities,
         "window": examples.window,
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
@@ -121,7 +121,7 @@ def search(
         lowest=wanted[0],
         highest=wanted[-1],
         window=examples.window,
-        utility=examples.utility,
+        utilities=examples.utilities,
         tasks=tasks,
         examples=ids,
         model=examples.model.fingerprint,
@@ -173,8 +173,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.earlier = self.ledger.rounds[-1].seconds if self.ledger.rounds else 0.0
-        self.tasks = [task.name for task, _ in self.examples.rows]
-        self.gaps = Gaps(self.tasks, self.ledger.ends or self._measure_ends())
+        self.gaps = Gaps(self.examples.groups, self.ledger.ends or self._measure_ends())
 
     @property
     def seconds(self) -> float:
@@ -184,21 +183,21 @@ class _Run:
     def _measure_ends(self) -> Ends:
         """Score every example with the full cache and with equal shares, once a search."""
         equal = self._log_shares(self._start(), self.budgets[0])
-        numbers = range(len(self.tasks))
-        full, uniform = np.zeros(len(numbers)), {str(budget): np.zeros(len(numbers)) for budget in self.budgets}
-        for number in numbers:
-            self.progress(0, self.stopping.last_step, f"prompt {number + 1} of {len(numbers)}")
-            if self.examples.counts(number):
-                full[number] = self.examples.full([number])[0]
+        cases = len(self.examples.groups)
+        full, uniform = np.zeros(cases), {str(budget): np.zeros(cases) for budget in self.budgets}
+        for case in range(cases):
+            self.progress(0, self.stopping.last_step, f"answer {case + 1} of {cases}")
+            if self.examples.counts(case):
+                full[case] = self.examples.full(case)
                 for budget in self.budgets:
-                    uniform[str(budget)][number] = self.examples.score([Point(number, budget)], [equal])[0]
+                    uniform[str(budget)][case] = self.examples.score([Point(case, budget)], [equal])[0]
         ends = Ends(full.tolist(), {budget: scores.tolist() for budget, scores in uniform.items()})
         self.ledger.append(ends)
         return ends
 
     def climb(self, searched: list[int], chosen: list[int]) -> None:
         """Step until told to stop."""
-        by_task = self._by_task(searched)
+        by_group = self._by_group(searched)
         rounds, last = self.ledger.rounds, self.stopping.last_step
         ascent = Ascent.resume(rounds[-1]) if rounds else Ascent.start(self._start())
         while not rounds or self.stopping.progress(ascent.step, self.seconds) < 1:
@@ -206,7 +205,7 @@ class _Run:
             before = rounds[-1].seconds if rounds else 0.0
             followed = []
             for _ in range(ROUND if last is None else min(ROUND, last - ascent.step)):
-                followed.append(self._follow(ascent.parameters, ascent.step, by_task))
+                followed.append(self._follow(ascent.parameters, ascent.step, by_group))
                 ascent.advance(self.stopping.progress(ascent.step, before))
                 self.progress(ascent.step, last, _note(rounds))
                 if self.stopping.progress(0, self.seconds) >= 1:
@@ -232,39 +231,39 @@ class _Run:
         middle = math.sqrt(self.budgets[0] * self.budgets[-1])
         return parameters[0] + parameters[1] * math.log2(budget / middle)
 
-    def _by_task(self, numbers: Sequence[int]) -> list[list[int]]:
-        """The examples that budgets can change, task by task."""
+    def _by_group(self, cases: Sequence[int]) -> list[list[int]]:
+        """The cases that budgets can change, by task and utility."""
         found: dict[str, list[int]] = {}
-        for number in numbers:
-            if self.examples.counts(number):
-                found.setdefault(self.tasks[number], []).append(number)
+        for case in cases:
+            if self.examples.counts(case):
+                found.setdefault(self.examples.groups[case], []).append(case)
         if not found:
             raise RequestError("No budget changes the answer of any example: all answers end at their first token.")
         return list(found.values())
 
-    def _follow(self, parameters: Tensor, step: int, by_task: list[list[int]]) -> float:
-        """Accumulate the gradient of a minibatch in which tasks come alike; what share of the gap it closes."""
+    def _follow(self, parameters: Tensor, step: int, by_group: list[list[int]]) -> float:
+        """Accumulate the gradient of a minibatch in which groups come alike; what share of the gap it closes."""
         random = np.random.default_rng([self.seed, step])
-        order = random.permutation(len(by_task))
+        order = random.permutation(len(by_group))
         low, high = math.log(self.budgets[0]), math.log(self.budgets[-1])
         points = [
-            Point(int(random.choice(by_task[order[place % len(order)]])), round(math.exp(random.uniform(low, high))))
+            Point(int(random.choice(by_group[order[place % len(order)]])), round(math.exp(random.uniform(low, high))))
             for place in range(BATCH)
         ]
-        weights = [1 / (BATCH * self.gaps.gap(point.example, point.budget)) for point in points]
+        weights = [1 / (BATCH * self.gaps.gap(point.case, point.budget)) for point in points]
         scores = self.examples.score(points, [self._log_shares(parameters, p.budget) for p in points], weights)
         return float(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
 
     def _closed(self, point: Point, score: float) -> float:
-        return self.gaps.closed(point.example, point.budget, score)
+        return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Share of the gap closed at each budget, mean over the tasks of the examples to choose on."""
+        """Share of the gap closed at each budget, mean over tasks and utilities of the cases to choose on."""
         merit = {}
         for budget in self.budgets:
             closed = []
-            for task in self._by_task(chosen):
-                points = [Point(example, budget) for example in task]
+            for group in self._by_group(chosen):
+                points = [Point(case, budget) for case in group]
                 scores = self.examples.score(points, [self._log_shares(parameters, budget)] * len(points))
                 closed.append(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
             merit[str(budget)] = float(np.mean(closed))

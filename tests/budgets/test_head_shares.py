@@ -19,7 +19,7 @@ SHARES = HeadShares(
     lowest=32,
     highest=512,
     window=8,
-    utility="agreement",
+    utilities=("agreement", "loglik"),
     tasks=("needle",),
     examples=("aa", "bb"),
     model=MODEL,
@@ -31,7 +31,7 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "shares.json"
     SHARES.save(path)
     read = HeadShares.load(path)
-    for name in ("lowest", "highest", "window", "utility", "tasks", "examples", "model", "search"):
+    for name in ("lowest", "highest", "window", "utilities", "tasks", "examples", "model", "search"):
         assert getattr(read, name) == getattr(SHARES, name)
     np.testing.assert_array_equal(read.level, SHARES.level)
     np.testing.assert_array_equal(read.slope, SHARES.slope)
