@@ -31,7 +31,7 @@ def rounds(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("utility", ["loglik", "agreement,loglik"])
-def test_a_search_climbs_and_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path, utility: str) -> None:
+def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path, utility: str) -> None:
     examples = material(texty, utility)
     shares = search(examples, tmp_path, [24], seed=1, stopping=Stopping(steps=60))
     ledger = rounds(tmp_path)
@@ -40,8 +40,7 @@ def test_a_search_climbs_and_writes_budgets_of_the_exact_total(texty: Model, tmp
     rows = [{case // len(examples.utilities) for case in part} for part in (searched, chosen)]
     assert not rows[0] & rows[1]  # under no utility is an example in both parts
     assert len(rows[0] | rows[1]) == len(examples.rows)
-    # The noise of a random model's answers can be learned, whatever that says of others.
-    assert ledger[4]["followed"] > ledger[2]["followed"]
+    # At worst it falls back on equal shares, and never on less than the best round.
     assert shares.search["gap_closed"]["24"] >= max(line["chosen"]["24"] for line in ledger[2:])
     file = HeadBudgets.load(tmp_path / "cokv-search-24.budgets.json")
     assert (file.total, file.method) == (24 * 6, "cokv-search")
@@ -127,3 +126,13 @@ def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: 
     with pytest.raises(RequestError, match=said):
         call(texty, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+def test_half_a_minute_finds_what_equal_shares_lose(embedded: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle"], embedded, TaskOptions(lengths=(512,), examples=12))
+    examples = SearchExamples(embedded, tasks, ["agreement"], window=8)
+    shares = search(examples, tmp_path, [32], seed=0, stopping=Stopping(steps=20))
+    # On needles that no step followed; equal shares close nothing and the full cache everything.
+    assert shares.search["gap_closed"]["32"] > 0.5
