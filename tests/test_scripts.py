@@ -6,7 +6,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from cokv_bench.budgets import HeadShares, HeadValues
+from cokv_bench.models import Model
+from cokv_bench.search import SearchExamples
+from cokv_bench.tasks.registry import TaskOptions, resolve
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -62,3 +69,52 @@ def test_estimator_quality(
     assert {row["sampling"] for row in rows[3:]} == set(module.SAMPLINGS)
     assert all("logprob" in row for row in rows)
     assert "kernelshap" in capsys.readouterr().out
+
+
+def test_compare_searches(texty: Model, texty_folder: Path, tmp_path: Path) -> None:
+    module, file, profile = script("compare_searches"), tmp_path / "families.json", tmp_path / "values.json"
+    values = np.arange(6.0).reshape(3, 2)
+    rest = {"estimator": "ssv", "samples": 1, "seed": 0, "utility": "loglik", "window": 8, "tasks": (), "examples": ()}
+    HeadValues(values, np.ones((3, 2)), model=texty.fingerprint, **rest).save(profile)  # type: ignore[arg-type]
+    arguments: dict[str, Any] = {"tasks": "needle", "families": ",".join(module.FAMILIES), "budget": 24, "seed": 0}
+    arguments |= {"utility": "loglik", "start": "cokv", "profile": profile, "lengths": "300", "json_file": file}
+    module.main(str(texty_folder), seconds=0.3, examples=6, unseen=4, **arguments)
+    rows = json.loads(file.read_text())["families"]
+    assert list(rows) == ["full", "snapkv", "cokv", *module.FAMILIES]
+    assert (rows["full"]["gap_closed"], rows["snapkv"]["gap_closed"]) == (pytest.approx(1), 0)
+    assert all(rows[name]["steps"] > 0 and np.isfinite(rows[name]["logprob"]) for name in module.FAMILIES)
+
+
+def test_tokens_go_where_curves_are_steepest() -> None:
+    fill = script("compare_searches")._fill
+    counts, gains = np.array([0.0, 10, 20, 40]), np.array([[0, 5, 6, 6], [0, 1, 9, 9], [0, 0, 0, 0.1]])
+    assert fill(counts, gains, 30).tolist() == [10, 20, 0]
+    assert fill(counts, gains, 45).tolist() == [20, 20, 5]
+
+
+def test_search_evidence(texty: Model, texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = HeadShares(
+        *np.random.default_rng(0).normal(size=(2, 3, 2)), 16, 48, 8, ("loglik",), (), (), texty.fingerprint, {}
+    )
+    shares.save(tmp_path / "shares.json")
+    arguments: dict[str, Any] = {"tasks": "needle,ruler/vt", "method": "full,snapkv,h2o,cokv-search", "budget": "24,48"}
+    arguments |= {"shares": tmp_path, "lengths": "900", "examples": 3, "out": tmp_path / "out", "baseline": ["h2o"]}
+    main = script("search_evidence").main
+    main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None)
+    files = {name: (tmp_path / "out" / name).read_bytes() for name in ("records.jsonl", "logprobs.csv", "gaps.csv")}
+    scores = pd.read_csv(tmp_path / "out" / "logprobs.csv")
+    assert scores["exact_total"].all()
+    value = scores.set_index(["task", "method", "budget"])["logprob"]
+    gaps = pd.read_csv(tmp_path / "out" / "gaps.csv").set_index(["task", "method", "budget"])["closed"]
+    assert gaps["needle", "snapkv", 24] == 0
+    full = scores[scores["method"] == "full"].set_index("task")["logprob"]
+    snap, found = value["ruler/vt", "snapkv", 48], value["ruler/vt", "cokv-search", 48]
+    assert gaps["ruler/vt", "cokv-search", 48] == pytest.approx((found - snap) / (full["ruler/vt"] - snap))
+    # The log-probabilities are those of the game's own utility.
+    examples = SearchExamples(
+        texty, resolve(["needle"], texty, TaskOptions(lengths=(900,), examples=3)), ["loglik"], window=8, split="test"
+    )
+    assert np.mean([examples.full(case) for case in range(3)]) == pytest.approx(full["needle"], abs=1e-4)
+    main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None)
+    assert files == {name: (tmp_path / "out" / name).read_bytes() for name in files}
+    assert "mean of tasks" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.search.shares import split
-from cokv_bench.tasks import Task
+from cokv_bench.tasks import Split, Task
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 
 #: Tokens of an answer that are scored at most: a summary's start tells as much as all of it, at a tenth of the cost.
@@ -54,10 +54,11 @@ class SearchExamples:
         *,
         window: int,
         encoding: Encoding | None = None,
+        split: Split = "profile",
         memory_limit: int | None = None,
         spill_folder: Path | None = None,
     ) -> None:
-        """From the profile split of tasks.
+        """From a split of tasks: "profile" to search on, "test" to judge what was found.
 
         Args:
             memory_limit: bytes for prompts; default 60% of what is free. Prompts beyond it go to a file.
@@ -78,7 +79,7 @@ class SearchExamples:
                 )
             self._answers.append(utility.answer)
         for utility in chosen:
-            self.rows = playing_rows(model, tasks, utility, self.encoding)
+            self.rows = playing_rows(model, tasks, utility, self.encoding, split)
         self.groups = [f"{task.name} {name}" for task, _ in self.rows for name in self.utilities]
         self._policy: Policy = get_policy("snapkv")
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}

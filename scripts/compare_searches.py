@@ -1,0 +1,273 @@
+"""How far searches of different families come in the same time, on examples that none of them has seen.
+
+python scripts/compare_searches.py --seconds 240 --json results/search/families.json
+
+Every family looks for the log-shares of the heads that maximise the same utility on the same prefilled examples, starts
+at equal shares (or at CoKV's budgets, `--start cokv`) and gets the same seconds of its own; looking at the unseen
+examples does not count. Families:
+gradient    straight-through gradient ascent, what `cokv-bench search` does
+cma         CMA-ES with the full covariance matrix (package cma), populations of 32 on minibatches of 5
+cma-diag    the same with a diagonal matrix
+cma-vkd     the same with a diagonal and a few directions (VkD)
+layers      CMA-ES on one share a layer, in the manner of EvolKV (arXiv 2509.08315)
+surrogate   a Bayesian ridge regression of the utility on random log-shares; a step along its slope, again and again
+curves      the utility by the tokens of each head alone, then tokens where the next one brings most (water-filling)
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import cma
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from sklearn.linear_model import BayesianRidge
+
+from cokv_bench.budgets import HeadValues, embedded
+from cokv_bench.cli import options as o
+from cokv_bench.files import write_json
+from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.versions import versions
+from cokv_bench.search import SearchExamples
+from cokv_bench.search.ascent import Ascent
+from cokv_bench.search.examples import Point
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+Array = NDArray[np.float64]
+POPULATION = 32
+MINIBATCH = 5
+
+
+@dataclass
+class Problem:
+    """What is searched: log-shares float64 [heads] at one budget."""
+
+    examples: SearchExamples
+    cases: list[int]
+    budget: int
+    start: Array
+    seed: int
+
+    @property
+    def heads(self) -> int:
+        return self.start.size
+
+    def minibatch(self, random: np.random.Generator, size: int) -> list[int]:
+        """Cases to score on."""
+        return [int(case) for case in random.choice(self.cases, min(size, len(self.cases)), replace=False)]
+
+    def scores(self, candidates: Sequence[Array], cases: Sequence[int]) -> Array:
+        """float64 [candidates, cases]."""
+        shape = (self.examples.model.layers, self.examples.model.kv_heads)
+        points = [Point(case, self.budget) for _ in candidates for case in cases]
+        shares = [torch.tensor(each.reshape(shape), dtype=torch.float32) for each in candidates for _ in cases]
+        return np.array(self.examples.score(points, shares)).reshape(len(candidates), len(cases))
+
+
+Family = Callable[[Problem], Iterator[Array]]
+
+
+def gradient(problem: Problem) -> Iterator[Array]:
+    """The moving average after each step."""
+    model = problem.examples.model
+    start = torch.tensor(problem.start.reshape(1, model.layers, model.kv_heads), dtype=torch.float32)
+    ascent, random = Ascent.start(start), np.random.default_rng(problem.seed)
+    while True:
+        cases = problem.minibatch(random, 10)
+        points = [Point(case, problem.budget) for case in cases]
+        problem.examples.score(points, [ascent.parameters[0] + 0 for _ in points], [1 / len(points)] * len(points))
+        ascent.advance(ascent.step / 400)
+        yield ascent.average[0].double().numpy().ravel()
+
+
+def _evolve(problem: Problem, options: dict[str, Any], spread: Callable[[Array], Array], size: int) -> Iterator[Array]:
+    """The mean of the distribution after each generation; `spread` makes log-shares from what evolves."""
+    random = np.random.default_rng(problem.seed)
+    settings = {"popsize": POPULATION, "seed": problem.seed + 1, "verbose": -9, **options}
+    strategy = cma.CMAEvolutionStrategy(np.zeros(size), 0.5, settings)
+    while True:
+        candidates = strategy.ask()
+        scores = problem.scores([spread(each) for each in candidates], problem.minibatch(random, MINIBATCH))
+        strategy.tell(candidates, (-scores.mean(axis=1)).tolist())
+        yield spread(strategy.mean)
+
+
+def full_matrix(problem: Problem) -> Iterator[Array]:
+    """CMA-ES."""
+    return _evolve(problem, {}, lambda each: problem.start + each, problem.heads)
+
+
+def diagonal(problem: Problem) -> Iterator[Array]:
+    """Separable CMA-ES."""
+    return _evolve(problem, {"CMA_diagonal": True}, lambda each: problem.start + each, problem.heads)
+
+
+def low_rank(problem: Problem) -> Iterator[Array]:
+    """VkD-CMA-ES."""
+    options = cma.restricted_gaussian_sampler.GaussVkDSampler.extend_cma_options({})
+    return _evolve(problem, options, lambda each: problem.start + each, problem.heads)
+
+
+def layers(problem: Problem) -> Iterator[Array]:
+    """One share a layer."""
+    kv_heads = problem.examples.model.kv_heads
+    return _evolve(problem, {}, lambda each: np.repeat(each, kv_heads), problem.examples.model.layers)
+
+
+def surrogate(problem: Problem) -> Iterator[Array]:
+    """Samples around a centre that moves along the slope of a regression on the last 512."""
+    random, centre = np.random.default_rng(problem.seed), problem.start.copy()
+    seen: list[Array] = []
+    values: list[float] = []
+    while True:
+        moves = [0.5 * random.standard_normal(problem.heads) for _ in range(POPULATION)]
+        scores = problem.scores([centre + move for move in moves], problem.minibatch(random, MINIBATCH)).mean(axis=1)
+        seen += moves
+        values += (scores - scores.mean()).tolist()
+        slope = BayesianRidge().fit(np.array(seen[-512:]), np.array(values[-512:])).coef_
+        centre = centre + 1.5 * slope / (np.linalg.norm(slope) + 1e-12)
+        yield centre.copy()
+
+
+def curves(problem: Problem) -> Iterator[Array]:
+    """Tokens by the concave hulls of the heads' curves, better known example after example."""
+    base = problem.budget - problem.examples.window
+    counts = np.array([0, base // 4, base, 2 * base, 4 * base, 12 * base], dtype=float)
+    gains = np.zeros((problem.heads, len(counts)))
+    known = 0
+    while True:
+        for case in problem.cases:
+            for head in range(problem.heads):
+                gains[head] += _curve(problem, case, head, counts)
+            known += 1
+            yield np.log(_fill(counts, gains / known, base * problem.heads) + 0.5)
+
+
+def _curve(problem: Problem, case: int, head: int, counts: Array) -> Array:
+    """The score of a case when one head keeps so many tokens and the others equal shares of the rest."""
+    total = problem.heads * (problem.budget - problem.examples.window)
+    candidates = []
+    for count in counts:
+        shares = np.full(problem.heads, (total - count) / (problem.heads - 1))
+        shares[head] = max(count, 1e-3)
+        candidates.append(np.log(shares))
+    return problem.scores(candidates, [case])[:, 0]
+
+
+def _fill(counts: Array, gains: Array, total: int) -> Array:
+    """Tokens of each head: piece after piece of the curves' concave hulls, the steepest first."""
+    pieces = []
+    for head, curve in enumerate(gains):
+        at = 0
+        while at < len(counts) - 1:
+            slopes = (curve[at + 1 :] - curve[at]) / (counts[at + 1 :] - counts[at])
+            best = int(slopes.argmax())
+            pieces.append((-float(slopes[best]), head, counts[at + 1 + best] - counts[at]))
+            at += 1 + best
+    tokens, left = np.zeros(len(gains)), float(total)
+    for _, head, length in sorted(pieces):
+        given = min(left, length)
+        tokens[head] += given
+        left -= given
+    return tokens
+
+
+FAMILIES: dict[str, Family] = {
+    "gradient": gradient,
+    "cma": full_matrix,
+    "cma-diag": diagonal,
+    "cma-vkd": low_rank,
+    "layers": layers,
+    "surrogate": surrogate,
+    "curves": curves,
+}
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
+    families: Annotated[str, typer.Option(help="Families, comma separated.")] = ",".join(FAMILIES),
+    budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
+    utility: Annotated[str, typer.Option(help="agreement or loglik.")] = "agreement",
+    start: Annotated[str, typer.Option(help="uniform, or cokv.")] = "uniform",
+    profile: Annotated[Path | None, typer.Option(help="CoKV's head values. Default: the embedded ones.")] = None,
+    seconds: Annotated[float, typer.Option(help="For each family.")] = 240.0,
+    lengths: o.Lengths = "1024",
+    examples: Annotated[int, typer.Option(help="A length, to search on.")] = 40,
+    unseen: Annotated[int, typer.Option(help="A length, from the test split.")] = 30,
+    seed: o.Seed = 0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Run the families one after the other and print a table."""
+    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+
+    def material(split: Any, count: int) -> SearchExamples:
+        options = TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=count)
+        return SearchExamples(
+            loaded, resolve(o.names(tasks, "task"), loaded, options), [utility], window=8, split=split
+        )
+
+    searched, test = material("profile", examples), material("test", unseen)
+    # Those that budgets can change; prefilled before any clock runs.
+    cases, followed = ([case for case in range(len(each.groups)) if each.counts(case)] for each in (test, searched))
+    full = np.array([test.full(case) for case in cases])
+    heads = loaded.layers * loaded.kv_heads
+    values = HeadValues.load(profile or embedded.values_path())
+    cokv = np.log(values.budgets(budget, window=8).ravel() - 8 + 0.5)
+    equal = Problem(test, cases, budget, np.zeros(heads), seed)
+    known = {"full": full, "snapkv": equal.scores([np.zeros(heads)], cases)[0], "cokv": equal.scores([cokv], cases)[0]}
+    rows: dict[str, Any] = {name: _row(scores, known, seed) for name, scores in known.items()}
+    problem = Problem(searched, followed, budget, np.zeros(heads) if start == "uniform" else cokv, seed)
+    for name in o.names(families, "family"):
+        rows[name] = _race(FAMILIES[name](problem), seconds, lambda each: equal.scores([each], cases)[0], known, seed)
+        typer.echo(f"{name}: {rows[name]}")
+    figures = {
+        "model": loaded.fingerprint,
+        "tasks": tasks,
+        "budget": budget,
+        "utility": utility,
+        "start": start,
+        "seconds": seconds,
+        "examples": len(followed),
+        "unseen": len(cases),
+        "families": rows,
+        "versions": versions(),
+    }
+    if json_file is not None:
+        write_json(json_file, figures)
+
+
+def _race(
+    family: Iterator[Array], seconds: float, unseen: Callable[[Array], Array], known: dict[str, Array], seed: int
+) -> dict[str, Any]:
+    """Run a family for its time, looking at the unseen examples at an eighth, a quarter, half of it and the end."""
+    spent, looks, units = 0.0, [seconds / 8, seconds / 4, seconds / 2], 0
+    curve = []
+    while spent < seconds:
+        begun = time.perf_counter()
+        found = next(family)
+        spent += time.perf_counter() - begun
+        units += 1
+        if looks and spent >= looks[0]:
+            looks = [look for look in looks if look > spent]
+            curve.append({"seconds": round(spent, 1), **_row(unseen(found), known, seed)})
+    return {"steps": units, "curve": curve, **_row(unseen(found), known, seed)}
+
+
+def _row(scores: Array, known: dict[str, Array], seed: int) -> dict[str, Any]:
+    gap = (known["full"] - known["snapkv"]).mean()
+    low, high = interval([scores], seed)
+    return {
+        "logprob": float(scores.mean()),
+        "ci_low": low,
+        "ci_high": high,
+        "gap_closed": float((scores - known["snapkv"]).mean() / gap),
+    }
+
+
+if __name__ == "__main__":
+    typer.run(main)

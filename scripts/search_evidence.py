@@ -1,0 +1,136 @@
+"""How likely the reference answers of unseen examples are under each method, beside the full cache.
+
+python scripts/search_evidence.py --tasks needle,ruler --budget 64,128,256 --out results/search/universal
+
+Teacher forced on the test split, one prefill an example. Writes logprobs.csv (nats a token), comparisons.csv (each
+method against a baseline, in nats a token) and gaps.csv (the share closed of the gap between SnapKV and the full
+cache). What is measured goes to records.jsonl first; a run that is stopped goes on.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.game.utilities import Case, get_utility
+from cokv_bench.kvcache import prefill
+from cokv_bench.models import Model
+from cokv_bench.runs.comparisons import comparisons_table
+from cokv_bench.runs.journal import Journal, read_records
+from cokv_bench.runs.plan import Job, Plan
+from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.sources import Sources
+from cokv_bench.runs.tables import scores_table
+from cokv_bench.runs.versions import versions
+from cokv_bench.tasks.prompts import Encoding, encode_parts
+from cokv_bench.tasks.registry import TaskOptions
+
+METHODS = "full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search"
+# Tables of scores are in percent of a score; these are in nats.
+_NATS = 100
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
+    method: Annotated[str, typer.Option(help="Methods; full is needed for the gaps.")] = METHODS,
+    budget: Annotated[str, typer.Option(help="Budgets.")] = "64,128,256",
+    baseline: Annotated[list[str] | None, typer.Option(help="Compared with; may be given several times.")] = None,
+    shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
+    utility: Annotated[str, typer.Option(help="loglik, or agreement with the full cache's own answer.")] = "loglik",
+    data_dir: o.DataDir = None,
+    limit: o.Limit = None,
+    max_length: o.MaxLength = None,
+    lengths: o.Lengths = "1024",
+    examples: o.Examples = None,
+    out: Annotated[Path, typer.Option(help="Folder for the records and tables.")] = Path("results/search/logprobs"),
+) -> None:
+    """Measure, then write the tables."""
+    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    request = Request(
+        tasks=o.names(tasks, "task"),
+        methods=o.names(method, "method"),
+        budgets=o.integers(budget, "budget"),
+        encoding=Encoding(max_length, question_agnostic=False),
+        sources=Sources(shares=shares),
+        task_options=TaskOptions(
+            data_dir=data_dir, limit=limit, lengths=tuple(o.integers(lengths, "length")), examples=examples
+        ),
+    )
+    plan = plan_request(request, loaded)
+    configuration = {**plan.configuration, "utility": utility}
+    with (
+        Journal(out, configuration, versions()) as journal,
+        progress_bar(o.progress_console, "Measuring") as progress,
+    ):
+        for done, job in enumerate(plan.jobs):
+            progress(done, len(plan.jobs), job.parts[0].task)
+            if not {(part.task, part.example.id, *v.key) for part in job.parts for v in part.variants} <= journal.done:
+                journal.append(_measure(plan, loaded, job, utility))
+    frame = pd.DataFrame(read_records(out))
+    frame["budget"] = frame["budget"].astype("Int64")
+    scores = scores_table(frame, configuration).rename(columns={"score": "logprob"})
+    wanted = ["method", "budget", "task", "n", "logprob", "ci_low", "ci_high", "kept_per_head", "exact_total"]
+    scores[wanted].to_csv(out / "logprobs.csv", index=False)
+    compared = [comparisons_table(frame, configuration, each) for each in baseline or ["snapkv"]]
+    pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
+    gaps = gaps_table(scores)
+    gaps.to_csv(out / "gaps.csv", index=False)
+    typer.echo(gaps.pivot_table(index=["budget", "task"], columns="method", values="closed").round(2).to_string())
+    typer.echo(f"Tables and records are in {out}")
+
+
+def _measure(plan: Plan, model: Model, job: Job, utility: str) -> list[dict[str, Any]]:
+    """Records of a job; a log-probability is kept as a hundredth of a score."""
+    encoded = encode_parts(model, job.parts[0].example, plan.encoding)
+    accumulated = any(v.policy.needs_accumulated_attention for part in job.parts for v in part.variants)
+    prompt = prefill(model, encoded.prompt, window=plan.window, accumulated_attention=accumulated)
+    records = []
+    for part in job.parts:
+        case = Case(model, plan.tasks[part.task], part.example, prompt, question=tuple(encoded.question))
+        choices = [variant.policy.select(prompt, variant.budget) for variant in part.variants]
+        for variant, choice, value in zip(
+            part.variants, choices, get_utility(utility).measure(case, choices), strict=True
+        ):
+            records.append(
+                {
+                    "task": part.task,
+                    "example": part.example.id,
+                    "method": variant.method,
+                    "budget": variant.budget,
+                    "score": value / _NATS,
+                    "prompt_tokens": prompt.tokens,
+                    "kept_tokens": choice.total,
+                    "kv_bytes": choice.total * model.bytes_per_token,
+                    "new_tokens": 0,
+                }
+            )
+    return records
+
+
+def gaps_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """budget, task, method, closed: the share of the gap between SnapKV (0) and the full cache (1) that is closed.
+
+    The rows "mean of tasks" are means over the tasks.
+    """
+    single = scores[~scores["task"].str.endswith("mean")]
+    whole = single[single["method"] == "full"]
+    full = dict(zip(whole["task"], whole["logprob"], strict=True))
+    rows = []
+    for (budget, task), cell in single[single["method"] != "full"].groupby(["budget", "task"]):
+        values = dict(zip(cell["method"], cell["logprob"], strict=True))
+        gap = full[task] - values["snapkv"]
+        start = {"budget": budget, "task": task, "gap": gap}
+        rows += [
+            {**start, "method": each, "closed": (value - values["snapkv"]) / gap} for each, value in values.items()
+        ]
+    table = pd.DataFrame(rows)
+    means = table.groupby(["budget", "method"], as_index=False)[["gap", "closed"]].mean()
+    return pd.concat([table, means.assign(task="mean of tasks")], ignore_index=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
