@@ -136,7 +136,8 @@ def surrogate(problem: Problem) -> Iterator[Array]:
 def curves(problem: Problem) -> Iterator[Array]:
     """Tokens by the concave hulls of the heads' curves, better known example after example."""
     base = problem.budget - problem.examples.window
-    counts = np.array([0, base // 4, base, 2 * base, 4 * base, 12 * base], dtype=float)
+    most = 0.9 * base * problem.heads
+    counts = np.array([count for count in (0, base / 4, base, 2 * base, 4 * base, 12 * base) if count < most])
     gains = np.zeros((problem.heads, len(counts)))
     known = 0
     while True:
