@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check clean embedded-profile
+.PHONY: help setup demo test test-fast check clean embedded-profile embedded-search
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
@@ -21,6 +21,7 @@ help:
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
 	@echo "make embedded-profile   the head values and head scores that ship with the project"
+	@echo "make embedded-search    the searched shares that ship with the project (DATA_DIR=FOLDER: LongBench rows)"
 
 setup: $(READY)
 
@@ -55,6 +56,12 @@ embedded-profile: $(READY)
 	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 500 --out profiles/embedded
 	cp profiles/embedded/values.json cokv_bench/budgets/shipped/smollm2-135m.values.json
 	$(BIN)/python scripts/headkv_scores.py --examples 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
+
+embedded-search: $(READY)
+	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
+	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 32,128,512 --time-limit 38m \
+	  --out profiles/embedded-search
+	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
 
 # Papers' tables by model: configs/reproduce/*.yaml. ARGS="--dry-run" prints what each takes; DATA_DIR names LongBench data.
 reproduce-%: configs/reproduce/%.yaml $(READY)

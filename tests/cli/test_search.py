@@ -1,0 +1,79 @@
+"""`cokv-bench search`, and evaluating what it found."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+NEEDLES = ("--tasks", "needle", "--lengths", "300", "--examples", "4")
+
+
+def test_what_a_search_found_is_evaluated_by_shares_and_by_files(cli, texty_folder: Path) -> None:
+    status, out, err = cli(
+        *("search", "--model", texty_folder, *NEEDLES, "--budget", "20,30", "--utility", "agreement,loglik"),
+        *("--steps", "3", "--out", "found"),
+    )
+    assert status == 0, err
+    assert "Tokens a head at budget 20," in out
+    assert "at 20" in out
+    assert "at 30" in out
+    names = {path.name for path in Path("found").iterdir()}
+    assert names == {"search.jsonl", "shares.json", "cokv-search-20.budgets.json", "cokv-search-30.budgets.json"}
+    # The same command has nothing left to do.
+    before = {path.name: path.read_bytes() for path in Path("found").iterdir()}
+    assert cli("search", "--model", texty_folder, *NEEDLES, "--budget", "20,30", "--utility", "agreement,loglik",
+               "--steps", "3", "--out", "found")[0] == 0  # fmt: skip
+    assert {path.name: path.read_bytes() for path in Path("found").iterdir()} == before
+    asked = ("eval", "--model", texty_folder, *NEEDLES, "--method", "snapkv,cokv-search", "--budget", "20,30")
+    status, _, err = cli(*asked, "--shares", "found", "--out", "one")
+    assert status == 0, err
+    files = [part for name in sorted(names) if "budgets" in name for part in ("--budgets", f"found/{name}")]
+    status, _, err = cli(*asked, *files, "--out", "two")
+    assert status == 0, err
+    one, two = (pd.read_csv(Path(folder) / "scores.csv") for folder in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
+    assert one["exact_total"].all()
+    status, _, err = cli(*asked, "--shares", "found", "--split", "profile")
+    assert status == 2
+    assert "were made from the profile split of needle" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--utility", "metric"), "no gradient to follow"),
+        (("--budget", "8"), "nothing beyond the window"),
+        (("--budget", "x"), "'x'"),
+        (("--steps", "0"), "0 steps"),
+        (("--time-limit", "soon"), "soon"),
+        (("--tasks", "neddle"), "did you mean needle"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(
+    cli, texty_folder: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    status, _, err = cli("search", "--model", texty_folder, *NEEDLES, *arguments)
+    assert status == 2, err
+    assert words in err
+    assert "Traceback" not in err
+    assert not Path("profiles").exists()
+
+
+def test_shares_that_do_not_fit_are_refused(cli, texty_folder: Path) -> None:
+    asked = ("eval", "--model", texty_folder, *NEEDLES, "--method", "cokv-search", "--budget", "20")
+    status, _, err = cli(*asked)
+    assert status == 2
+    assert "run `cokv-bench search` and name its folder with --shares" in err
+    assert cli("search", "--model", texty_folder, *NEEDLES, "--budget", "20", "--steps", "1", "--out", "found")[0] == 0
+    good = json.loads(Path("found/shares.json").read_text())
+    for change, words in (
+        ({"slope": []}, "slope"),
+        ({"model": {**good["model"], "weights": "00", "id": "other"}}, "other"),
+        ({"schema": 7}, "schema version 7"),
+    ):
+        Path("bad.json").write_text(json.dumps({**good, **change}))
+        status, _, err = cli(*asked, "--shares", "bad.json")
+        assert status == 2
+        assert words in err
+        assert "Traceback" not in err
