@@ -189,8 +189,9 @@ class _Run:
             self.progress(0, self.stopping.last_step, f"answer {case + 1} of {cases}")
             if self.examples.counts(case):
                 full[case] = self.examples.full(case)
-                for budget in self.budgets:
-                    uniform[str(budget)][case] = self.examples.score([Point(case, budget)], [equal])[0]
+                points = [Point(case, budget) for budget in self.budgets]
+                for point, score in zip(points, self.examples.score(points, [equal] * len(points)), strict=True):
+                    uniform[str(point.budget)][case] = score
         ends = Ends(full.tolist(), {budget: scores.tolist() for budget, scores in uniform.items()})
         self.ledger.append(ends)
         return ends
@@ -258,16 +259,25 @@ class _Run:
         return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Share of the gap closed at each budget, mean over tasks and utilities of the cases to choose on."""
-        merit = {}
-        for budget in self.budgets:
-            closed = []
-            for group in self._by_group(chosen):
-                points = [Point(case, budget) for case in group]
-                scores = self.examples.score(points, [self._log_shares(parameters, budget)] * len(points))
-                closed.append(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
-            merit[str(budget)] = float(np.mean(closed))
-        return merit
+        """Share of the gap closed at each budget, mean over tasks and utilities of the cases to choose on.
+
+        Each case is scored at one of the budgets, in turn.
+        """
+        groups = self._by_group(chosen)
+        points = [
+            Point(case, self.budgets[(first + place) % len(self.budgets)])
+            for first, group in enumerate(groups)
+            for place, case in enumerate(group)
+        ]
+        scores = self.examples.score(points, [self._log_shares(parameters, point.budget) for point in points])
+        found: dict[int, dict[str, list[float]]] = {}
+        for point, score in zip(points, scores, strict=True):
+            group = self.examples.groups[point.case]
+            found.setdefault(point.budget, {}).setdefault(group, []).append(self._closed(point, score))
+        return {
+            str(budget): float(np.mean([np.mean(closed) for closed in found[budget].values()]))
+            for budget in sorted(found)
+        }
 
 
 def _note(rounds: Sequence[Round]) -> str:

@@ -204,7 +204,7 @@ def test_unknown_names_get_a_suggestion():
         get_policy("snap-kv")
 
 
-@pytest.mark.parametrize("method", ["headkv", "cokv"])
+@pytest.mark.parametrize("method", ["headkv", "cokv", "cokv-search"])
 def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, method):
     asked = []
 
