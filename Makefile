@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check clean embedded-profile embedded-search
+.PHONY: help setup demo test test-fast check clean embedded-profile embedded-search reproduce-search
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
+	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows; about two hours)"
 	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
 	@echo "make embedded-profile   the head values and head scores that ship with the project"
 	@echo "make embedded-search    the searched shares that ship with the project (DATA_DIR=FOLDER: LongBench rows)"
@@ -62,6 +63,17 @@ embedded-search: $(READY)
 	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 32,128,512 --time-limit 38m \
 	  --out profiles/embedded-search
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
+
+# What searches find: on needles beside all methods, by families at equal cost, and the shipped shares on all tasks.
+reproduce-search: $(READY)
+	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 300 --out profiles/search/needle
+	mkdir -p results/search && cp profiles/search/needle/shares.json results/search/needle.shares.json
+	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
+	  --shares results/search/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 \
+	  --out results/search/needle
+	$(BIN)/python scripts/compare_searches.py --seconds 240 --json results/search/families.json
+	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
+	  --limit 5 --max-length 2000 --lengths 2048 --examples 4 --baseline snapkv --baseline cokv --out results/search/universal
 
 # Papers' tables by model: configs/reproduce/*.yaml. ARGS="--dry-run" prints what each takes; DATA_DIR names LongBench data.
 reproduce-%: configs/reproduce/%.yaml $(READY)

@@ -8,8 +8,8 @@ from torch import Tensor
 from cokv_bench.search.ledger import Round
 
 # Of a log-share, a step: Adam moves each by about this much at first.
-_RATE = 0.3
-_LAST_RATE = 0.05
+_RATE = 0.15
+_LAST_RATE = 0.03
 # The second moment of a minibatch's gradient is remembered over about a hundred steps.
 _BETAS = (0.9, 0.99)
 # Of the moving average that budgets are made from.

@@ -1,7 +1,7 @@
 """Scores of different tasks and utilities on one scale: the share closed of what equal shares lose."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -17,18 +17,28 @@ class Gaps:
 
     def __init__(self, groups: Sequence[str], ends: Ends) -> None:
         """`groups`: the group of each case."""
-        self._full = ends.full
-        members = {group: [case for case, name in enumerate(groups) if name == group] for group in groups}
-        self._gaps = {}
-        for budget, uniform in ends.uniform.items():
-            lost = np.array(ends.full) - np.array(uniform)
-            by_group = {group: max(_SMALLEST, float(lost[cases].mean())) for group, cases in members.items()}
-            self._gaps[int(budget)] = [by_group[group] for group in groups]
+        self._groups = groups
+        self._full = {case: score for case, score in enumerate(ends.full) if score is not None}
+        self._gaps = {
+            int(budget): {
+                group: max(_SMALLEST, float(np.mean([self._full[case] - (scores[case] or 0.0) for case in cases])))
+                for group, cases in self.members(range(len(groups))).items()
+            }
+            for budget, scores in ends.uniform.items()
+        }
+
+    def members(self, cases: Iterable[int]) -> dict[str, list[int]]:
+        """Those of the cases whose answers budgets can change, by group."""
+        found: dict[str, list[int]] = {}
+        for case in cases:
+            if case in self._full:
+                found.setdefault(self._groups[case], []).append(case)
+        return found
 
     def gap(self, case: int, budget: int) -> float:
         """The gap of a case's group, in nats a token, at the measured budget that is nearest by ratio."""
         nearest = min(self._gaps, key=lambda known: abs(math.log(known / budget)))
-        return self._gaps[nearest][case]
+        return self._gaps[nearest][self._groups[case]]
 
     def closed(self, case: int, budget: int, score: float) -> float:
         """The share of the gap that a score closes: on average 0 with equal shares and 1 with the full cache."""

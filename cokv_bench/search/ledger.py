@@ -46,15 +46,15 @@ class Round:
 
 @dataclass(frozen=True)
 class Ends:
-    """What each case scores at both ends of the gap.
+    """What each case scores at both ends of the gap; None where no budget can change its answer.
 
     Attributes:
         full: with the full cache.
         uniform: budget -> with equal shares.
     """
 
-    full: list[float]
-    uniform: dict[str, list[float]]
+    full: list[float | None]
+    uniform: dict[str, list[float | None]]
 
 
 class SearchLedger:

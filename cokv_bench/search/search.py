@@ -184,15 +184,14 @@ class _Run:
         """Score every example with the full cache and with equal shares, once a search."""
         equal = self._log_shares(self._start(), self.budgets[0])
         cases = len(self.examples.groups)
-        full, uniform = np.zeros(cases), {str(budget): np.zeros(cases) for budget in self.budgets}
+        ends = Ends([None] * cases, {str(budget): [None] * cases for budget in self.budgets})
         for case in range(cases):
             self.progress(0, self.stopping.last_step, f"answer {case + 1} of {cases}")
             if self.examples.counts(case):
-                full[case] = self.examples.full(case)
+                ends.full[case] = self.examples.full(case)
                 points = [Point(case, budget) for budget in self.budgets]
                 for point, score in zip(points, self.examples.score(points, [equal] * len(points)), strict=True):
-                    uniform[str(point.budget)][case] = score
-        ends = Ends(full.tolist(), {budget: scores.tolist() for budget, scores in uniform.items()})
+                    ends.uniform[str(point.budget)][case] = score
         self.ledger.append(ends)
         return ends
 
@@ -234,13 +233,10 @@ class _Run:
 
     def _by_group(self, cases: Sequence[int]) -> list[list[int]]:
         """The cases that budgets can change, by task and utility."""
-        found: dict[str, list[int]] = {}
-        for case in cases:
-            if self.examples.counts(case):
-                found.setdefault(self.examples.groups[case], []).append(case)
+        found = list(self.gaps.members(cases).values())
         if not found:
             raise RequestError("No budget changes the answer of any example: all answers end at their first token.")
-        return list(found.values())
+        return found
 
     def _follow(self, parameters: Tensor, step: int, by_group: list[list[int]]) -> float:
         """Accumulate the gradient of a minibatch in which groups come alike; what share of the gap it closes."""
