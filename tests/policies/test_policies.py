@@ -25,6 +25,7 @@ NAMES = [
     "ada-pyramid",
     "headkv",
     "cokv",
+    "cokv-search",
     "random",
 ]
 EVICTING = NAMES[1:]
@@ -160,7 +161,7 @@ def test_every_name_is_described_with_its_source():
         policy = get_policy(name)
         assert policy.name == name
         assert "\n" not in policy.description
-        assert "arXiv" in policy.description or name in ("full", "random")
+        assert "arXiv" in policy.description or name in ("full", "random", "cokv-search")
         assert policy.needs_accumulated_attention == (name == "h2o")
 
 
