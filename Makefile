@@ -19,7 +19,7 @@ help:
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
-	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows; about two hours)"
+	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
 	@echo "make embedded-profile   the head values and head scores that ship with the project"
 	@echo "make embedded-search    the searched shares that ship with the project (DATA_DIR=FOLDER: LongBench rows)"

@@ -21,7 +21,7 @@ from cokv_bench.search.shares import split
 from cokv_bench.tasks import Split, Task
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 
-#: Tokens of an answer that are scored at most: a summary's start tells as much as all of it, at a tenth of the cost.
+#: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
 ANSWER_TOKENS = 64
 # Tokens that one pass reads: enough for matrix products at full speed, few enough that the gradient's memory is small.
 _TOKENS_A_PASS = 160
@@ -85,6 +85,10 @@ class SearchExamples:
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}
         limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
         self._store = PromptStore(self._prefill, limit=limit, folder=spill_folder)
+
+    def longest_prompt(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.rows)
 
     def counts(self, case: int) -> bool:
         """Whether budgets can change the answer's score: not where all of it is the first token, see `RankedRow`."""

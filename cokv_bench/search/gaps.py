@@ -19,12 +19,16 @@ class Gaps:
         """`groups`: the group of each case."""
         self._groups = groups
         self._full = {case: score for case, score in enumerate(ends.full) if score is not None}
+        uniform = {
+            budget: {case: score for case, score in enumerate(scores) if score is not None}
+            for budget, scores in ends.uniform.items()
+        }
         self._gaps = {
             int(budget): {
-                group: max(_SMALLEST, float(np.mean([self._full[case] - (scores[case] or 0.0) for case in cases])))
+                group: max(_SMALLEST, float(np.mean([self._full[case] - equal[case] for case in cases])))
                 for group, cases in self.members(range(len(groups))).items()
             }
-            for budget, scores in ends.uniform.items()
+            for budget, equal in uniform.items()
         }
 
     def members(self, cases: Iterable[int]) -> dict[str, list[int]]:

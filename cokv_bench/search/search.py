@@ -90,8 +90,8 @@ def search(
         progress: called after each step.
 
     Raises:
-        RequestError: budgets that are not above the window or not below a prompt, too few examples, a ledger of
-            another search, or a folder that cannot be written.
+        RequestError: budgets that are not above the window or not below the longest prompt, too few examples, a ledger
+            of another search, or a folder that cannot be written.
     """
     _check_budgets(examples, budgets)
     searched, chosen = examples.parts()
@@ -159,6 +159,12 @@ def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
             raise RequestError(
                 f"A budget of {budget} tokens leaves nothing beyond the window of {examples.window} to share out."
             )
+    longest = examples.longest_prompt()
+    if max(budgets) >= longest:
+        raise RequestError(
+            f"A budget of {max(budgets)} tokens keeps all of every prompt (the longest has {longest}); search on "
+            "longer prompts, or for a smaller budget."
+        )
 
 
 @dataclass

@@ -101,7 +101,7 @@ def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path
         assert path.read_text() == text
 
 
-def test_tasks_come_alike_and_time_ends_a_search(texty: Model, tmp_path: Path) -> None:
+def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
     examples = material(texty, tasks="needle,ruler/vt", length=900)
     shares = search(examples, tmp_path, [24], seed=2, stopping=Stopping(seconds=0.01))
     assert shares.search["steps"] == 1
@@ -117,6 +117,10 @@ def test_tasks_come_alike_and_time_ends_a_search(texty: Model, tmp_path: Path) -
         (
             lambda model, folder: search(material(model), folder, [8], seed=0, stopping=Stopping(steps=1)),
             "nothing beyond the window of 8",
+        ),
+        (
+            lambda model, folder: search(material(model), folder, [24, 900], seed=0, stopping=Stopping(steps=1)),
+            "900 tokens keeps all of every prompt",
         ),
         (lambda model, folder: search(material(model), folder, [], seed=0, stopping=Stopping()), "needs a budget"),
         (lambda model, folder: few(model).parts(), "needs examples to choose on"),
