@@ -79,7 +79,7 @@ Depths = Annotated[int, typer.Option(min=1, help="Depths, evenly from 0 to 100 p
 Examples = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Needles a length (default: one a depth), or RULER examples (10).", rich_help_panel=NEEDLE
+        min=1, help="Needles a length (default: one a depth), or RULER or text examples (10).", rich_help_panel=NEEDLE
     ),
 ]
 Haystack = Annotated[

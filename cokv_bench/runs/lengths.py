@@ -37,7 +37,7 @@ def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.Data
 def _lengths(frame: pd.DataFrame) -> pd.Series:
     """The length of each record as text; None for tasks that have none to go by."""
     lengths = pd.Series(None, index=frame.index, dtype=object)
-    asked = (frame["task"] == "needle") | frame["task"].str.startswith("ruler/")
+    asked = frame["task"].isin(["needle", "text"]) | frame["task"].str.startswith("ruler/")
     if asked.any():
         lengths[asked] = frame.loc[asked, "length"].astype(int).astype(str)
     bucketed = frame["task"].str.startswith("longbench/") & frame["task"].str.endswith("_e")

@@ -78,8 +78,9 @@ class SearchExamples:
                     "which needs no labels."
                 )
             self._answers.append(utility.answer)
-        for utility in chosen:
-            self.rows = playing_rows(model, tasks, utility, self.encoding, split)
+        # Checked once, for the utility that asks most.
+        strictest = max(chosen, key=lambda utility: utility.needs_answers)
+        self.rows = playing_rows(model, tasks, strictest, self.encoding, split)
         self.groups = [f"{task.name} {name}" for task, _ in self.rows for name in self.utilities]
         self._policy: Policy = get_policy("snapkv")
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}

@@ -13,9 +13,11 @@ from cokv_bench.tasks.needle.task import NeedleTask
 from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, RulerTask, read_qa
 from cokv_bench.tasks.ruler import expand as expand_ruler
 from cokv_bench.tasks.ruler.qa import Documents
+from cokv_bench.tasks.text import TextTask
 
 DESCRIPTIONS = {
     "needle": "a fact hidden in a text of a given length and depth, then asked for (embedded text)",
+    "text": "plain text to be continued, without labels: the embedded text, or a folder of yours",
     "ruler": f"the {len(SUBTASKS)} subtasks of RULER that are made up at any length, and those from your file",
     **{f"ruler/{name}": f"RULER: {subtask.description}" for name, subtask in SUBTASKS.items()},
     **{f"ruler/{name}": f"RULER: {description}" for name, description in FROM_FILE.items()},
@@ -35,8 +37,9 @@ class TaskOptions:
         data_dir: LongBench data (folder or data.zip); None looks at COKV_BENCH_DATA, then the hub.
         limit: the most examples a task.
         seed: fixes the split, the needles and what RULER draws.
-        lengths, examples: Needle in a Haystack and RULER; examples is per length.
-        depths, haystack, needles: Needle in a Haystack.
+        lengths, examples: Needle in a Haystack, RULER and text; examples is per length.
+        haystack: Needle in a Haystack and text.
+        depths, needles: Needle in a Haystack.
         ruler_qa: files of questions for ruler/qa_1 and ruler/qa_2.
         template, metric: for `jsonl:` rows.
     """
@@ -71,6 +74,8 @@ def resolve(names: list[str], model: Model, options: TaskOptions) -> list[Task]:
 def _tasks(name: str, model: Model, options: TaskOptions, qa: Mapping[str, Documents]) -> list[Task]:
     if name == "needle":
         return [_needle(model, options)]
+    if name == "text":
+        return [_text(model, options)]
     if name.startswith("jsonl:"):
         path = Path(name.removeprefix("jsonl:"))
         return [
@@ -83,7 +88,7 @@ def _tasks(name: str, model: Model, options: TaskOptions, qa: Mapping[str, Docum
             LongBenchTask(task, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
             for task in expand(name)
         ]
-    raise unknown("task", name, ["needle", "ruler", "longbench", "longbench-e", "longbench/all"])
+    raise unknown("task", name, ["needle", "text", "ruler", "longbench", "longbench-e", "longbench/all"])
 
 
 def _needle(model: Model, options: TaskOptions) -> NeedleTask:
@@ -95,6 +100,17 @@ def _needle(model: Model, options: TaskOptions) -> NeedleTask:
         examples=options.examples if options.examples is not None else options.limit,
         haystack=options.haystack,
         needles=options.needles,
+        seed=options.seed,
+    )
+
+
+def _text(model: Model, options: TaskOptions) -> TextTask:
+    return TextTask(
+        model.text_tokenizer,
+        encode_length=lambda text: len(encode(model, text, chat=False)),
+        lengths=options.lengths,
+        examples=options.examples if options.examples is not None else options.limit,
+        folder=options.haystack,
         seed=options.seed,
     )
 

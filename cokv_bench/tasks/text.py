@@ -1,0 +1,101 @@
+"""Plain text to be continued: examples without any label, from a folder of texts or the packaged essays."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import Example, Split, content_id
+from cokv_bench.tasks.metrics import best_score
+from cokv_bench.tasks.needle.draw import draw
+from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+
+_SPLITS: tuple[Split, ...] = ("profile", "test")
+_EXAMPLES = 10
+_SHORTEST = 64
+
+
+class TextTask:
+    """Whole sentences of a text as the prompt, the sentences that follow as the reference.
+
+    No chat template is used: the model goes on with the text. Given two or more files, profile and test share none.
+    The examples of a length do not depend on what other lengths are asked for.
+
+    Args:
+        tokenizer: counts the tokens of sentences.
+        encode_length: number of tokens of a prompt; a prompt has at most `length` and lacks a sentence at most.
+        lengths: prompt lengths in tokens.
+        examples: examples a length and split; default 10.
+        folder: .txt files; default the packaged essays. A text too short for a length is repeated from its start.
+        seed: decides where each example begins.
+        max_new_tokens: tokens of the reference at most, and of a generated continuation.
+
+    Raises:
+        RequestError: a bad number or folder; `examples` raises it for a length that the first sentence exceeds.
+    """
+
+    name = "text"
+    metric = "rouge"
+    version = 1
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        encode_length: Callable[[str], int],
+        lengths: Sequence[int] = (1024,),
+        examples: int | None = None,
+        folder: str | Path | None = None,
+        seed: int = 0,
+        max_new_tokens: int = 64,
+    ) -> None:
+        self._count = _EXAMPLES if examples is None else examples
+        if not lengths or min(lengths) < _SHORTEST:
+            raise RequestError(f"The task 'text' needs lengths of {_SHORTEST} tokens or more.")
+        if self._count < 1:
+            raise RequestError(f"The task 'text' was asked for {self._count} examples; give at least 1.")
+        self._encode_length = encode_length
+        self._lengths = tuple(dict.fromkeys(lengths))
+        self._seed = seed
+        self._max_new_tokens = max_new_tokens
+        documents = read_documents(folder)
+        self._texts = {split: Haystack(side(documents, split), tokenizer) for split in _SPLITS}
+        self._made: dict[Split, list[Example]] = {}
+
+    def examples(self, split: Split) -> list[Example]:
+        """The examples by length; "all" is "profile" followed by "test"."""
+        if split == "all":
+            return [example for each in _SPLITS for example in self.examples(each)]
+        if split not in self._made:
+            self._made[split] = [
+                self._example(split, length, k) for length in self._lengths for k in range(self._count)
+            ]
+        return list(self._made[split])
+
+    def score(self, example: Example, prediction: str) -> dict[str, float]:
+        """ "score": ROUGE-L with the sentences that follow."""
+        return {"score": best_score(self.metric, prediction, example.answers)}
+
+    def _example(self, split: Split, length: int, k: int) -> Example:
+        text = self._texts[split]
+        start = draw(len(text.sentences), "text", self._seed, split, length, k)
+        # Tokens to spare: a sentence on its own may have some more or fewer than within its text.
+        stretch = text.stretch(start, length + length // 4 + 2 * self._max_new_tokens)
+        parts, _ = stretch.cut(stretch.n_words)
+        ends = list(accumulate(map(len, parts)))
+        whole = "".join(parts)
+        kept = bisect_right(ends, length, key=lambda end: self._encode_length(whole[:end]))
+        if kept == 0:
+            raise RequestError(f"Length {length} is shorter than a sentence of the text; ask for a greater length.")
+        prompt = whole[: ends[kept - 1]]
+        reference = whole[ends[kept - 1] :]
+        return Example(
+            id=content_id(prompt, reference),
+            task=self.name,
+            prompt=prompt,
+            answers=(reference,),
+            max_new_tokens=self._max_new_tokens,
+            chat=False,
+            fields={"length": length},
+        )

@@ -1,0 +1,63 @@
+"""Where the tokens went: budgets as coloured maps, a panel a file, layers by KV heads.
+
+python scripts/head_maps.py --map SnapKV=snapkv.budgets.json --map searched=shares.json --budget 64 --out maps.png
+
+A file is a budgets file (`*.budgets.json`), or shares of a search. The colour is logarithmic and the same in all panels.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib
+import numpy as np
+import typer
+from matplotlib.colors import LogNorm
+from numpy.typing import NDArray
+
+from cokv_bench.budgets import HeadBudgets, HeadShares
+from cokv_bench.errors import RequestError
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+
+def tokens(path: Path, budget: int) -> NDArray[np.int64]:
+    """Tokens of each head, int64 [layers, kv_heads]."""
+    if path.name.endswith(".budgets.json"):
+        return HeadBudgets.load(path).tokens
+    shares = HeadShares.load(path)
+    return shares.budgets(budget, window=shares.window)
+
+
+def main(
+    maps: Annotated[list[str], typer.Option("--map", help="TITLE=FILE; once a panel.")],
+    budget: Annotated[int, typer.Option(help="Tokens a KV head, for shares.")] = 64,
+    out: Annotated[Path, typer.Option(help="PNG, SVG or PDF.")] = Path("maps.png"),
+) -> None:
+    """Draw the maps."""
+    panels = [(title, tokens(Path(path), budget)) for title, path in (each.split("=", 1) for each in maps)]
+    if len({panel.shape for _, panel in panels}) != 1:
+        raise RequestError("The maps are of models of different shapes; draw one model at a time.")
+    layers, heads = panels[0][1].shape
+    norm = LogNorm(min(panel.min() for _, panel in panels), max(panel.max() for _, panel in panels))
+    width = max(1.3, 0.32 * heads)
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(1.5 + width * len(panels), 1 + 0.19 * layers), squeeze=False, layout="constrained"
+    )
+    for axis, (title, panel) in zip(axes[0], panels, strict=True):
+        image = axis.imshow(panel, aspect="auto", cmap="viridis", norm=norm, interpolation="nearest")
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("KV head", fontsize=8)
+        axis.set_xticks(range(heads) if heads <= 8 else range(0, heads, 8))
+        axis.tick_params(labelsize=7)
+    axes[0][0].set_ylabel("layer", fontsize=8)
+    bar = figure.colorbar(image, ax=axes[0], label="tokens kept")
+    bar.ax.tick_params(labelsize=7)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=150)
+    pyplot.close(figure)
+    typer.echo(f"{len(panels)} maps are in {out}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

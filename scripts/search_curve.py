@@ -1,0 +1,127 @@
+"""How a search went: what its own examples to choose on said, round after round, beside unseen examples.
+
+python scripts/search_curve.py profiles/smollm2-135m/needle-search --examples 40 --out results/search/curve
+
+Reads the ledger of a finished search and judges the average of each round on the test split: curve.csv with the steps,
+the seconds, and the mean over tasks of the share of the gap between equal shares and the full cache that is closed, at
+each budget of the search; curve.png shows it.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.search import SearchExamples
+from cokv_bench.search.examples import Point
+from cokv_bench.search.gaps import Gaps
+from cokv_bench.search.ledger import Ends
+from cokv_bench.tasks.prompts import Encoding
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+
+def main(
+    folder: Annotated[Path, typer.Argument(help="Folder of a search.")],
+    model: o.ModelName = "smollm2-135m",
+    tasks: Annotated[str, typer.Option(help="Tasks to judge on.")] = "needle",
+    data_dir: o.DataDir = None,
+    limit: o.Limit = None,
+    max_length: o.MaxLength = None,
+    lengths: o.Lengths = "1024",
+    examples: o.Examples = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("results/search/curve"),
+) -> None:
+    """Judge the rounds, write the table and the figure."""
+    header, _, *rounds = [json.loads(line) for line in (folder / "search.jsonl").read_text("utf-8").splitlines()]
+    budgets: list[int] = header["budgets"]
+    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    options = TaskOptions(
+        data_dir=data_dir, limit=limit, lengths=tuple(o.integers(lengths, "length")), examples=examples
+    )
+    test = SearchExamples(
+        loaded,
+        resolve(o.names(tasks, "task"), loaded, options),
+        header["utilities"],
+        window=header["window"],
+        encoding=Encoding(max_length, header["question_agnostic"]),
+        split="test",
+    )
+    cases = [case for case in range(len(test.groups)) if test.counts(case)]
+
+    def scores(budget: int, shares: torch.Tensor) -> dict[int, float]:
+        found = test.score([Point(case, budget) for case in cases], [shares] * len(cases))
+        return dict(zip(cases, found, strict=True))
+
+    equal = torch.zeros(loaded.layers, loaded.kv_heads)
+    everyone = range(len(test.groups))
+    uniform = {budget: scores(budget, equal) for budget in budgets}
+    full = {case: test.full(case) for case in cases}
+    gaps = Gaps(
+        test.groups,
+        Ends(
+            [full.get(case) for case in everyone],
+            {str(budget): [uniform[budget].get(case) for case in everyone] for budget in budgets},
+        ),
+    )
+    rows: list[dict[str, Any]] = []
+    with progress_bar(o.progress_console, "Judging", "rounds") as progress:
+        for done, each in enumerate(rounds):
+            progress(done, len(rounds), f"step {each['step']}")
+            average = torch.tensor(each["average"])
+            for budget in budgets:
+                slope = average[1] * math.log2(budget / math.sqrt(budgets[0] * budgets[-1])) if len(average) > 1 else 0
+                found = scores(budget, average[0] + slope)
+                unseen = [
+                    np.mean([gaps.closed(case, budget, found[case]) for case in group])
+                    for group in gaps.members(cases).values()
+                ]
+                rows.append(
+                    {
+                        "step": each["step"],
+                        "seconds": round(each["seconds"], 1),
+                        "budget": budget,
+                        "followed": each["followed"],
+                        "chosen": each["chosen"].get(str(budget)),
+                        "unseen": float(np.mean(unseen)),
+                        "logprob": float(np.mean(list(found.values()))),
+                    }
+                )
+    table = pd.DataFrame(rows)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "curve.csv", index=False)
+    _draw(table, out / "curve.png")
+    typer.echo(table.round(3).to_string(index=False))
+    typer.echo(f"The table and the figure are in {out}")
+
+
+def _draw(table: pd.DataFrame, path: Path) -> None:
+    budgets = table["budget"].unique()
+    figure, axes = pyplot.subplots(
+        1, len(budgets), figsize=(4.2 * len(budgets), 3.2), squeeze=False, sharey=True, layout="constrained"
+    )
+    for axis, budget in zip(axes[0], budgets, strict=True):
+        part = table[table["budget"] == budget]
+        axis.plot(part["step"], part["chosen"], "o--", color="#0072B2", label="examples to choose on")
+        axis.plot(part["step"], part["unseen"], "s-", color="#D55E00", label="unseen examples")
+        axis.axhline(0, color="grey", linewidth=0.8)
+        axis.set_title(f"{budget} tokens a head", fontsize=10)
+        axis.set_xlabel("steps")
+    axes[0][0].set_ylabel("share of the gap closed")
+    axes[0][0].legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    typer.run(main)

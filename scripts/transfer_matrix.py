@@ -1,0 +1,130 @@
+"""What budgets searched on one task are worth on every other: a matrix of tasks searched on by tasks judged on.
+
+python scripts/transfer_matrix.py --data-dir FOLDER --out results/search/transfer
+
+Each task of the matrix is searched on by itself, on its profile split with the utility `agreement`, and judged on unseen
+rows of all of them by the log-probability of the reference answer. transfer.csv has a row a pair: the share closed of
+the gap between SnapKV and the full cache, and the difference to SnapKV in nats a token with its 95% interval over the
+examples. CoKV's embedded budgets, made on needles, and the embedded shares, searched on many tasks, are further rows.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cokv_bench.budgets import HeadShares, HeadValues, embedded
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.runs.intervals import interval
+from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.search.examples import Point
+from cokv_bench.tasks.prompts import Encoding
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+TASKS = (
+    "needle,text,ruler/niah_multikey_1,ruler/vt,ruler/cwe,longbench/qasper,longbench/2wikimqa_e,longbench/multi_news,"
+    "longbench/gov_report_e,longbench/qmsum,longbench/trec_e,longbench/triviaqa_e,longbench/samsum_e,"
+    "longbench/passage_count_e"
+)
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = TASKS,
+    budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
+    steps: Annotated[int, typer.Option(help="Of each search.")] = 60,
+    examples: Annotated[int, typer.Option(help="The most of a task, to search on.")] = 8,
+    unseen: Annotated[int, typer.Option(help="The most of a task, to judge on.")] = 8,
+    lengths: o.Lengths = "2048",
+    data_dir: o.DataDir = None,
+    max_length: o.MaxLength = None,
+    seed: o.Seed = 0,
+    out: Annotated[Path, typer.Option(help="Folder for the table; searches go to its folder `searches`.")] = Path(
+        "results/search/transfer"
+    ),
+) -> None:
+    """Search on each task, judge on all, write the table."""
+    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    names, encoding = o.names(tasks, "task"), Encoding(max_length)
+
+    def options(count: int) -> TaskOptions:
+        return TaskOptions(
+            data_dir=data_dir, lengths=tuple(o.integers(lengths, "length")), examples=count, limit=count, seed=seed
+        )
+
+    found: dict[str, NDArray[np.float64]] = {}
+    with progress_bar(o.progress_console, "Searching", "steps") as progress:
+        for name in names:
+            material = SearchExamples(
+                loaded, resolve([name], loaded, options(examples)), ["agreement"], window=8, encoding=encoding
+            )
+            folder = out / "searches" / name.replace("/", "-")
+            shares = search(
+                material,
+                folder,
+                [budget],
+                seed=seed,
+                stopping=Stopping(steps=steps),
+                progress=lambda done, total, note, name=name: progress(done, total, f"{name}: {note}"),
+            )
+            found[name] = shares.log_shares(budget)
+    values = HeadValues.load(embedded.values_path())
+    found["cokv (needles)"] = np.log(values.budgets(budget, window=8) - 8 + 0.5)
+    found["embedded shares"] = HeadShares.load(embedded.shares_path()).log_shares(budget)
+    rows: list[dict[str, object]] = []
+    with progress_bar(o.progress_console, "Judging", "tasks") as progress:
+        for done, name in enumerate(names):
+            progress(done, len(names), name)
+            test = SearchExamples(
+                loaded,
+                resolve([name], loaded, options(unseen)),
+                ["loglik"],
+                window=8,
+                encoding=encoding,
+                split="test",
+            )
+            rows += _judge(test, name, budget, found, seed)
+    table = pd.DataFrame(rows)
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "transfer.csv", index=False)
+    typer.echo(table.pivot(index="searched_on", columns="judged_on", values="closed").round(2).to_string())
+    typer.echo(f"The table is in {out}")
+
+
+def _judge(
+    test: SearchExamples, name: str, budget: int, found: dict[str, NDArray[np.float64]], seed: int
+) -> Iterator[dict[str, object]]:
+    """A row of the table for each set of log-shares."""
+    cases = [case for case in range(len(test.groups)) if test.counts(case)]
+    points = [Point(case, budget) for case in cases]
+
+    def scores(shares: Tensor) -> NDArray[np.float64]:
+        return np.array(test.score(points, [shares] * len(points)))
+
+    full = np.array([test.full(case) for case in cases])
+    equal = scores(torch.zeros(test.model.layers, test.model.kv_heads))
+    for searched_on, shares in found.items():
+        gained = scores(torch.from_numpy(shares).float()) - equal
+        low, high = interval([gained], seed)
+        yield {
+            "searched_on": searched_on,
+            "judged_on": name,
+            "budget": budget,
+            "n": len(cases),
+            "gap": (full - equal).mean(),
+            "gained": gained.mean(),
+            "ci_low": low,
+            "ci_high": high,
+            "closed": gained.mean() / (full - equal).mean(),
+        }
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,77 @@
+"""Plain text to be continued: lengths, splits, references and bad requests."""
+
+from pathlib import Path
+
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.models import Model, encode
+from cokv_bench.tasks.registry import TaskOptions, resolve
+from cokv_bench.tasks.text import TextTask
+
+
+def task(model: Model, **options: object) -> TextTask:
+    (found,) = resolve(["text"], model, TaskOptions(**options))  # type: ignore[arg-type]
+    assert isinstance(found, TextTask)
+    return found
+
+
+def test_prompts_are_whole_sentences_of_the_length_at_most(texty: Model) -> None:
+    for example in task(texty, lengths=(400, 900), examples=5).examples("all"):
+        length = example.fields["length"]
+        # A sentence of the packaged essays has fewer than 400 bytes, which are this model's tokens.
+        assert length - 400 < len(encode(texty, example.prompt, chat=False)) <= length
+        assert example.prompt.rstrip("\"')”’")[-1] in ".!?:;"
+        assert not example.chat
+
+
+def test_the_reference_is_what_follows_in_the_text(texty: Model, tmp_path: Path) -> None:
+    text = " ".join(f"Sentence {number} says little." for number in range(200))
+    (tmp_path / "one.txt").write_text(text)
+    for example in task(texty, haystack=tmp_path, lengths=(300,), examples=6).examples("test"):
+        (reference,) = example.answers
+        assert example.prompt + reference in text + " " + text
+        assert len(reference) >= 64
+        assert resolve(["text"], texty, TaskOptions())[0].score(example, reference)["score"] > 0.999
+
+
+def test_profile_and_test_share_no_text(texty: Model, tmp_path: Path) -> None:
+    for name in "abcd":
+        (tmp_path / f"{name}.txt").write_text(" ".join(f"Line {number} of {name}." for number in range(60)))
+    made = task(texty, haystack=tmp_path, lengths=(200,), examples=8)
+    names = {
+        split: {
+            name
+            for example in made.examples(split)
+            for name in "abcd"
+            if f" of {name}." in example.prompt + example.answers[0]
+        }
+        for split in ("profile", "test")
+    }
+    assert names == {"profile": {"b", "d"}, "test": {"a", "c"}}
+
+
+def test_draws_depend_on_seed_and_length_alone(texty: Model) -> None:
+    both = task(texty, lengths=(300, 500), examples=3).examples("test")
+    assert both[3:] == task(texty, lengths=(500,), examples=3).examples("test")
+    assert both != task(texty, lengths=(300, 500), examples=3, seed=1).examples("test")
+    assert len({example.id for example in both}) == 6
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lengths": (32,)}, "64 tokens or more"),
+        ({"examples": 0}, "0 examples"),
+        ({"haystack": Path("nowhere")}, "does not exist"),
+    ],
+)
+def test_bad_requests(texty: Model, options: dict[str, object], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        task(texty, **options)
+
+
+def test_a_sentence_longer_than_the_length(texty: Model, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("word " * 300 + ".")
+    with pytest.raises(RequestError, match="shorter than a sentence"):
+        task(texty, haystack=tmp_path, lengths=(100,)).examples("test")
