@@ -2,7 +2,8 @@
 
 python scripts/head_maps.py --map SnapKV=snapkv.budgets.json --map searched=shares.json --budget 64 --out maps.png
 
-A file is a budgets file (`*.budgets.json`), or shares of a search. The colour is logarithmic and the same in all panels.
+A file is a budgets file (`*.budgets.json`), or shares of a search. The colour is logarithmic, the same in
+all panels.
 """
 
 from pathlib import Path

@@ -30,7 +30,7 @@ def test_the_reference_is_what_follows_in_the_text(texty: Model, tmp_path: Path)
     (tmp_path / "one.txt").write_text(text)
     for example in task(texty, haystack=tmp_path, lengths=(300,), examples=6).examples("test"):
         (reference,) = example.answers
-        assert example.prompt + reference in text + " " + text
+        assert example.prompt + reference in text + "\n\n" + text
         assert len(reference) >= 64
         assert resolve(["text"], texty, TaskOptions())[0].score(example, reference)["score"] > 0.999
 
