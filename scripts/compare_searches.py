@@ -2,9 +2,10 @@
 
 python scripts/compare_searches.py --seconds 240 --json results/search/families.json
 
-Every family looks for the log-shares of the heads that maximise the same utility on the same prefilled examples, starts
-at equal shares (or at CoKV's budgets, `--start cokv`) and gets the same seconds of its own; looking at the unseen
-examples does not count. Families:
+Every family looks for the log-shares of the heads that maximise the same utility on the same prefilled examples, and
+gets the same seconds of its own; looking at the unseen examples does not count. It starts at equal shares, or with
+`@cokv` or `@ada` behind its name at CoKV's budgets or at what Ada-SnapKV gives on average. Each family's shares go to a
+file beside the figures, for `eval --method cokv-search --shares`. Families:
 gradient    straight-through gradient ascent, what `cokv-bench search` does
 cma         CMA-ES with the full covariance matrix (package cma), populations of 32 on minibatches of 5
 cma-diag    the same with a diagonal matrix
@@ -27,19 +28,24 @@ import typer
 from numpy.typing import NDArray
 from sklearn.linear_model import BayesianRidge
 
-from cokv_bench.budgets import HeadValues, embedded
+from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.cli import options as o
 from cokv_bench.files import write_json
+from cokv_bench.kvcache import prefill
+from cokv_bench.policies import get_policy
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.versions import versions
 from cokv_bench.search import SearchExamples
-from cokv_bench.search.ascent import Ascent
+from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point
+from cokv_bench.tasks.prompts import encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 Array = NDArray[np.float64]
 POPULATION = 32
 MINIBATCH = 5
+# From which Ada-SnapKV's average is taken.
+_STARTING_EXAMPLES = 8
 
 
 @dataclass
@@ -51,6 +57,8 @@ class Problem:
     budget: int
     start: Array
     seed: int
+    seconds: float = 1.0
+    spent: float = 0.0
 
     @property
     def heads(self) -> int:
@@ -79,8 +87,8 @@ def gradient(problem: Problem) -> Iterator[Array]:
     while True:
         cases = problem.minibatch(random, 10)
         points = [Point(case, problem.budget) for case in cases]
-        problem.examples.score(points, [ascent.parameters[0] + 0 for _ in points], [1 / len(points)] * len(points))
-        ascent.advance(ascent.step / 400)
+        follow(problem.examples, points, [ascent.parameters[0] + 0 for _ in points], [1.0] * len(points))
+        ascent.advance(problem.spent / problem.seconds)
         yield ascent.average[0].double().numpy().ravel()
 
 
@@ -194,7 +202,6 @@ def main(
     families: Annotated[str, typer.Option(help="Families, comma separated.")] = ",".join(FAMILIES),
     budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
     utility: Annotated[str, typer.Option(help="agreement or loglik.")] = "agreement",
-    start: Annotated[str, typer.Option(help="uniform, or cokv.")] = "uniform",
     profile: Annotated[Path | None, typer.Option(help="CoKV's head values. Default: the embedded ones.")] = None,
     seconds: Annotated[float, typer.Option(help="For each family.")] = 240.0,
     lengths: o.Lengths = "1024",
@@ -222,16 +229,20 @@ def main(
     equal = Problem(test, cases, budget, np.zeros(heads), seed)
     known = {"full": full, "snapkv": equal.scores([np.zeros(heads)], cases)[0], "cokv": equal.scores([cokv], cases)[0]}
     rows: dict[str, Any] = {name: _row(scores, known, seed) for name, scores in known.items()}
-    problem = Problem(searched, followed, budget, np.zeros(heads) if start == "uniform" else cokv, seed)
+    starts = {"": np.zeros(heads), "cokv": cokv, "ada": _adaptive(searched, budget)}
     for name in o.names(families, "family"):
-        rows[name] = _race(FAMILIES[name](problem), seconds, lambda each: equal.scores([each], cases)[0], known, seed)
+        family, _, start = name.partition("@")
+        problem = Problem(searched, followed, budget, starts[start], seed, seconds)
+        rows[name], shares = _race(FAMILIES[family], problem, lambda each: equal.scores([each], cases)[0], known)
         typer.echo(f"{name}: {rows[name]}")
+        if json_file is not None:
+            path = json_file.parent / f"{json_file.stem}-{name.replace('@', '-from-')}.shares.json"
+            _file(searched, shares, budget, name).save(path)
     figures = {
         "model": loaded.fingerprint,
         "tasks": tasks,
         "budget": budget,
         "utility": utility,
-        "start": start,
         "seconds": seconds,
         "examples": len(followed),
         "unseen": len(cases),
@@ -242,30 +253,59 @@ def main(
         write_json(json_file, figures)
 
 
+def _adaptive(examples: SearchExamples, budget: int) -> Array:
+    """Log-shares of what Ada-SnapKV gives each head, on average over some examples."""
+    model, policy = examples.model, get_policy("ada-snapkv")
+    given = np.zeros((model.layers, model.kv_heads))
+    for _, example in examples.rows[:_STARTING_EXAMPLES]:
+        ids = encode_parts(model, example, examples.encoding).prompt
+        prompt = prefill(model, ids, window=examples.window, accumulated_attention=False)
+        given += policy.select(prompt, budget).counts.numpy() - examples.window
+    return np.log(given / _STARTING_EXAMPLES + 0.5).ravel()
+
+
+def _file(examples: SearchExamples, shares: Array, budget: int, family: str) -> HeadShares:
+    model = examples.model
+    level = shares.reshape(model.layers, model.kv_heads)
+    return HeadShares(
+        level,
+        np.zeros_like(level),
+        budget,
+        budget,
+        examples.window,
+        examples.utilities,
+        tuple(dict.fromkeys(task.name for task, _ in examples.rows)),
+        tuple(example.id for _, example in examples.rows),
+        model.fingerprint,
+        {"family": family},
+    )
+
+
 def _race(
-    family: Iterator[Array], seconds: float, unseen: Callable[[Array], Array], known: dict[str, Array], seed: int
-) -> dict[str, Any]:
+    family: Family, problem: Problem, unseen: Callable[[Array], Array], known: dict[str, Array]
+) -> tuple[dict[str, Any], Array]:
     """Run a family for its time, looking at the unseen examples at an eighth, a quarter, half of it and the end."""
-    spent, looks, units = 0.0, [seconds / 8, seconds / 4, seconds / 2], 0
-    curve = []
-    while spent < seconds:
+    steps, units, curve = family(problem), 0, []
+    looks = [problem.seconds / 8, problem.seconds / 4, problem.seconds / 2]
+    while problem.spent < problem.seconds:
         begun = time.perf_counter()
-        found = next(family)
-        spent += time.perf_counter() - begun
+        found = next(steps)
+        problem.spent += time.perf_counter() - begun
         units += 1
-        if looks and spent >= looks[0]:
-            looks = [look for look in looks if look > spent]
-            curve.append({"seconds": round(spent, 1), **_row(unseen(found), known, seed)})
-    return {"steps": units, "curve": curve, **_row(unseen(found), known, seed)}
+        if looks and problem.spent >= looks[0]:
+            looks = [look for look in looks if look > problem.spent]
+            curve.append({"seconds": round(problem.spent, 1), **_row(unseen(found), known, problem.seed)})
+    return {"steps": units, "curve": curve, **_row(unseen(found), known, problem.seed)}, found
 
 
 def _row(scores: Array, known: dict[str, Array], seed: int) -> dict[str, Any]:
     gap = (known["full"] - known["snapkv"]).mean()
-    low, high = interval([scores], seed)
+    low, high = interval([scores - known["cokv"]], seed)
     return {
         "logprob": float(scores.mean()),
-        "ci_low": low,
-        "ci_high": high,
+        "above_cokv": float((scores - known["cokv"]).mean()),
+        "above_cokv_ci_low": low,
+        "above_cokv_ci_high": high,
         "gap_closed": float((scores - known["snapkv"]).mean() / gap),
     }
 

@@ -76,13 +76,23 @@ def test_compare_searches(texty: Model, texty_folder: Path, tmp_path: Path) -> N
     values = np.arange(6.0).reshape(3, 2)
     rest = {"estimator": "ssv", "samples": 1, "seed": 0, "utility": "loglik", "window": 8, "tasks": (), "examples": ()}
     HeadValues(values, np.ones((3, 2)), model=texty.fingerprint, **rest).save(profile)  # type: ignore[arg-type]
-    arguments: dict[str, Any] = {"tasks": "needle", "families": ",".join(module.FAMILIES), "budget": 24, "seed": 0}
-    arguments |= {"utility": "loglik", "start": "cokv", "profile": profile, "lengths": "300", "json_file": file}
+    arguments: dict[str, Any] = {"tasks": "needle", "budget": 24, "seed": 0}
+    names = [*module.FAMILIES, "gradient@cokv", "cma@ada"]
+    arguments |= {
+        "families": ",".join(names),
+        "utility": "loglik",
+        "profile": profile,
+        "lengths": "300",
+        "json_file": file,
+    }
     module.main(str(texty_folder), seconds=0.3, examples=6, unseen=4, **arguments)
     rows = json.loads(file.read_text())["families"]
-    assert list(rows) == ["full", "snapkv", "cokv", *module.FAMILIES]
+    assert list(rows) == ["full", "snapkv", "cokv", *names]
     assert (rows["full"]["gap_closed"], rows["snapkv"]["gap_closed"]) == (pytest.approx(1), 0)
-    assert all(rows[name]["steps"] > 0 and np.isfinite(rows[name]["logprob"]) for name in module.FAMILIES)
+    assert all(rows[name]["steps"] > 0 and np.isfinite(rows[name]["logprob"]) for name in names)
+    assert rows["cokv"]["above_cokv"] == 0
+    found = HeadShares.load(tmp_path / "families-cma-from-ada.shares.json")
+    assert found.budgets(24, window=8).sum() == 24 * 6
 
 
 def test_tokens_go_where_curves_are_steepest() -> None:

@@ -19,7 +19,7 @@ from cokv_bench.budgets.head_budgets import HeadBudgets
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
-from cokv_bench.search.ascent import Ascent
+from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
@@ -245,17 +245,24 @@ class _Run:
         return found
 
     def _follow(self, parameters: Tensor, step: int, by_group: list[list[int]]) -> float:
-        """Accumulate the gradient of a minibatch in which groups come alike; what share of the gap it closes."""
+        """Accumulate the gradient of a minibatch; what share of the gap it closes."""
         random = np.random.default_rng([self.seed, step])
-        order = random.permutation(len(by_group))
         low, high = math.log(self.budgets[0]), math.log(self.budgets[-1])
         points = [
-            Point(int(random.choice(by_group[order[place % len(order)]])), round(math.exp(random.uniform(low, high))))
+            Point(self._turn(by_group, step * BATCH + place), round(math.exp(random.uniform(low, high))))
             for place in range(BATCH)
         ]
-        weights = [1 / (BATCH * self.gaps.gap(point.case, point.budget)) for point in points]
-        scores = self.examples.score(points, [self._log_shares(parameters, p.budget) for p in points], weights)
+        weights = [1 / self.gaps.gap(point.case, point.budget) for point in points]
+        shares = [self._log_shares(parameters, point.budget) for point in points]
+        scores = follow(self.examples, points, shares, weights)
         return float(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
+
+    def _turn(self, by_group: list[list[int]], number: int) -> int:
+        """The case whose turn it is: groups by turns, and the members of each by turns."""
+        turn, place = divmod(number, len(by_group))
+        group = by_group[np.random.default_rng([self.seed, 1, turn]).permutation(len(by_group))[place]]
+        cycle, member = divmod(turn, len(group))
+        return group[np.random.default_rng([self.seed, 2, cycle, group[0]]).permutation(len(group))[member]]
 
     def _closed(self, point: Point, score: float) -> float:
         return self.gaps.closed(point.case, point.budget, score)
