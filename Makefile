@@ -60,20 +60,50 @@ embedded-profile: $(READY)
 
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
-	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 32,128,512 --time-limit 38m \
+	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 64,128,256 --steps 100 \
 	  --out profiles/embedded-search
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
 
-# What searches find: on needles beside all methods, by families at equal cost, and the shipped shares on all tasks.
-reproduce-search: $(READY)
-	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 300 --out profiles/search/needle
-	mkdir -p results/search && cp profiles/search/needle/shares.json results/search/needle.shares.json
+# What searches find, part by part: any of them can be made alone.
+SEARCH := results/search
+ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
+.PHONY: search-needle search-families search-universal search-lengths search-transfer search-cost
+
+reproduce-search: search-needle search-families search-universal search-lengths search-transfer search-cost
+
+# 1k needles at 64 tokens a head: the search, scores beside all methods, and how the search went.
+search-needle: $(READY)
+	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 200 --out profiles/search/needle
+	mkdir -p $(SEARCH) && cp profiles/search/needle/shares.json $(SEARCH)/needle.shares.json
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
-	  --shares results/search/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 \
-	  --out results/search/needle
-	$(BIN)/python scripts/compare_searches.py --seconds 240 --json results/search/families.json
-	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
-	  --limit 5 --max-length 2000 --lengths 2048 --examples 4 --baseline snapkv --baseline cokv --out results/search/universal
+	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle
+	$(BIN)/python scripts/search_curve.py profiles/search/needle --lengths 1024 --examples 40 --out $(SEARCH)/curve
+	$(BIN)/python scripts/head_maps.py --map "needles, 64"=$(SEARCH)/needle.shares.json \
+	  --map "many tasks, 64"=cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/head_maps.png
+
+# Families of searches in the same time, and the needles that shares by layer in EvolKV's manner find.
+search-families: $(READY)
+	$(BIN)/python scripts/compare_searches.py --seconds 150 --json $(SEARCH)/families.json \
+	  --families gradient,gradient@cokv,gradient@ada,cma,cma-diag,cma-vkd,cma-diag@cokv,layers,surrogate,curves
+	$(BIN)/cokv-bench eval --method full,snapkv,cokv-search --shares $(SEARCH)/families-layers.shares.json \
+	  --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-layers
+
+# The shares that ship (make embedded-search), on unseen rows of many tasks.
+search-universal: $(READY)
+	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench,longbench-e $(ROWS) --limit 4 --lengths 2048,4096 \
+	  --examples 3 --budget 32,64,128,256,512 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
+
+# Needles of other lengths than those searched on.
+search-lengths: $(READY)
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --shares $(SEARCH)/needle.shares.json \
+	  --budget 64,128,256 --tasks needle --lengths 1024,2048,4096,8000 --examples 10 --out $(SEARCH)/lengths
+
+search-transfer: $(READY)
+	$(BIN)/python scripts/transfer_matrix.py $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 1000 --lengths 1024 \
+	  --steps 40 --out $(SEARCH)/transfer
+
+search-cost: $(READY)
+	$(BIN)/python scripts/bench_search.py --json $(SEARCH)/bench_search.json
 
 # Papers' tables by model: configs/reproduce/*.yaml. ARGS="--dry-run" prints what each takes; DATA_DIR names LongBench data.
 reproduce-%: configs/reproduce/%.yaml $(READY)

@@ -19,6 +19,7 @@ from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
 from cokv_bench.runs.comparisons import comparisons_table
+from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records
 from cokv_bench.runs.plan import Job, Plan
 from cokv_bench.runs.request import Request, plan_request
@@ -77,7 +78,7 @@ def main(
     scores[wanted].to_csv(out / "logprobs.csv", index=False)
     compared = [comparisons_table(frame, configuration, each) for each in baseline or ["snapkv"]]
     pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
-    gaps = gaps_table(scores)
+    gaps = gaps_table(frame, int(configuration["seed"]))
     gaps.to_csv(out / "gaps.csv", index=False)
     typer.echo(gaps.pivot_table(index=["budget", "task"], columns="method", values="closed").round(2).to_string())
     typer.echo(f"Tables and records are in {out}")
@@ -111,25 +112,33 @@ def _measure(plan: Plan, model: Model, job: Job, utility: str) -> list[dict[str,
     return records
 
 
-def gaps_table(scores: pd.DataFrame) -> pd.DataFrame:
-    """budget, task, method, closed: the share of the gap between SnapKV (0) and the full cache (1) that is closed.
+def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """budget, task, gap with its interval, method, closed: the share of the gap that is closed.
 
-    The rows "mean of tasks" are means over the tasks.
+    The gap is that between SnapKV (0) and the full cache (1), in nats a token, its interval a 95% bootstrap over the
+    examples. Rows over several tasks: "mean of tasks" is the mean of their shares, "mean of tasks with a gap" that of
+    the tasks whose gap's interval lies above 0 (where there is nothing to close, a share says nothing), and "gain over
+    gap" the mean gain divided by the mean gap.
     """
-    single = scores[~scores["task"].str.endswith("mean")]
-    whole = single[single["method"] == "full"]
-    full = dict(zip(whole["task"], whole["logprob"], strict=True))
-    rows = []
-    for (budget, task), cell in single[single["method"] != "full"].groupby(["budget", "task"]):
-        values = dict(zip(cell["method"], cell["logprob"], strict=True))
-        gap = full[task] - values["snapkv"]
-        start = {"budget": budget, "task": task, "gap": gap}
-        rows += [
-            {**start, "method": each, "closed": (value - values["snapkv"]) / gap} for each, value in values.items()
-        ]
+    values = frame.assign(nats=_NATS * frame["score"]).set_index(["task", "example"])
+    full = values.loc[values["method"] == "full", "nats"]
+    rows: list[dict[str, Any]] = []
+    for budget, at in values[values["budget"].notna()].groupby("budget"):
+        by_method = {method: cell["nats"] for method, cell in at.groupby("method")}
+        lost = full - by_method["snapkv"]
+        for task, each in lost.groupby(level="task", sort=False):
+            low, high = interval([each.to_numpy()], seed)
+            start = {"budget": budget, "task": task, "gap": each.mean(), "gap_ci_low": low, "gap_ci_high": high}
+            for method, found in by_method.items():
+                gained = (found[task] - by_method["snapkv"][task]).mean()
+                rows.append({**start, "method": method, "gained": gained, "closed": gained / each.mean()})
     table = pd.DataFrame(rows)
-    means = table.groupby(["budget", "method"], as_index=False)[["gap", "closed"]].mean()
-    return pd.concat([table, means.assign(task="mean of tasks")], ignore_index=True)
+    sums = []
+    for title, part in (("mean of tasks", table), ("mean of tasks with a gap", table[table["gap_ci_low"] > 0])):
+        means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()
+        sums.append(means.assign(task=title, tasks=part["task"].nunique()))
+    whole = sums[0].assign(task="gain over gap", closed=sums[0]["gained"] / sums[0]["gap"])
+    return pd.concat([table, *sums, whole], ignore_index=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def search_budgets(
         typer.Option(help="agreement (needs no labels) or loglik; both, with a comma, count alike."),
     ] = "agreement",
     steps: Annotated[
-        int | None, typer.Option(help="Steps. Default: 400, or no end with a time limit.", rich_help_panel=STOP)
+        int | None, typer.Option(help="Steps. Default: 200, or no end with a time limit.", rich_help_panel=STOP)
     ] = None,
     time_limit: Annotated[
         str | None, typer.Option(help="Time of all calls, such as 90s, 15m or 2h.", rich_help_panel=STOP)

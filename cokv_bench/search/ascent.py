@@ -10,14 +10,15 @@ from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.ledger import Round
 
 # Of a log-share, a step: Adam moves each by about this much at first.
-_RATE = 0.15
-_LAST_RATE = 0.03
+_RATE = 0.2
+_LAST_RATE = 0.02
 # The second moment of a minibatch's gradient is remembered over about a hundred steps.
 _BETAS = (0.9, 0.99)
 # Of the moving average that budgets are made from.
 _AVERAGE = 0.97
-# The most that one example may pull: half of them pull by 0.15 or less on needles, a few by a hundred.
-_CLIP = 1.0
+# The most that one example may pull. Half of them pull by less than half of it on needles, a few by a thousand times as
+# much, and without a limit these few decide where a search goes.
+_CLIP = 0.3
 
 
 def follow(
@@ -25,7 +26,7 @@ def follow(
 ) -> list[float]:
     """Scores of a minibatch; its gradient is added to what the log-shares were made from.
 
-    Each point's gradient, times its weight, is cut to a length of 1, and the mean of them is what is added.
+    Each point's gradient, times its weight, is cut to a length of 0.3, and the mean of them is what is added.
 
     Args:
         log_shares: one [layers, kv_heads] a point, made from parameters that require a gradient.

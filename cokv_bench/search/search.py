@@ -28,7 +28,7 @@ from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
 Progress = Callable[[int, int | None, str], None]
 
 #: Steps where nothing else says when to stop.
-DEFAULT_STEPS = 400
+DEFAULT_STEPS = 200
 #: Examples that a step follows.
 BATCH = 10
 #: Steps between two looks at the examples to choose on.
@@ -39,7 +39,7 @@ _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
 
 @dataclass(frozen=True)
 class Stopping:
-    """The first that is met stops; with nothing given 400 steps do.
+    """The first that is met stops; with nothing given 200 steps do.
 
     Attributes:
         steps: steps in the ledger.

@@ -27,7 +27,7 @@ def test_the_nearest_measured_budget_by_ratio_counts() -> None:
 
 
 def test_a_group_that_loses_nothing_is_weighed_as_if_it_lost_a_little() -> None:
-    assert Gaps(GROUPS, ENDS).gap(4, 32) == 0.05
+    assert Gaps(GROUPS, ENDS).gap(4, 32) == 0.25
 
 
 def test_cases_that_budgets_cannot_change_play_no_part() -> None:
