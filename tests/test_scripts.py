@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 
 from cokv_bench.budgets import HeadShares, HeadValues
 from cokv_bench.models import Model
-from cokv_bench.search import SearchExamples
+from cokv_bench.policies import POLICIES
+from cokv_bench.search import SearchExamples, Stopping, search
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -128,3 +130,80 @@ def test_search_evidence(texty: Model, texty_folder: Path, tmp_path: Path, capsy
     main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None)
     assert files == {name: (tmp_path / "out" / name).read_bytes() for name in files}
     assert "mean of tasks" in capsys.readouterr().out
+
+
+def shares_of(model: Model) -> HeadShares:
+    level, slope = np.random.default_rng(0).normal(size=(2, model.layers, model.kv_heads))
+    return HeadShares(level, slope, 16, 48, 8, ("loglik",), ("needle",), (), model.fingerprint, {})
+
+
+def test_adaptive_shares(texty: Model, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    known = dict(POLICIES)
+    shares_of(texty).save(tmp_path / "shares.json")
+    try:
+        script("adaptive_shares").main(
+            str(texty_folder), tasks="needle", budget="24", shares=tmp_path / "shares.json", data_dir=None, limit=None,
+            max_length=None, lengths="500", examples=3, out=tmp_path / "out",
+        )  # fmt: skip
+    finally:
+        for name in set(POLICIES) - set(known):
+            del POLICIES[name]
+    scores = pd.read_csv(tmp_path / "out" / "logprobs.csv").set_index("method")
+    combined = ["search+layers", "search*ada^0.25", "search*ada^0.5", "search*ada^1"]
+    assert set(scores.index) == {"full", "snapkv", "ada-snapkv", "cokv-search", *combined}
+    assert scores["exact_total"].all()
+    assert scores.loc[combined, "logprob"].nunique() > 1
+
+
+def test_search_curve(texty: Model, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = TaskOptions(lengths=(300,), examples=6)
+    examples = SearchExamples(texty, resolve(["needle"], texty, options), ["loglik"], window=8)
+    # The package exports the function of this name.
+    monkeypatch.setattr(sys.modules["cokv_bench.search.search"], "ROUND", 2)
+    search(examples, tmp_path, [20, 40], seed=0, stopping=Stopping(steps=5))
+    script("search_curve").main(
+        tmp_path, str(texty_folder), tasks="needle", data_dir=None, limit=None, max_length=None, lengths="300",
+        examples=4, out=tmp_path / "curve",
+    )  # fmt: skip
+    table = pd.read_csv(tmp_path / "curve" / "curve.csv")
+    assert list(zip(table["step"], table["budget"], strict=True)) == [(s, b) for s in (2, 4, 5) for b in (20, 40)]
+    assert np.isfinite(table[["chosen", "unseen", "logprob"]].to_numpy()).all()
+    assert (tmp_path / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_head_maps(texty: Model, tmp_path: Path) -> None:
+    shares_of(texty).save(tmp_path / "shares.json")
+    maps = [f"one={tmp_path / 'shares.json'}", f"two={tmp_path / 'shares.json'}"]
+    script("head_maps").main(maps, budget=24, out=tmp_path / "maps.png")
+    assert (tmp_path / "maps.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_transfer_matrix(texty: Model, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, values = script("transfer_matrix"), tmp_path / "values.json"
+    shares_of(texty).save(tmp_path / "shares.json")
+    rest = {"estimator": "ssv", "samples": 1, "seed": 0, "utility": "loglik", "window": 8, "tasks": (), "examples": ()}
+    HeadValues(np.arange(6.0).reshape(3, 2), np.ones((3, 2)), model=texty.fingerprint, **rest).save(values)  # type: ignore[arg-type]
+    monkeypatch.setattr(module.embedded, "values_path", lambda: values)
+    monkeypatch.setattr(module.embedded, "shares_path", lambda: tmp_path / "shares.json")
+    module.main(
+        str(texty_folder), tasks="needle,text", budget=24, steps=2, examples=4, unseen=3, lengths="400", data_dir=None,
+        max_length=None, seed=0, out=tmp_path / "out",
+    )  # fmt: skip
+    table = pd.read_csv(tmp_path / "out" / "transfer.csv")
+    assert set(table["searched_on"]) == {"needle", "text", "cokv (needles)", "embedded shares"}
+    assert len(table) == 4 * 2
+    assert table["closed"].to_numpy() == pytest.approx((table["gained"] / table["gap"]).to_numpy())
+
+
+def test_bench_search(tmp_path: Path) -> None:
+    module, file = script("bench_search"), tmp_path / "cost.json"
+    module.main(
+        depths="1,2", length=200, answer=6, budget=32, repeats=1, prompts=2, steps=2, width=128, device="cpu",
+        json_file=file,
+    )  # fmt: skip
+    figures = json.loads(file.read_text())
+    assert [each["layers"] for each in figures["measured"]] == [1, 2]
+    # 8 KV heads of 4 channels, keys and values, in float32.
+    assert figures["measured"][1]["prompt_bytes"] == 2 * 200 * 8 * 4 * 2 * 4
+    assert module.extend([1, 2], [{"x": 3.0}, {"x": 5.0}])["x"] == pytest.approx(65)

@@ -1,0 +1,98 @@
+"""Whether Ada-KV's adaptation to each prompt adds to searched shares, which are the same for all prompts.
+
+python scripts/adaptive_shares.py --tasks needle,ruler --budget 64 --out results/search/adaptive
+
+Three ways to put the two together, beside each of them alone, at the same totals:
+search+layers    each layer gets what the shares give its heads together, and its heads compete for that (Ada-KV)
+search*ada^G     a head's share times the G-th power of what Ada-KV gives it relative to an equal share; G: 1/4, 1/2, 1
+Writes the tables of scripts/search_evidence.py.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from search_evidence import main as measure
+from torch import Tensor
+
+from cokv_bench.budgets import HeadShares, embedded
+from cokv_bench.budgets.apportion import apportion
+from cokv_bench.cli import options as o
+from cokv_bench.kvcache import Prompt
+from cokv_bench.policies import register_policy
+from cokv_bench.policies.allocators import Adaptive
+from cokv_bench.policies.allocators.adaptive import adaptive
+from cokv_bench.policies.scorers import WindowAttention
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Searched layers, adaptive heads."""
+
+    shares: HeadShares
+
+    def __call__(self, prompt: Prompt, scores: Sequence[Tensor], budget: int) -> Tensor:
+        """int64 [layers, kv_heads]; a layer's total is a multiple of its heads, as `adaptive` takes it."""
+        room, base = prompt.tokens - prompt.window, budget - prompt.window
+        layers = np.exp(self.shares.log_shares(budget)).sum(axis=1)
+        bases = apportion(layers / layers.max(), base * len(layers), room)
+        return torch.stack([adaptive(layer, int(each)) for layer, each in zip(scores, bases, strict=True)])
+
+
+@dataclass(frozen=True)
+class Product:
+    """Shares times a power of what Ada-KV gives."""
+
+    shares: HeadShares
+    power: float
+
+    def __call__(self, prompt: Prompt, scores: Sequence[Tensor], budget: int) -> Tensor:
+        """int64 [layers, kv_heads]."""
+        room, base = prompt.tokens - prompt.window, budget - prompt.window
+        given = Adaptive()(prompt, scores, budget).numpy()
+        shares = self.shares.log_shares(budget) + self.power * np.log((given + 0.5) / (base + 0.5))
+        return torch.from_numpy(apportion(np.exp(shares - shares.max()), base * shares.size, room))
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
+    budget: Annotated[str, typer.Option(help="Budgets.")] = "64",
+    shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
+    data_dir: o.DataDir = None,
+    limit: o.Limit = None,
+    max_length: o.MaxLength = None,
+    lengths: o.Lengths = "1024",
+    examples: o.Examples = None,
+    out: Annotated[Path, typer.Option(help="Folder for the records and tables.")] = Path("results/search/adaptive"),
+) -> None:
+    """Register the combinations as methods and measure them."""
+    found = HeadShares.load(shares or embedded.shares_path())
+    combined: dict[str, Callable[[], Layers | Product]] = {"search+layers": lambda: Layers(found)}
+    for power in (0.25, 0.5, 1.0):
+        combined[f"search*ada^{power:g}"] = lambda power=power: Product(found, power)
+    for name, allocator in combined.items():
+        register_policy(name, "searched shares with Ada-KV's adaptation", WindowAttention, allocator)
+    measure(
+        model,
+        tasks=tasks,
+        method=",".join(["full", "snapkv", "ada-snapkv", "cokv-search", *combined]),
+        budget=budget,
+        baseline=["cokv-search"],
+        shares=shares,
+        utility="loglik",
+        data_dir=data_dir,
+        limit=limit,
+        max_length=max_length,
+        lengths=lengths,
+        examples=examples,
+        out=out,
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)
