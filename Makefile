@@ -67,9 +67,9 @@ embedded-search: $(READY)
 # What searches find, part by part: any of them can be made alone.
 SEARCH := results/search
 ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
-.PHONY: search-needle search-families search-universal search-lengths search-transfer search-cost
+.PHONY: search-needle search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
-reproduce-search: search-needle search-families search-universal search-lengths search-transfer search-cost
+reproduce-search: search-needle search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
 # 1k needles at 64 tokens a head: the search, scores beside all methods, and how the search went.
 search-needle: $(READY)
@@ -92,6 +92,14 @@ search-families: $(READY)
 search-universal: $(READY)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench,longbench-e $(ROWS) --limit 4 --lengths 2048,4096 \
 	  --examples 3 --budget 32,64,128,256,512 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
+
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --budget 64,128,256 --tasks ruler,longbench $(ROWS) \
+	  --limit 3 --lengths 2048 --examples 3 --out $(SEARCH)/scores
+
+# Searched shares together with Ada-KV's adaptation to the prompt.
+search-adaptive: $(READY)
+	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle.shares.json --budget 64 --lengths 1024 \
+	  --examples 40 --out $(SEARCH)/adaptive-needle
 
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)
