@@ -3,13 +3,14 @@
 python scripts/search_evidence.py --tasks needle,ruler --budget 64,128,256 --out results/search/universal
 
 Teacher forced on the test split, one prefill an example. Writes logprobs.csv (nats a token), comparisons.csv (each
-method against a baseline, in nats a token) and gaps.csv (the share closed of the gap between SnapKV and the full
-cache). What is measured goes to records.jsonl first; a run that is stopped goes on.
+method against a baseline, in nats a token), gaps.csv (the share closed of the gap between SnapKV and the full cache)
+and gaps.png. What is measured goes to records.jsonl first; a run that is stopped goes on.
 """
 
 from pathlib import Path
 from typing import Annotated, Any
 
+import matplotlib
 import pandas as pd
 import typer
 
@@ -29,9 +30,14 @@ from cokv_bench.runs.versions import versions
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions
 
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
 METHODS = "full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search"
 # Tables of scores are in percent of a score; these are in nats.
 _NATS = 100
+# Wong's palette, which the colour-blind can tell apart.
+_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999", "#0072B2", "#000000", "#D55E00")
 
 
 def main(
@@ -80,6 +86,7 @@ def main(
     pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
     gaps = gaps_table(frame, int(configuration["seed"]))
     gaps.to_csv(out / "gaps.csv", index=False)
+    draw(gaps, out / "gaps.png")
     typer.echo(gaps.pivot_table(index=["budget", "task"], columns="method", values="closed").round(2).to_string())
     typer.echo(f"Tables and records are in {out}")
 
@@ -139,6 +146,26 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
         sums.append(means.assign(task=title, tasks=part["task"].nunique()))
     whole = sums[0].assign(task="gain over gap", closed=sums[0]["gained"] / sums[0]["gap"])
     return pd.concat([table, *sums, whole], ignore_index=True)
+
+
+def draw(gaps: pd.DataFrame, path: Path) -> None:
+    """Gain over gap by budget, a line a method."""
+    whole = gaps[(gaps["task"] == "gain over gap") & (gaps["method"] != "snapkv")]
+    figure, axis = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    budgets = sorted(whole["budget"].unique())
+    # The searched shares come last, on top of the others; markers tell the methods apart without colour.
+    methods = sorted(whole["method"].unique(), key=lambda method: (method == "cokv-search", method))
+    for method, marker, colour in zip(methods, "sDv^<P*o", _COLOURS, strict=False):
+        line = whole[whole["method"] == method].set_index("budget")["closed"].reindex(budgets)
+        axis.plot(range(len(budgets)), line, marker=marker, color=colour, label=method)
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.axhline(1, color="grey", linewidth=0.8, linestyle=":")
+    axis.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
+    axis.set_xlabel("tokens a KV head")
+    axis.set_ylabel("gap between SnapKV and the full cache, closed")
+    axis.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
 
 
 if __name__ == "__main__":
