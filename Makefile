@@ -83,7 +83,7 @@ search-needle: $(READY)
 
 # Families of searches in the same time, and the needles that shares by layer in EvolKV's manner find.
 search-families: $(READY)
-	$(BIN)/python scripts/compare_searches.py --seconds 150 --json $(SEARCH)/families.json \
+	$(BIN)/python scripts/compare_searches.py --seconds 100 --json $(SEARCH)/families.json \
 	  --families gradient,gradient@cokv,gradient@ada,cma,cma-diag,cma-vkd,cma-diag@cokv,layers,surrogate,curves
 	$(BIN)/cokv-bench eval --method full,snapkv,cokv-search --shares $(SEARCH)/families-layers.shares.json \
 	  --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-layers
@@ -108,7 +108,7 @@ search-lengths: $(READY)
 
 search-transfer: $(READY)
 	$(BIN)/python scripts/transfer_matrix.py $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 1000 --lengths 1024 \
-	  --steps 40 --out $(SEARCH)/transfer
+	  --steps 30 --tasks needle,text,ruler/vt,longbench/qasper,longbench/samsum_e --out $(SEARCH)/transfer
 
 search-cost: $(READY)
 	$(BIN)/python scripts/bench_search.py --json $(SEARCH)/bench_search.json

@@ -4,7 +4,7 @@ python scripts/search_evidence.py --tasks needle,ruler --budget 64,128,256 --out
 
 Teacher forced on the test split, one prefill an example. Writes logprobs.csv (nats a token), comparisons.csv (each
 method against a baseline, in nats a token), gaps.csv (the share closed of the gap between SnapKV and the full cache)
-and gaps.png. What is measured goes to records.jsonl first; a run that is stopped goes on.
+and, for several budgets, gaps.png. What is measured goes to records.jsonl first; a run that is stopped goes on.
 """
 
 from pathlib import Path
@@ -86,7 +86,8 @@ def main(
     pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
     gaps = gaps_table(frame, int(configuration["seed"]))
     gaps.to_csv(out / "gaps.csv", index=False)
-    draw(gaps, out / "gaps.png")
+    if len(request.budgets) > 1:
+        draw(gaps, out / "gaps.png")
     typer.echo(gaps.pivot_table(index=["budget", "task"], columns="method", values="closed").round(2).to_string())
     typer.echo(f"Tables and records are in {out}")
 
