@@ -78,8 +78,9 @@ search-needle: $(READY)
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle
 	$(BIN)/python scripts/search_curve.py profiles/search/needle --lengths 1024 --examples 40 --out $(SEARCH)/curve
-	$(BIN)/python scripts/head_maps.py --map "needles, 64"=$(SEARCH)/needle.shares.json \
-	  --map "many tasks, 64"=cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/head_maps.png
+	$(BIN)/python scripts/head_maps.py --map "CoKV, needles"=cokv_bench/budgets/shipped/smollm2-135m.values.json \
+	  --map "searched, needles"=$(SEARCH)/needle.shares.json \
+	  --map "searched, many tasks"=cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/head_maps.png
 
 # Families of searches in the same time, and the needles that shares by layer in EvolKV's manner find.
 search-families: $(READY)

@@ -1,9 +1,9 @@
-"""Where the tokens went: budgets as coloured maps, a panel a file, layers by KV heads.
+"""Where the tokens went: budgets as coloured maps, a panel a file, KV heads by layers.
 
 python scripts/head_maps.py --map SnapKV=snapkv.budgets.json --map searched=shares.json --budget 64 --out maps.png
 
-A file is a budgets file (`*.budgets.json`), or shares of a search. The colour is logarithmic, the same in
-all panels.
+A file is a budgets file (`*.budgets.json`), head values of a profile (`*values.json`), or shares of a search. The
+colour is logarithmic, the same in all panels.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ import typer
 from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
 
-from cokv_bench.budgets import HeadBudgets, HeadShares
+from cokv_bench.budgets import HeadBudgets, HeadShares, HeadValues
 from cokv_bench.errors import RequestError
 
 matplotlib.use("Agg")
@@ -26,6 +26,9 @@ def tokens(path: Path, budget: int) -> NDArray[np.int64]:
     """Tokens of each head, int64 [layers, kv_heads]."""
     if path.name.endswith(".budgets.json"):
         return HeadBudgets.load(path).tokens
+    if path.name.endswith("values.json"):
+        values = HeadValues.load(path)
+        return values.budgets(budget, window=values.window)
     shares = HeadShares.load(path)
     return shares.budgets(budget, window=shares.window)
 
@@ -41,18 +44,23 @@ def main(
         raise RequestError("The maps are of models of different shapes; draw one model at a time.")
     layers, heads = panels[0][1].shape
     norm = LogNorm(min(panel.min() for _, panel in panels), max(panel.max() for _, panel in panels))
-    width = max(1.3, 0.32 * heads)
     figure, axes = pyplot.subplots(
-        1, len(panels), figsize=(1.5 + width * len(panels), 1 + 0.19 * layers), squeeze=False, layout="constrained"
+        len(panels),
+        1,
+        figsize=(1.5 + 0.22 * layers, 0.9 * len(panels) + 0.17 * heads * len(panels)),
+        squeeze=False,
+        sharex=True,
+        layout="constrained",
     )
-    for axis, (title, panel) in zip(axes[0], panels, strict=True):
-        image = axis.imshow(panel, aspect="auto", cmap="viridis", norm=norm, interpolation="nearest")
+    for axis, (title, panel) in zip(axes[:, 0], panels, strict=True):
+        image = axis.imshow(panel.T, aspect="auto", cmap="viridis", norm=norm, interpolation="nearest")
         axis.set_title(title, fontsize=9)
-        axis.set_xlabel("KV head", fontsize=8)
-        axis.set_xticks(range(heads) if heads <= 8 else range(0, heads, 8))
+        axis.set_ylabel("KV head", fontsize=8)
+        axis.set_yticks(range(heads) if heads <= 8 else range(0, heads, 8))
         axis.tick_params(labelsize=7)
-    axes[0][0].set_ylabel("layer", fontsize=8)
-    bar = figure.colorbar(image, ax=axes[0], label="tokens kept")
+    axes[-1][0].set_xlabel("layer", fontsize=8)
+    bar = figure.colorbar(image, ax=axes[:, 0])
+    bar.set_label("tokens kept", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=150)
