@@ -105,7 +105,7 @@ search-adaptive: $(READY)
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --shares $(SEARCH)/needle.shares.json \
-	  --budget 64,128,256 --tasks needle --lengths 1024,2048,4096,8000 --examples 10 --out $(SEARCH)/lengths
+	  --budget 64,128,256 --tasks needle --lengths 1024,2048,4096,8000 --examples 8 --out $(SEARCH)/lengths
 
 search-transfer: $(READY)
 	$(BIN)/python scripts/transfer_matrix.py $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 1000 --lengths 1024 \

@@ -101,7 +101,7 @@ def extend(depths: list[int], measured: list[dict[str, float]]) -> dict[str, flo
 
 
 def main(
-    depths: Annotated[str, typer.Option(help="Numbers of layers to measure, at least two.")] = "1,3",
+    depths: Annotated[str, typer.Option(help="Numbers of layers to measure, at least two.")] = "1,2",
     length: Annotated[int, typer.Option(help="Prompt tokens.")] = 2048,
     answer: Annotated[int, typer.Option(help="Tokens of an answer.")] = 24,
     budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 128,

@@ -126,7 +126,7 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     The gap is that between SnapKV (0) and the full cache (1), in nats a token, its interval a 95% bootstrap over the
     examples. Rows over several tasks: "mean of tasks" is the mean of their shares, "mean of tasks with a gap" that of
     the tasks whose gap's interval lies above 0 (where there is nothing to close, a share says nothing), and "gain over
-    gap" the mean gain divided by the mean gap.
+    gap" the mean gain divided by the mean gap, over all tasks and over those of each benchmark.
     """
     values = frame.assign(nats=_NATS * frame["score"]).set_index(["task", "example"])
     full = values.loc[values["method"] == "full", "nats"]
@@ -145,8 +145,13 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     for title, part in (("mean of tasks", table), ("mean of tasks with a gap", table[table["gap_ci_low"] > 0])):
         means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()
         sums.append(means.assign(task=title, tasks=part["task"].nunique()))
-    whole = sums[0].assign(task="gain over gap", closed=sums[0]["gained"] / sums[0]["gap"])
-    return pd.concat([table, *sums, whole], ignore_index=True)
+    benchmark = table["task"].str.split("/").str[0]
+    parts = {"gain over gap": table, **{f"gain over gap, {name}": part for name, part in table.groupby(benchmark)}}
+    for title, part in parts.items():
+        means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained"]].mean()
+        closed = means["gained"] / means["gap"]
+        sums.append(means.assign(task=title, closed=closed, tasks=part["task"].nunique()))
+    return pd.concat([table, *sums], ignore_index=True)
 
 
 def draw(gaps: pd.DataFrame, path: Path) -> None:
