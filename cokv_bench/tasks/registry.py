@@ -17,7 +17,7 @@ from cokv_bench.tasks.text import TextTask
 
 DESCRIPTIONS = {
     "needle": "a fact hidden in a text of a given length and depth, then asked for (embedded text)",
-    "text": "plain text to be continued, without labels: the embedded text, or a folder of yours",
+    "text": "a text, then the first words of a passage of it to go on with; no labels (embedded text)",
     "ruler": f"the {len(SUBTASKS)} subtasks of RULER that are made up at any length, and those from your file",
     **{f"ruler/{name}": f"RULER: {subtask.description}" for name, subtask in SUBTASKS.items()},
     **{f"ruler/{name}": f"RULER: {description}" for name, description in FROM_FILE.items()},

@@ -1,4 +1,4 @@
-"""Plain text to be continued: examples without any label, from a folder of texts or the packaged essays."""
+"""Plain text, then a passage of it once more: recall without any label, from a folder or the packaged essays."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -14,12 +14,15 @@ from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents
 _SPLITS: tuple[Split, ...] = ("profile", "test")
 _EXAMPLES = 10
 _SHORTEST = 64
+# Words of the passage that the prompt ends with: enough to tell it from others.
+_CUE = 6
 
 
 class TextTask:
-    """Whole sentences of a text as the prompt, the sentences that follow as the reference.
+    """Whole sentences of a text, then the first words of one of them again; the reference is how it went on.
 
-    No chat template is used: the model goes on with the text. Given two or more files, profile and test share none.
+    What a text goes on with hardly depends on what was far before; a repeated passage does, and it needs no label.
+    No chat template is used: the model goes on with the passage. Given two or more files, profile and test share none.
     The examples of a length do not depend on what other lengths are asked for.
 
     Args:
@@ -74,26 +77,39 @@ class TextTask:
         return list(self._made[split])
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
-        """ "score": ROUGE-L with the sentences that follow."""
+        """ "score": ROUGE-L with how the passage went on."""
         return {"score": best_score(self.metric, prediction, example.answers)}
 
     def _example(self, split: Split, length: int, k: int) -> Example:
         text = self._texts[split]
         start = draw(len(text.sentences), "text", self._seed, split, length, k)
         # Tokens to spare: a sentence on its own may have some more or fewer than within its text.
-        stretch = text.stretch(start, length + length // 4 + 2 * self._max_new_tokens)
+        stretch = text.stretch(start, length + length // 4)
         parts, _ = stretch.cut(stretch.n_words)
         ends = list(accumulate(map(len, parts)))
         whole = "".join(parts)
-        kept = bisect_right(ends, length, key=lambda end: self._encode_length(whole[:end]))
-        if kept == 0:
-            raise RequestError(f"Length {length} is shorter than a sentence of the text; ask for a greater length.")
-        prompt = whole[: ends[kept - 1]]
-        reference = whole[ends[kept - 1] :]
+
+        def passage(kept: int) -> tuple[str, str]:
+            """The first words of a sentence in the first three quarters of `kept`, and what follows them in these."""
+            place = draw(max(1, 3 * kept // 4), "passage", self._seed, split, length, k)
+            sentence = whole[ends[place] - len(parts[place]) : ends[place]]
+            cue = " ".join(sentence.split()[:_CUE])
+            after = whole.index(cue, ends[place] - len(parts[place])) + len(cue)
+            return cue, whole[after : ends[kept - 1]]
+
+        def prompt(kept: int) -> str:
+            return f"{whole[: ends[kept - 1]]}\n\n{passage(kept)[0]}"
+
+        kept = bisect_right(range(1, len(parts) + 1), length, key=lambda kept: self._encode_length(prompt(kept)))
+        # Nothing follows the cue where the text is a sentence of as many words.
+        reference = passage(kept)[1] if kept else ""
+        if not reference:
+            raise RequestError(f"Length {length} is too short for sentences of the text; ask for a greater length.")
+        made = prompt(kept)
         return Example(
-            id=content_id(prompt, reference),
+            id=content_id(made, reference),
             task=self.name,
-            prompt=prompt,
+            prompt=made,
             answers=(reference,),
             max_new_tokens=self._max_new_tokens,
             chat=False,

@@ -16,22 +16,26 @@ def task(model: Model, **options: object) -> TextTask:
     return found
 
 
-def test_prompts_are_whole_sentences_of_the_length_at_most(texty: Model) -> None:
-    for example in task(texty, lengths=(400, 900), examples=5).examples("all"):
+def test_prompts_are_whole_sentences_and_a_passage_of_the_length_at_most(texty: Model) -> None:
+    for example in task(texty, lengths=(500, 900), examples=5).examples("all"):
         length = example.fields["length"]
         # A sentence of the packaged essays has fewer than 400 bytes, which are this model's tokens.
-        assert length - 400 < len(encode(texty, example.prompt, chat=False)) <= length
-        assert example.prompt.rstrip("\"')”’")[-1] in ".!?:;"
+        assert length - 450 < len(encode(texty, example.prompt, chat=False)) <= length
+        text, cue = example.prompt.rsplit("\n\n", 1)
+        assert text.rstrip("\"')”’")[-1] in ".!?:;"
+        assert 1 <= len(cue.split()) <= 6
         assert not example.chat
 
 
-def test_the_reference_is_what_follows_in_the_text(texty: Model, tmp_path: Path) -> None:
-    text = " ".join(f"Sentence {number} says little." for number in range(200))
+def test_the_reference_is_how_the_passage_went_on(texty: Model, tmp_path: Path) -> None:
+    text = " ".join(f"Sentence {number} says as little as the others do." for number in range(200))
     (tmp_path / "one.txt").write_text(text)
-    for example in task(texty, haystack=tmp_path, lengths=(300,), examples=6).examples("test"):
+    for example in task(texty, haystack=tmp_path, lengths=(700,), examples=6).examples("test"):
         (reference,) = example.answers
-        assert example.prompt + reference in text + "\n\n" + text
-        assert len(reference) >= 64
+        before, cue = example.prompt.rsplit("\n\n", 1)
+        assert before.endswith(cue + reference)
+        assert cue.startswith("Sentence ")
+        assert reference.startswith(" the others do. Sentence ")
         assert resolve(["text"], texty, TaskOptions())[0].score(example, reference)["score"] > 0.999
 
 
@@ -73,5 +77,5 @@ def test_bad_requests(texty: Model, options: dict[str, object], words: str) -> N
 
 def test_a_sentence_longer_than_the_length(texty: Model, tmp_path: Path) -> None:
     (tmp_path / "long.txt").write_text("word " * 300 + ".")
-    with pytest.raises(RequestError, match="shorter than a sentence"):
+    with pytest.raises(RequestError, match="too short for sentences"):
         task(texty, haystack=tmp_path, lengths=(100,)).examples("test")
