@@ -6,7 +6,7 @@ Every family looks for the log-shares of the heads that maximise the same utilit
 gets the same seconds of its own; looking at the unseen examples does not count. It starts at equal shares, or with
 `@cokv` or `@ada` behind its name at CoKV's budgets or at what Ada-SnapKV gives on average. Each family's shares go to a
 file beside the figures, for `eval --method cokv-search --shares`. Families:
-gradient    straight-through gradient ascent, what `cokv-bench search` does
+gradient    straight-through gradient ascent, the steps of `cokv-bench search` (its gaps, choice and shrinkage left out)
 cma         CMA-ES with the full covariance matrix (package cma), populations of 32 on minibatches of 5
 cma-diag    the same with a diagonal matrix
 cma-vkd     the same with a diagonal and a few directions (VkD)

@@ -16,8 +16,7 @@ _LAST_RATE = 0.02
 _BETAS = (0.9, 0.99)
 # Of the moving average that budgets are made from.
 _AVERAGE = 0.97
-# The most that one example may pull. Half of them pull by less than half of it on needles, a few by a thousand times as
-# much, and without a limit these few decide where a search goes.
+# The most that one example may pull: without a limit a few whose derivatives are far larger decide where a search goes.
 _CLIP = 0.3
 
 
@@ -26,7 +25,7 @@ def follow(
 ) -> list[float]:
     """Scores of a minibatch; its gradient is added to what the log-shares were made from.
 
-    Each point's gradient, times its weight, is cut to a length of 0.3, and the mean of them is what is added.
+    Each point's gradient, times its weight, is cut to the length `_CLIP`, and the mean of them is what is added.
 
     Args:
         log_shares: one [layers, kv_heads] a point, made from parameters that require a gradient.

@@ -8,7 +8,7 @@ import numpy as np
 from cokv_bench.search.ledger import Ends
 
 # A group that loses less than this, in nats a token, is weighed as if it lost this much: almost nothing lost must not
-# decide everything, as it did at 0.05 with a task of one row to choose on.
+# decide everything, least of all in a group of one example.
 _SMALLEST = 0.25
 
 
