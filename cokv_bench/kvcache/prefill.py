@@ -1,6 +1,6 @@
-"""Prefill: run a prompt through the model once, in chunks, and keep all that later work needs."""
+"""Prefill: run a prompt through the model once, layer by layer in chunks, and keep all that later work needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,14 +14,11 @@ from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.attention import AttendingLayer
 from cokv_bench.models.model import Model
 
-# Rotary scalings that depend on the length seen so far: a chunk of its own would be rotated as a shorter text.
-_LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
 # Scores that exist at a time when attention is summed: on a CPU few enough to stay in its cache.
 _BLOCK_BYTES = 4 * 2**20
 _DEVICE_BLOCK_BYTES = 256 * 2**20
 
 
-@torch.inference_mode()
 def prefill(
     model: Model,
     token_ids: Sequence[int] | Tensor,
@@ -32,37 +29,78 @@ def prefill(
 ) -> Prompt:
     """Run a prompt through the model and keep keys, values, scorer signals and the last logits.
 
-    Memory is linear in the prompt: `chunk` tokens at a time attend to all before them, and no score matrix of
-    prompt by prompt exists.
-
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
         window: observation window w, at least 1.
         accumulated_attention: also sum the attention that each key receives (needed by H2O alone). It costs a second
             pass over the attention scores, and it never changes keys, values or logits.
-        chunk: tokens a forward pass.
+        chunk: tokens that a layer reads at a time.
 
     Raises:
         RequestError: an empty prompt, ids outside the vocabulary, a prompt that leaves no room for an answer in the
             model's context, or a window below 1.
     """
-    ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu").reshape(-1)
-    _check(model, ids, window)
-    rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type")
-    step = ids.numel() if rope in _LENGTH_DEPENDENT_ROPE else chunk
-    layers = [_PrefillLayer(ids.numel(), window, accumulated_attention) for _ in range(model.layers)]
-    cache: Any = Cache(layers=layers)
-    for start in range(0, ids.numel(), step):
-        hidden = model.hidden(ids[None, start : start + step], start, cache)
+    parts: list[Prompt] = []
+    ids, logits = run_layers(model, token_ids, parts.append, window, accumulated_attention, chunk)
     return Prompt(
         token_ids=ids,
         window=window,
-        keys=[layer.held_keys for layer in layers],
-        values=[layer.held_values for layer in layers],
-        window_queries=[layer.window_queries for layer in layers],
-        accumulated_attention=[layer.accumulated for layer in layers] if accumulated_attention else None,
-        logits=model.logits(hidden[0, -1]),
+        keys=[part.keys[0] for part in parts],
+        values=[part.values[0] for part in parts],
+        window_queries=[part.window_queries[0] for part in parts],
+        accumulated_attention=[layer for part in parts for layer in part.accumulated_attention or ()] or None,
+        logits=logits,
     )
+
+
+@torch.inference_mode()
+def run_layers(
+    model: Model,
+    token_ids: Sequence[int] | Tensor,
+    take: Callable[[Prompt], object],
+    window: int,
+    accumulated_attention: bool,
+    chunk: int,
+) -> tuple[Tensor, Tensor]:
+    """Run a prompt through the model a layer at a time, and hand over each layer as a prompt of one layer.
+
+    What `take` does not keep is freed before the next layer begins. Memory is linear in the prompt: its hidden states,
+    one layer's keys and values, and no score matrix of prompt by prompt, since `chunk` tokens at a time attend to all
+    before them.
+
+    Args:
+        take: is called for each layer in order. `logits` are empty there, since they come from the last layer.
+
+    Returns:
+        The ids [tokens] and the logits [vocabulary] after the last of them.
+
+    Raises:
+        RequestError: see `prefill`.
+    """
+    ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu").reshape(-1)
+    _check(model, ids, window)
+    tokens = ids.numel()
+    decoder = model.network.get_decoder()
+    positions = torch.arange(tokens, device=model.device)[None]
+    hidden = decoder.embed_tokens(ids[None].to(model.device))
+    # Of all positions at once: some rotary scalings depend on the length of the whole text.
+    cosines, sines = decoder.rotary_emb(hidden, position_ids=positions)
+    layers = [_PrefillLayer(tokens, window, accumulated_attention) for _ in range(model.layers)]
+    cache: Any = Cache(layers=layers)
+    none = hidden.new_empty(0, dtype=torch.float32)
+    for index, layer in enumerate(layers):
+        for start in range(0, tokens, chunk):
+            part = slice(start, start + chunk)
+            hidden[:, part] = decoder.layers[index](
+                hidden[:, part],
+                attention_mask=None,
+                position_ids=positions[:, part],
+                past_key_values=cache,
+                use_cache=True,
+                position_embeddings=(cosines[:, part], sines[:, part]),
+            )
+        take(layer.release(ids, none, index))
+    return ids, model.logits(decoder.norm(hidden[0, -1]))
 
 
 def _check(model: Model, ids: Tensor, window: int) -> None:
@@ -94,6 +132,23 @@ class _PrefillLayer(AttendingLayer):
 
     def get_seq_length(self) -> int:
         return self.seen
+
+    def release(self, ids: Tensor, logits: Tensor, index: int) -> Prompt:
+        """What was gathered, as a prompt of this layer alone; nothing of it stays here."""
+        part = Prompt(
+            token_ids=ids,
+            window=self.window,
+            keys=[self.held_keys],
+            values=[self.held_values],
+            window_queries=[self.window_queries],
+            accumulated_attention=[self.accumulated] if self.accumulate else None,
+            logits=logits,
+            first_layer=index,
+        )
+        del self.held_keys, self.held_values, self.window_queries
+        if self.accumulate:
+            del self.accumulated
+        return part
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         kv_heads, new, dim = key.shape[1:]

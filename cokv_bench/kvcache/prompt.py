@@ -19,6 +19,7 @@ class Prompt:
             all queries of the prompt, mean over the query heads of its group; None unless asked for.
         logits: float32 [vocabulary] after the last token. The first generated token depends on nothing else, so
             no policy and no coalition changes it.
+        first_layer: which layer of the model the first one is; above 0 where layers are looked at one by one.
         memo: scratch for what scorers derive from this prompt, so that several budgets share it.
     """
 
@@ -29,6 +30,7 @@ class Prompt:
     window_queries: list[Tensor]
     accumulated_attention: list[Tensor] | None
     logits: Tensor
+    first_layer: int = 0
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property

@@ -1,36 +1,62 @@
 """A compact cache that holds only what a selection keeps: one flat buffer a layer, heads of unequal length."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from cokv_bench.kvcache.own import OwnTokens, own_token_scores
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.attention import AttendingLayer
+
+#: Tokens that there is room for before a buffer has to grow.
+RESERVE = 256
 
 
 class RaggedCache(Cache):
     """The kept keys and values of each selection (a row each), copied out of the prompt; the rest can be freed.
 
-    Rotary positions stay as they were, and new tokens continue after the prompt's last position.
+    It is a cache like any other to transformers: `model.generate(ids, past_key_values=RaggedCache(prompt, [choice]))`
+    goes on from it, where `ids` [rows, tokens + 1] are the prompt's and the first generated one. Rotary positions stay
+    as they were, and new tokens continue after the prompt's last position. Beam search, which moves rows, is not
+    supported.
     """
 
-    def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int) -> None:
-        """`reserve`: the most tokens that a row will add."""
+    def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int = RESERVE) -> None:
+        """`reserve`: tokens a row that there is room for at first; more make the buffers grow, by as many each time."""
         super().__init__(
             layers=[
-                _RaggedLayer(prompt.keys[index], prompt.values[index], [s.mask(index) for s in selections], reserve)
+                RaggedLayer(
+                    prompt.keys[index], prompt.values[index], torch.stack([s.mask(index) for s in selections]), reserve
+                )
                 for index in range(prompt.layers)
             ]
         )
 
+    @classmethod
+    def of_layers(cls, layers: Sequence["RaggedLayer"]) -> Self:
+        """From the layers, in order."""
+        cache = cls.__new__(cls)
+        Cache.__init__(cache, layers=list(layers))
+        return cache
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what is kept of the prompt."""
+        return sum(layer.kept_bytes for layer in self.layers)
+
+    @property
+    def reserved_bytes(self) -> int:
+        """Bytes of the room for generated tokens, used or not."""
+        return self.nbytes - self.kept_bytes
+
     @property
     def nbytes(self) -> int:
-        """Bytes held for the prompt, generated tokens not counted."""
-        return sum(layer.flat_keys.nbytes + layer.flat_values.nbytes for layer in self.layers)
+        """Bytes of keys and values that are held, the room for generated tokens included."""
+        return sum(layer.keys_flat.nbytes + layer.values_flat.nbytes for layer in self.layers)
 
     def keep_rows(self, rows: Tensor) -> None:
         """Go on with these rows [kept] only."""
@@ -38,44 +64,96 @@ class RaggedCache(Cache):
             layer.keep_rows(rows)
 
 
-class _RaggedLayer(AttendingLayer):
-    def __init__(self, keys: Tensor, values: Tensor, masks: Sequence[Tensor], reserve: int) -> None:
+class RaggedLayer(AttendingLayer):
+    """One layer: a segment for each row and KV head, what it keeps of the prompt and then room for new tokens.
+
+    Attributes:
+        keys_flat, values_flat: [slots, dim], the segments one after another, rows outermost.
+        lengths: int64 [rows, kv_heads] on the CPU, tokens of the prompt that each segment keeps.
+        room: tokens beyond them that each segment has room for.
+        own: tokens beyond them that each segment holds.
+    """
+
+    keys_flat: Tensor
+    values_flat: Tensor
+    lengths: Tensor
+
+    def __init__(self, keys: Tensor, values: Tensor, kept: Tensor, reserve: int = RESERVE) -> None:
+        """From the full keys and values [kv_heads, tokens, dim] and what to keep, bool [rows, kv_heads, tokens]."""
         super().__init__()
-        kept = torch.stack(list(masks)).to(keys.device)  # [rows, kv_heads, tokens]
-        rows, self.kv_heads, self.tokens = kept.shape
-        _, head, position = kept.nonzero(as_tuple=True)
-        self.flat_keys, self.flat_values = keys[head, position], values[head, position]
-        self.lengths = kept.sum(-1).tolist()
-        self.own = OwnTokens(rows, self.kv_heads, reserve, keys)
+        self.tokens, self.own, self.reserve = keys.shape[1], 0, reserve
+        self.lengths = kept.sum(-1).cpu()
+        _, head, position = kept.to(keys.device).nonzero(as_tuple=True)
+        self._lay(keys[head, position], values[head, position], reserve)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of what is kept of the prompt."""
+        return int(self.lengths.sum()) * (self.keys_flat[:1].nbytes + self.values_flat[:1].nbytes)
 
     def get_seq_length(self) -> int:
-        return self.tokens + self.own.count
+        return self.tokens + self.own
 
     def keep_rows(self, rows: Tensor) -> None:
-        self.own.keep_rows(rows)
-        keys, values = self._segments()
-        wanted = rows.tolist()
-        self.flat_keys = torch.cat([keys[row * self.kv_heads + h] for row in wanted for h in range(self.kv_heads)])
-        self.flat_values = torch.cat([values[row * self.kv_heads + h] for row in wanted for h in range(self.kv_heads)])
-        self.lengths = [self.lengths[row] for row in wanted]
-
-    def _segments(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Views [length, dim] a row and head, rows outermost."""
-        lengths = [length for row in self.lengths for length in row]
-        return self.flat_keys.split(lengths), self.flat_values.split(lengths)
+        kept = rows.cpu()
+        packed = self._packed(self._starts[kept], self.lengths[kept])
+        self.lengths = self.lengths[kept]
+        self._lay(*packed, self.room)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         rows, heads, new, dim = query.shape
-        own_keys, own_values = self.own.append(key, value)
-        grouped = query.reshape(rows, self.kv_heads, -1, dim)
-        own_scores = own_token_scores(grouped, own_keys, scaling, new)
-        keys, values = self._segments()
+        self._append(key, value)
+        # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
+        grouped = query.reshape(rows, key.shape[1], -1, dim)
         out = torch.empty_like(grouped)
-        for row in range(rows):
-            for head in range(self.kv_heads):
-                segment = row * self.kv_heads + head
-                kept = torch.matmul(grouped[row, head], keys[segment].T).float().mul_(scaling)
-                weights = torch.softmax(torch.cat([kept, own_scores[row, head]], dim=-1), dim=-1).to(query.dtype)
-                length = kept.shape[-1]
-                out[row, head] = weights[:, :length] @ values[segment] + weights[:, length:] @ own_values[row, head]
+        segments = zip(self._starts.flatten().tolist(), (self.lengths + self.own).flatten().tolist(), strict=True)
+        for place, (start, length) in enumerate(segments):
+            row, head = divmod(place, key.shape[1])
+            part = slice(start, start + length)
+            out[row, head] = F.scaled_dot_product_attention(
+                grouped[None, None, row, head],
+                self.keys_flat[None, None, part],
+                self.values_flat[None, None, part],
+                attn_mask=_causal(grouped.shape[2], new, length, query.device) if new > 1 else None,
+                scale=scaling,
+            )
         return out.view(rows, heads, new, dim).transpose(1, 2)
+
+    def _append(self, key: Tensor, value: Tensor) -> None:
+        new = key.shape[2]
+        if self.own + new > self.room:
+            self._lay(*self._packed(self._starts, self.lengths), max(self.room + self.reserve, self.own + new))
+        slots = (self._tails[:, None] + torch.arange(self.own, self.own + new, device=key.device)).flatten()
+        self.keys_flat.index_copy_(0, slots, key.reshape(-1, key.shape[-1]))
+        self.values_flat.index_copy_(0, slots, value.reshape(-1, value.shape[-1]))
+        self.own += new
+
+    def _packed(self, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values [held, dim] of the segments that begin there, one after another without room."""
+        slots = _places(starts.flatten(), (lengths + self.own).flatten()).to(self.keys_flat.device)
+        return self.keys_flat[slots], self.values_flat[slots]
+
+    def _lay(self, keys: Tensor, values: Tensor, room: int) -> None:
+        """Fill new buffers from what the segments hold, packed."""
+        self.room = room
+        ends = (self.lengths + room).flatten().cumsum(0)
+        self._starts = (ends - (self.lengths + room).flatten()).view(self.lengths.shape)
+        # The first slot of a segment's room, int64 [segments].
+        self._tails = (self._starts + self.lengths).flatten().to(keys.device)
+        slots = _places(self._starts.flatten(), (self.lengths + self.own).flatten()).to(keys.device)
+        total = int(ends[-1])
+        with torch.inference_mode(False), torch.no_grad():  # So that plain `generate` may write to them.
+            self.keys_flat = keys.new_empty(total, keys.shape[-1]).index_copy_(0, slots, keys)
+            self.values_flat = values.new_empty(total, values.shape[-1]).index_copy_(0, slots, values)
+
+
+def _places(starts: Tensor, sizes: Tensor) -> Tensor:
+    """The slots of segments that begin at `starts` and have `sizes` tokens, in order."""
+    ends = sizes.cumsum(0)
+    return torch.arange(int(sizes.sum())) + (starts - (ends - sizes)).repeat_interleave(sizes)
+
+
+def _causal(queries: int, new: int, length: int, device: torch.device) -> Tensor:
+    """What each query of a segment sees, bool [group * new, length]; the new tokens are the last ones."""
+    seen = torch.ones(new, length, dtype=torch.bool, device=device).tril(length - new)
+    return seen.repeat(queries // new, 1)

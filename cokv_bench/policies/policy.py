@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Protocol
 
+import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
@@ -32,7 +33,10 @@ class Allocator(Protocol):
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] that sums to (budget - window) * layers * kv_heads.
 
-        It is asked only where budget < tokens, since shorter prompts are kept whole.
+        It is asked only where budget < tokens, since shorter prompts are kept whole. An allocator whose layers do
+        not depend on each other's scores should also have `layer(prompt, layers, scores, budget)`: the same for one
+        layer, [kv_heads], of a model with that many, from a prompt that holds this layer alone (number
+        `prompt.first_layer`). With it prompts can be evicted layer by layer, see `cokv_bench.kvcache.compress`.
         """
         ...
 
@@ -93,6 +97,35 @@ class Policy:
         if choice.total != total and not getattr(self.allocator, "published_rounding", False):
             raise RequestError(f"Method '{self.name}' keeps {choice.total} tokens where {total} are its budget.")
         return choice
+
+    def select_layer(self, part: "Prompt", layers: int, budget: int | None) -> Tensor:
+        """What `select` keeps in one layer, for prompts that are never held as a whole.
+
+        Args:
+            part: a prompt of one layer, number `part.first_layer`.
+            layers: number of layers of the model.
+            budget: as for `select`.
+
+        Returns:
+            bool [kv_heads, tokens].
+
+        Raises:
+            RequestError: as for `select`, or the method shares tokens out between the layers by their scores.
+        """
+        whole = torch.ones(part.kv_heads, part.tokens, dtype=torch.bool)
+        if self.scorer is None or self.allocator is None:
+            return whole
+        budget = check_budget(budget, part.window)
+        if part.tokens <= budget:
+            return whole
+        if not hasattr(self.allocator, "layer"):
+            raise RequestError(
+                f"Method '{self.name}' shares tokens out between layers, so it cannot evict layer by layer; "
+                "use prefill and select."
+            )
+        scores, ranks = _scored(part, self.scorer)
+        counts = self.allocator.layer(part, layers, scores[0], budget)
+        return Selection.from_ranks(ranks, counts[None], part.window).mask(0)
 
 
 def check_budget(budget: object, window: int) -> int:

@@ -210,9 +210,9 @@ def test_decoding_leaves_the_prompt_as_it_was(tiny_llama: Model) -> None:
 def test_the_ragged_cache_holds_what_is_kept_and_no_more(tiny: Model) -> None:
     prompt = prefill(tiny, random_ids(TOKENS))
     for choice in some(prompt):
-        cache = RaggedCache(prompt, [choice], reserve=1)
-        assert cache.nbytes == choice.total * tiny.bytes_per_token
-        buffers = {layer.flat_keys.untyped_storage().nbytes() for layer in cache.layers}
+        cache = RaggedCache(prompt, [choice], reserve=0)
+        assert cache.kept_bytes == choice.total * tiny.bytes_per_token
+        buffers = {layer.keys_flat.untyped_storage().nbytes() for layer in cache.layers}
         assert buffers == {int(c) * tiny.head_dim * 4 for c in choice.counts.sum(1)}
 
 

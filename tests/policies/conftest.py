@@ -48,6 +48,7 @@ def make_prompt() -> Callable[..., Any]:
             values=list(keys),
             window_queries=[q[:, -window:] for q in queries],
             accumulated_attention=[accumulated(q, k) for q, k in zip(queries, keys, strict=True)] if sums else None,
+            first_layer=0,
             memo={},
         )
 

@@ -28,10 +28,12 @@ class AdaPyramid:
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] beyond the window."""
         per_layer = Pyramid(self.beta, self.published_rounding)(prompt, scores, budget)[:, 0].tolist()
-        rounding = self.published_rounding
-        return torch.stack(
-            [
-                adaptive(layer, base, safeguard=self.safeguard, published_rounding=rounding)
-                for layer, base in zip(scores, per_layer, strict=True)
-            ]
-        )
+        return torch.stack([self._split(layer, base) for layer, base in zip(scores, per_layer, strict=True)])
+
+    def layer(self, prompt: "Prompt", layers: int, scores: Tensor, budget: int) -> Tensor:
+        """int64 [kv_heads] beyond the window."""
+        base = Pyramid(self.beta, self.published_rounding).layer(prompt, layers, scores, budget)[0]
+        return self._split(scores, int(base))
+
+    def _split(self, scores: Tensor, base: int) -> Tensor:
+        return adaptive(scores, base, safeguard=self.safeguard, published_rounding=self.published_rounding)

@@ -62,9 +62,13 @@ class Adaptive:
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] beyond the window; every layer gets the same total."""
-        base = budget - prompt.window
-        rounding = self.published_rounding
-        return torch.stack([adaptive(s, base, safeguard=self.safeguard, published_rounding=rounding) for s in scores])
+        return torch.stack([self.layer(prompt, prompt.layers, layer, budget) for layer in scores])
+
+    def layer(self, prompt: "Prompt", layers: int, scores: Tensor, budget: int) -> Tensor:
+        """int64 [kv_heads] beyond the window."""
+        return adaptive(
+            scores, budget - prompt.window, safeguard=self.safeguard, published_rounding=self.published_rounding
+        )
 
 
 def check_safeguard(safeguard: float) -> None:

@@ -65,8 +65,15 @@ class Pyramid:
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] beyond the window; `scores` play no part."""
+        return self._table(prompt, prompt.layers, budget)
+
+    def layer(self, prompt: "Prompt", layers: int, scores: Tensor, budget: int) -> Tensor:
+        """int64 [kv_heads] beyond the window."""
+        return self._table(prompt, layers, budget)[prompt.first_layer]
+
+    def _table(self, prompt: "Prompt", layers: int, budget: int) -> Tensor:
         return pyramid(
-            prompt.layers,
+            layers,
             prompt.kv_heads,
             budget - prompt.window,
             tokens=prompt.tokens,

@@ -57,7 +57,18 @@ class Static:
         Raises:
             RequestError: the budgets are for another model or another total, or are not counts.
         """
-        given = self._checked(prompt, budget)
+        return self._table(prompt, prompt.layers, budget)
+
+    def layer(self, prompt: "Prompt", layers: int, scores: Tensor, budget: int) -> Tensor:
+        """int64 [kv_heads] beyond the window.
+
+        Raises:
+            RequestError: as above.
+        """
+        return self._table(prompt, layers, budget)[prompt.first_layer]
+
+    def _table(self, prompt: "Prompt", layers: int, budget: int) -> Tensor:
+        given = self._checked(layers, prompt.kv_heads, budget)
         room = prompt.tokens - prompt.window
         beyond = np.maximum(given - prompt.window, 0)
         if self.published_rounding:
@@ -70,9 +81,9 @@ class Static:
         total = (budget - prompt.window) * given.size
         return torch.from_numpy(apportion(beyond, total, room))
 
-    def _checked(self, prompt: "Prompt", budget: int) -> NDArray[np.int64]:
+    def _checked(self, layers: int, kv_heads: int, budget: int) -> NDArray[np.int64]:
         given = np.asarray(self.budgets(budget))
-        needed = (prompt.layers, prompt.kv_heads)
+        needed = (layers, kv_heads)
         if given.shape != needed:
             raise RequestError(
                 f"The head budgets have shape {given.shape}, but this model needs {needed} (layers, KV heads); "

@@ -34,3 +34,7 @@ class Uniform:
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] beyond the window; `scores` play no part."""
         return uniform(prompt.layers, prompt.kv_heads, budget - prompt.window)
+
+    def layer(self, prompt: "Prompt", layers: int, scores: Tensor, budget: int) -> Tensor:
+        """int64 [kv_heads] beyond the window."""
+        return uniform(1, prompt.kv_heads, budget - prompt.window)[0]

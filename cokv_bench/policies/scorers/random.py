@@ -26,4 +26,7 @@ class Random:
         digest = hashlib.sha256(f"{self.seed}:".encode() + token_ids).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         before = max(prompt.tokens - prompt.window, 0)
-        return [torch.rand(prompt.kv_heads, before, generator=generator) for _ in range(prompt.layers)]
+        drawn = [
+            torch.rand(prompt.kv_heads, before, generator=generator) for _ in range(prompt.first_layer + prompt.layers)
+        ]
+        return drawn[prompt.first_layer :]

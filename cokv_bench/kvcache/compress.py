@@ -1,0 +1,83 @@
+"""Prefill that evicts as it goes: each layer is cut down to what a policy keeps before the next one is read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.prefill import run_layers
+from cokv_bench.kvcache.prompt import Prompt
+from cokv_bench.kvcache.ragged import RESERVE, RaggedCache, RaggedLayer
+from cokv_bench.models.model import Model
+
+
+class LayerPolicy(Protocol):
+    """An eviction method that needs to see one layer at a time; see `cokv_bench.policies.Policy`."""
+
+    @property
+    def needs_accumulated_attention(self) -> bool:
+        """Whether it reads `accumulated_attention`."""
+        ...
+
+    def select_layer(self, part: Prompt, layers: int, budget: int | None) -> Tensor:
+        """What to keep of the one layer of `part`, bool [kv_heads, tokens]; the model has `layers` of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A prompt of which only the compact cache is left.
+
+    Attributes:
+        cache: what the policy keeps, ready to generate from.
+        logits: float32 [vocabulary] after the last prompt token.
+        tokens: length of the prompt.
+    """
+
+    cache: RaggedCache
+    logits: Tensor
+    tokens: int
+
+
+def compress(
+    model: Model,
+    token_ids: Sequence[int] | Tensor,
+    policy: LayerPolicy,
+    budget: int | None,
+    *,
+    window: int = 8,
+    chunk: int = 2048,
+    reserve: int = RESERVE,
+    rows: int = 1,
+) -> Compressed:
+    """Prefill a prompt into a compact cache.
+
+    At most one layer's full keys and values exist at a time, beside the hidden states of the prompt. What is kept is
+    what `policy.select` keeps after `prefill`.
+
+    Args:
+        token_ids: ids of the whole prompt, [tokens] or [1, tokens].
+        budget: tokens a KV head on average, window included.
+        window: observation window, in tokens.
+        chunk: tokens that a layer reads at a time.
+        reserve: tokens that a row has room for before its buffers grow.
+        rows: copies of the cache, to go on in several ways as one batch.
+
+    Raises:
+        RequestError: see `prefill` and `Policy.select_layer`; or no rows.
+    """
+    if rows < 1:
+        raise RequestError(f"A cache has at least one row, not {rows}.")
+    layers: list[RaggedLayer] = []
+
+    def take(part: Prompt) -> None:
+        kept = policy.select_layer(part, model.layers, budget)
+        layers.append(RaggedLayer(part.keys[0], part.values[0], kept[None].expand(rows, -1, -1), reserve))
+
+    ids, logits = run_layers(model, token_ids, take, window, policy.needs_accumulated_attention, chunk)
+    # Not of inference mode, so that it may be used in any other.
+    with torch.inference_mode(False):
+        return Compressed(RaggedCache.of_layers(layers), logits.clone(), ids.numel())

@@ -1,0 +1,170 @@
+"""Evicting layer by layer keeps what eviction after the whole prefill keeps, and never holds more."""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
+from cokv_bench.kvcache.prompt import Prompt
+from cokv_bench.models import Model
+from cokv_bench.policies import Policy, get_policy
+from cokv_bench.policies.allocators import Static, Uniform
+from cokv_bench.policies.registry import POLICIES
+from tests.conftest import random_ids
+
+TOKENS = 90
+
+
+def static(model: Model) -> Callable[[int], torch.Tensor]:
+    """Unequal budgets for any total: head h of layer l gets a share of l + h + 1, some more than the prompt holds."""
+    shares = torch.arange(model.layers)[:, None] * 2.0 + torch.arange(model.kv_heads) + 1
+
+    def budgets(budget: int) -> torch.Tensor:
+        whole = (shares / shares.sum() * budget * shares.numel()).floor().long()
+        whole[0, 0] += budget * shares.numel() - int(whole.sum())
+        return whole
+
+    return budgets
+
+
+def method(name: str, model: Model) -> Policy:
+    files = {"headkv", "cokv", "cokv-search"}
+    return get_policy(name, budgets=static(model)) if name in files else get_policy(name)
+
+
+def answer(model: Model, cache: RaggedCache, ids: list[int], logits: torch.Tensor, new: int) -> list[list[int]]:
+    """What transformers' own generate makes of a cache."""
+    rows = len(cache.layers[0].lengths)
+    start = torch.tensor([[*ids, int(logits.argmax())]]).expand(rows, -1)
+    # Without a mask, generate takes the tiny models' token 0 for padding wherever it stands.
+    made = model.network.generate(
+        start, attention_mask=torch.ones_like(start), past_key_values=cache, max_new_tokens=new, do_sample=False
+    )
+    return made[:, len(ids) :].tolist()
+
+
+@pytest.mark.parametrize("name", sorted(POLICIES))
+@pytest.mark.parametrize("chunk", [2048, 17])
+def test_each_method_keeps_the_same_and_answers_the_same(tiny: Model, name: str, chunk: int) -> None:
+    ids = random_ids(TOKENS, seed=5)
+    policy = method(name, tiny)
+    prompt = prefill(tiny, ids, window=4, chunk=chunk)
+    choice = policy.select(prompt, 20)
+    expected = decode(tiny, prompt, [choice], max_new_tokens=9)[0].token_ids
+    found = compress(tiny, ids, policy, 20, window=4, chunk=chunk, reserve=3)
+    assert torch.equal(found.logits, prompt.logits)
+    assert found.tokens == TOKENS
+    for layer in range(tiny.layers):
+        assert torch.equal(found.cache.layers[layer].lengths[0], choice.counts[layer])
+        kept = torch.cat([prompt.keys[layer][head][choice.mask(layer)[head]] for head in range(tiny.kv_heads)])
+        held = torch.cat(
+            [
+                found.cache.layers[layer].keys_flat[start : start + int(length)]
+                for start, length in zip(
+                    segments(found.cache.layers[layer]), found.cache.layers[layer].lengths.flatten(), strict=True
+                )
+            ]
+        )
+        assert torch.equal(held, kept)
+    assert found.cache.kept_bytes == choice.total * tiny.bytes_per_token
+    assert answer(tiny, found.cache, ids, found.logits, 8)[0] == expected
+
+
+def segments(layer: Any) -> list[int]:
+    """First slots, from the lengths and the room alone."""
+    sizes = (layer.lengths.flatten() + layer.room).tolist()
+    return [sum(sizes[:index]) for index in range(len(sizes))]
+
+
+def test_generate_grows_the_room_as_it_goes(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS, seed=2)
+    prompt = prefill(tiny_llama, ids, window=4)
+    choice = get_policy("ada-snapkv").select(prompt, 30)
+    answers = [
+        answer(tiny_llama, RaggedCache(prompt, [choice], reserve=reserve), ids, prompt.logits, 12)
+        for reserve in (0, 1, 5, 64)
+    ]
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+
+
+def test_generate_with_all_kept_is_plain_generate(tiny: Model) -> None:
+    ids = random_ids(TOKENS, seed=3)
+    found = compress(tiny, ids, get_policy("full"), None)
+    plain = tiny.network.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, TOKENS:].tolist()
+    assert answer(tiny, found.cache, ids, found.logits, 11)[0] == plain
+
+
+def test_rows_with_selections_of_their_own_generate_as_one_batch(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS, seed=4)
+    prompt = prefill(tiny_llama, ids, window=4)
+    choices = [get_policy("snapkv").select(prompt, 12), get_policy("ada-snapkv").select(prompt, 25)]
+    choices.append(Selection.full(prompt.layers, prompt.kv_heads, TOKENS))
+    together = answer(tiny_llama, RaggedCache(prompt, choices, reserve=2), ids, prompt.logits, 7)
+    alone = [answer(tiny_llama, RaggedCache(prompt, [each]), ids, prompt.logits, 7)[0] for each in choices]
+    assert together == alone
+
+
+def test_several_tokens_at_once_are_read_causally(tiny_llama: Model) -> None:
+    """A user's next message: the same hidden states as token by token."""
+    ids, more = random_ids(TOKENS, seed=6), torch.tensor([random_ids(9, seed=7)])
+    prompt = prefill(tiny_llama, ids, window=4)
+    choice = get_policy("ada-snapkv").select(prompt, 20)
+    at_once, stepwise = RaggedCache(prompt, [choice], reserve=4), RaggedCache(prompt, [choice], reserve=4)
+    with torch.inference_mode():
+        whole = tiny_llama.hidden(more, TOKENS, at_once)
+        steps = [tiny_llama.hidden(more[:, i : i + 1], TOKENS + i, stepwise) for i in range(more.shape[1])]
+    torch.testing.assert_close(whole, torch.cat(steps, dim=1), atol=2e-5, rtol=2e-5)
+
+
+def test_rows_are_copies(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS, seed=8)
+    one = compress(tiny_llama, ids, get_policy("snapkv"), 16, reserve=0)
+    three = compress(tiny_llama, ids, get_policy("snapkv"), 16, reserve=0, rows=3)
+    assert three.cache.kept_bytes == three.cache.nbytes == 3 * one.cache.kept_bytes
+    assert len({tuple(row) for row in answer(tiny_llama, three.cache, ids, three.logits, 6)}) == 1
+
+
+def test_one_layer_at_a_time_is_whole(tiny_llama: Model) -> None:
+    """While a layer is looked at, no other layer's keys of full length are alive."""
+
+    class Watching(Policy):
+        def select_layer(self, part: Prompt, layers: int, budget: int | None) -> torch.Tensor:
+            gc.collect()
+            shape = part.keys[0].shape
+            alive.append(sum(torch.is_tensor(each) and each.shape == shape for each in gc.get_objects()))
+            return super().select_layer(part, layers, budget)
+
+    alive: list[int] = []
+    snapkv = get_policy("snapkv")
+    compress(tiny_llama, random_ids(TOKENS + 1), Watching("watching", "", snapkv.scorer, snapkv.allocator), 16)
+    # Keys and values.
+    assert alive == [2] * tiny_llama.layers
+
+
+def test_the_cache_goes_on_outside_inference_mode(tiny_llama: Model) -> None:
+    found = compress(tiny_llama, random_ids(TOKENS), get_policy("snapkv"), 16)
+    assert not found.logits.is_inference()
+    assert not any(layer.keys_flat.is_inference() for layer in found.cache.layers)
+
+
+def test_bad_requests_are_refused(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS)
+    with pytest.raises(RequestError, match="at least one row"):
+        compress(tiny_llama, ids, get_policy("snapkv"), 16, rows=0)
+    with pytest.raises(RequestError, match="observation window"):
+        compress(tiny_llama, ids, get_policy("snapkv"), 8)
+    with pytest.raises(RequestError, match="shape"):
+        compress(tiny_llama, ids, get_policy("cokv", budgets=lambda budget: torch.full((9, 9), budget)), 16)
+
+    class Global:
+        def __call__(self, prompt: Any, scores: Any, budget: int) -> torch.Tensor:
+            return Uniform()(prompt, scores, budget)
+
+    snapkv = get_policy("snapkv")
+    with pytest.raises(RequestError, match="between layers"):
+        compress(tiny_llama, ids, Policy("global", "", snapkv.scorer, Global()), 16)
+    assert hasattr(Static, "layer")
