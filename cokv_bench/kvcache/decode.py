@@ -1,6 +1,6 @@
 """Decoding: all selections of a prompt as one batch, greedy or teacher forced."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
+from cokv_bench.kvcache.graph import GraphStep
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.kvcache.selection import Selection
@@ -16,6 +17,9 @@ from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models.model import Model
 
 Storage = Literal["shared", "ragged"]
+
+# Steps that repay the capture of a CUDA graph, which takes about as long as three of them.
+_WORTH_A_GRAPH = 8
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ def _greedy(
     answers: list[list[int]] = [[] for _ in range(rows)]
     alive = list(range(rows))
     position = prompt.tokens + question.numel()
+    advance = _stepper(model, cache, rows, new)
     for step in range(new):
         for row, token in zip(alive, chosen, strict=True):
             answers[row].append(token)
@@ -148,9 +153,17 @@ def _greedy(
         if len(going) < len(alive):
             alive = [alive[index] for index in going]
             cache.keep_rows(torch.tensor(going, dtype=torch.long))
+            advance = _stepper(model, cache, len(going), new - step)
         last = torch.tensor([[chosen[index]] for index in going], dtype=torch.long)
-        chosen = _most_likely(model, prompt, model.hidden(last, position + step, cache)[:, -1])
+        chosen = _most_likely(model, prompt, advance(last, position + step))
     return [Generation(ids, model.text(ids)) for ids in answers]
+
+
+def _stepper(model: Model, cache: SharedCache | RaggedCache, rows: int, steps: int) -> Callable[[Tensor, int], Tensor]:
+    """What reads one new token a row, ids [rows, 1] and their position, and gives hidden states [rows, width]."""
+    if steps >= _WORTH_A_GRAPH and isinstance(cache, RaggedCache) and GraphStep.serves(model, cache):
+        return GraphStep(model, cache, rows)
+    return lambda token_ids, position: model.hidden(token_ids, position, cache)[:, -1]
 
 
 def _ask(model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, question: Tensor) -> Tensor:

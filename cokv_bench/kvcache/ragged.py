@@ -1,7 +1,8 @@
 """A compact cache that holds only what a selection keeps: one flat buffer a layer, heads of unequal length."""
 
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -27,21 +28,28 @@ class RaggedCache(Cache):
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int = RESERVE) -> None:
         """`reserve`: tokens a row that there is room for at first; more make the buffers grow, by as many each time."""
-        super().__init__(
-            layers=[
-                RaggedLayer(
-                    prompt.keys[index], prompt.values[index], torch.stack([s.mask(index) for s in selections]), reserve
-                )
-                for index in range(prompt.layers)
-            ]
+        self._take(
+            RaggedLayer(
+                prompt.keys[index], prompt.values[index], torch.stack([s.mask(index) for s in selections]), reserve
+            )
+            for index in range(prompt.layers)
         )
 
     @classmethod
-    def of_layers(cls, layers: Sequence["RaggedLayer"]) -> Self:
+    def of_layers(cls, layers: Iterable["RaggedLayer"]) -> Self:
         """From the layers, in order."""
         cache = cls.__new__(cls)
-        Cache.__init__(cache, layers=list(layers))
+        cache._take(layers)
         return cache
+
+    def _take(self, layers: Iterable["RaggedLayer"]) -> None:
+        super().__init__(layers=list(layers))
+        kernel = _decode_kernel(self.layers[0].keys_flat.device.type)
+        if kernel is not None:
+            # Layers are read one after another, so one workspace serves them all.
+            workspace = kernel.Workspace()
+            for layer in self.layers:
+                layer.workspace = workspace
 
     @property
     def kept_bytes(self) -> int:
@@ -63,6 +71,28 @@ class RaggedCache(Cache):
         for layer in self.layers:
             layer.keep_rows(rows)
 
+    def make_room(self, new: int) -> None:
+        """Let the buffers grow, if they have to, before that many tokens a row are written."""
+        for layer in self.layers:
+            layer.make_room(new)
+
+    def advance(self, new: int) -> None:
+        """Count tokens that a replayed CUDA graph has written."""
+        for layer in self.layers:
+            layer.own += new
+
+
+@cache
+def _decode_kernel(device: str) -> Any | None:
+    """The module of the Triton kernel on devices that it runs on, where Triton is installed."""
+    if device != "cuda":
+        return None
+    try:
+        from cokv_bench.kvcache import triton_decode
+    except ImportError:
+        return None
+    return triton_decode
+
 
 class RaggedLayer(AttendingLayer):
     """One layer: a segment for each row and KV head, what it keeps of the prompt and then room for new tokens.
@@ -77,11 +107,13 @@ class RaggedLayer(AttendingLayer):
     keys_flat: Tensor
     values_flat: Tensor
     lengths: Tensor
+    _plan: Any | None
 
     def __init__(self, keys: Tensor, values: Tensor, kept: Tensor, reserve: int = RESERVE) -> None:
         """From the full keys and values [kv_heads, tokens, dim] and what to keep, bool [rows, kv_heads, tokens]."""
         super().__init__()
         self.tokens, self.own, self.reserve = keys.shape[1], 0, reserve
+        self.workspace: Any | None = None
         self.lengths = kept.sum(-1).cpu()
         _, head, position = kept.to(keys.device).nonzero(as_tuple=True)
         self._lay(keys[head, position], values[head, position], reserve)
@@ -91,8 +123,24 @@ class RaggedLayer(AttendingLayer):
         """Bytes of what is kept of the prompt."""
         return int(self.lengths.sum()) * (self.keys_flat[:1].nbytes + self.values_flat[:1].nbytes)
 
+    @property
+    def has_kernel(self) -> bool:
+        """Whether one kernel serves all heads of a decoding step; elsewhere each head is a call."""
+        return _decode_kernel(self.keys_flat.device.type) is not None
+
     def get_seq_length(self) -> int:
         return self.tokens + self.own
+
+    def crop(self, max_length: int) -> None:
+        """Forget generated tokens beyond a length; what is kept of the prompt stays as it is."""
+        length = max_length if max_length >= 0 else self.get_seq_length() + max_length
+        self.own = min(self.own, max(length - self.tokens, 0))
+        self._count.fill_(self.own)
+
+    def make_room(self, new: int) -> None:
+        """See `RaggedCache.make_room`."""
+        if self.own + new > self.room:
+            self._lay(*self._packed(self._starts, self.lengths), max(self.room + self.reserve, self.own + new))
 
     def keep_rows(self, rows: Tensor) -> None:
         kept = rows.cpu()
@@ -103,6 +151,16 @@ class RaggedLayer(AttendingLayer):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         rows, heads, new, dim = query.shape
         self._append(key, value)
+        kernel = _decode_kernel(query.device.type)
+        if kernel is not None and new == 1:
+            if self._plan is None:
+                self._plan = kernel.Plan.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
+            flat = query.reshape(rows, heads, dim)
+            tails = self._tails.view(self.lengths.shape)
+            out = kernel.decode_attention(
+                flat, self.keys_flat, self.values_flat, self._plan, tails, self._count, scaling
+            )
+            return out[:, None]
         # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
         grouped = query.reshape(rows, key.shape[1], -1, dim)
         out = torch.empty_like(grouped)
@@ -121,11 +179,12 @@ class RaggedLayer(AttendingLayer):
 
     def _append(self, key: Tensor, value: Tensor) -> None:
         new = key.shape[2]
-        if self.own + new > self.room:
-            self._lay(*self._packed(self._starts, self.lengths), max(self.room + self.reserve, self.own + new))
-        slots = (self._tails[:, None] + torch.arange(self.own, self.own + new, device=key.device)).flatten()
+        self.make_room(new)
+        # From the count on the device: a captured graph writes to another place at each replay.
+        slots = (self._tails[:, None] + self._count + self._steps[:new]).flatten()
         self.keys_flat.index_copy_(0, slots, key.reshape(-1, key.shape[-1]))
         self.values_flat.index_copy_(0, slots, value.reshape(-1, value.shape[-1]))
+        self._count += new
         self.own += new
 
     def _packed(self, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -138,13 +197,17 @@ class RaggedLayer(AttendingLayer):
         self.room = room
         ends = (self.lengths + room).flatten().cumsum(0)
         self._starts = (ends - (self.lengths + room).flatten()).view(self.lengths.shape)
-        # The first slot of a segment's room, int64 [segments].
-        self._tails = (self._starts + self.lengths).flatten().to(keys.device)
+        # The first slot of a segment's room, int32 [segments].
+        self._tails = (self._starts + self.lengths).flatten().int().to(keys.device)
         slots = _places(self._starts.flatten(), (self.lengths + self.own).flatten()).to(keys.device)
         total = int(ends[-1])
         with torch.inference_mode(False), torch.no_grad():  # So that plain `generate` may write to them.
             self.keys_flat = keys.new_empty(total, keys.shape[-1]).index_copy_(0, slots, keys)
             self.values_flat = values.new_empty(total, values.shape[-1]).index_copy_(0, slots, values)
+            # `own` where kernels can read it.
+            self._count = torch.full((1,), self.own, dtype=torch.int32, device=keys.device)
+            self._steps = torch.arange(room, device=keys.device)
+        self._plan = None
 
 
 def _places(starts: Tensor, sizes: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.attention import AttendingLayer
 
-# Scores that exist at a time; small enough to stay in a CPU's cache between the two matrix products.
+# Scores that exist at a time: on a CPU few enough to stay in its cache between the two matrix products.
 _SCORE_BYTES = 4 * 2**20
+_DEVICE_SCORE_BYTES = 256 * 2**20
 
 
 class SharedCache(Cache):
@@ -173,7 +174,8 @@ class _SharedLayer(AttendingLayer):
         rows = len(grouped) if block.rows is None else len(block.rows)
         once = alike and block.dropped is None
         # As many rows at a time as fit the scores; where one is too many, some of its queries.
-        fitting = max(1, _SCORE_BYTES // (4 * len(keys) * (length + count)))
+        room = _SCORE_BYTES if keys.device.type == "cpu" else _DEVICE_SCORE_BYTES
+        fitting = max(1, room // (4 * len(keys) * (length + count)))
         rows_at_a_time, some = max(1, fitting // queries), min(fitting, queries)
         if once:
             rows, rows_at_a_time = 1, 1

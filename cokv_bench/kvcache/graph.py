@@ -1,0 +1,67 @@
+"""Decoding steps as one CUDA graph: a step's thousand small kernels are launched at once.
+
+Launched one by one from Python, they keep the processor busy for longer than they keep the GPU busy, and what a
+compact cache saves is not seen. Source of the technique: CUDA graphs in PyTorch (`torch.cuda.CUDAGraph`).
+"""
+
+import torch
+from torch import Tensor
+
+from cokv_bench.kvcache.ragged import RaggedCache
+from cokv_bench.models.model import Model
+
+# Passes before a capture, in which kernels are compiled and libraries make their workspaces.
+_WARM_UPS = 2
+
+
+class GraphStep:
+    """One new token for each row of a ragged cache; the graph is captured anew where the cache has moved."""
+
+    def __init__(self, model: Model, cache: RaggedCache, rows: int) -> None:
+        self._model, self._cache = model, cache
+        self._ids = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
+        self._positions = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._buffers: list[int] = []
+        self._states = torch.empty(0)
+
+    @staticmethod
+    def serves(model: Model, cache: RaggedCache) -> bool:
+        """Whether steps can be captured: all of the model on one GPU, and attention without a loop over heads."""
+        devices = {parameter.device for parameter in model.network.parameters()}
+        return len(devices) == 1 and model.device.type == "cuda" and all(layer.has_kernel for layer in cache.layers)
+
+    def __call__(self, token_ids: Tensor, position: int) -> Tensor:
+        """Hidden states [rows, width] after tokens [rows, 1] at `position`; valid until the next call."""
+        self._ids.copy_(token_ids)
+        self._positions.fill_(position)
+        self._cache.make_room(1)
+        buffers = [layer.keys_flat.data_ptr() for layer in self._cache.layers]
+        if self._graph is None or buffers != self._buffers:
+            self._capture()
+            self._buffers = buffers
+        assert self._graph is not None
+        self._graph.replay()
+        self._cache.advance(1)
+        return self._states
+
+    def _forward(self) -> Tensor:
+        output = self._model.network.get_decoder()(
+            input_ids=self._ids, position_ids=self._positions, past_key_values=self._cache, use_cache=True
+        )
+        return output.last_hidden_state[:, -1]
+
+    def _capture(self) -> None:
+        length = self._cache.get_seq_length()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                self._forward()
+                # The same token is written to the same place each time.
+                self._cache.crop(length)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._states = self._forward()
+        self._cache.crop(length)
