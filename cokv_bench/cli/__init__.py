@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
@@ -49,6 +50,7 @@ def make_app() -> typer.Typer:
         "budgets": make_budgets,
         "search": search_budgets,
         "eval": evaluate,
+        "bench": bench,
         "import": import_scores,
         "ls": list_things,
         "doctor": doctor,

@@ -52,16 +52,15 @@ class GraphStep:
         return output.last_hidden_state[:, -1]
 
     def _capture(self) -> None:
-        length = self._cache.get_seq_length()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 self._forward()
                 # The same token is written to the same place each time.
-                self._cache.crop(length)
+                self._cache.crop(-1)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
             self._states = self._forward()
-        self._cache.crop(length)
+        self._cache.crop(-1)

@@ -131,10 +131,9 @@ class RaggedLayer(AttendingLayer):
     def get_seq_length(self) -> int:
         return self.tokens + self.own
 
-    def crop(self, max_length: int) -> None:
-        """Forget generated tokens beyond a length; what is kept of the prompt stays as it is."""
-        length = max_length if max_length >= 0 else self.get_seq_length() + max_length
-        self.own = min(self.own, max(length - self.tokens, 0))
+    def crop(self, tokens_to_remove: int) -> None:
+        """Forget the last generated tokens, as many as the number is below 0; the prompt's stay as they are."""
+        self.own = max(self.own + tokens_to_remove, 0)
         self._count.fill_(self.own)
 
     def make_room(self, new: int) -> None:

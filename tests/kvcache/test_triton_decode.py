@@ -368,7 +368,7 @@ class TestKernels:
             cache = RaggedCache(prompt, choices, reserve=2)
             with torch.no_grad():
                 found = [tiny_llama.hidden(steps[:, i : i + 1], 90 + i, cache) for i in range(5)]
-                cache.crop(92)
+                cache.crop(-3)
                 cache.keep_rows(torch.tensor([1]))
                 return torch.stack([*found, tiny_llama.hidden(steps[1:, 2:3], 92, cache).expand(2, -1, -1)])
 

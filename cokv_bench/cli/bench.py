@@ -1,0 +1,171 @@
+"""`cokv-bench bench`: memory and latency of decoding under eviction policies, beside FullKV."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cokv_bench.models import Model
+
+MODEL = "smollm2-135m"
+# CoKV needs budgets of the very model, and those of the embedded one come with the package.
+METHODS = {True: "full,snapkv,cokv", False: "full,snapkv,ada-snapkv"}
+
+
+def bench(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Embedded name, model folder or hub id (owner/name). Default: the embedded model.",
+            rich_help_panel=o.MODEL,
+        ),
+    ] = None,
+    random_weights: Annotated[
+        str | None,
+        typer.Option(help="Instead of a model: a shape, such as llama3-8b or llama3-1b.", rich_help_panel=o.MODEL),
+    ] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Layers of the random weights.", rich_help_panel=o.MODEL)
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="Methods; FullKV is always measured. Default: snapkv, and cokv or ada-snapkv."),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(help="Tokens kept a KV head on average, window included; comma separated.")
+    ] = "128",
+    lengths: Annotated[str, typer.Option(help="Prompt lengths in tokens, comma separated.")] = "1024,2048",
+    new_tokens: Annotated[int, typer.Option(help="Tokens of an answer, 2 or more.")] = 32,
+    rows: Annotated[int, typer.Option(min=1, help="Equal prompts that decode as one batch.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each, of which the median counts.")] = 3,
+    chunk: Annotated[int, typer.Option(min=1, help="Prompt tokens a forward pass; FullKV takes one pass.")] = 2048,
+    window: o.Window = 8,
+    budgets: Annotated[
+        list[Path] | None,
+        typer.Option(help="CoKV, HeadKV, CoKV-Search: a budget JSON; once for each budget."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/bench-<model>.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Fixes the prompt and random weights.")] = 0,
+    revision: o.Revision = None,
+    dtype: o.Dtype = None,
+    device: o.Device = None,
+    trust_remote_code: o.TrustRemoteCode = False,
+) -> None:
+    """Measure prefill, time to first token, decoding and memory under eviction methods, beside FullKV.
+
+    Rounds over all methods, medians and spread over the rounds, ratios to FullKV within the run. The prompt is random
+    token ids: speed and memory do not depend on what it says. docs/bench.md explains the columns of bench.csv.
+    """
+    from cokv_bench.bench import BenchRequest, check_preset, random_model
+    from cokv_bench.bench import bench as measure_all
+    from cokv_bench.bench.figure import PACKAGE, draw
+
+    if model is not None and random_weights is not None:
+        raise RequestError(f"--model {model} and --random-weights {random_weights} exclude each other; give one.")
+    if layers is not None and random_weights is None:
+        raise RequestError(f"--layers {layers} is for random weights; add --random-weights llama3-8b.")
+    name = model or MODEL
+    embedded = random_weights is None and name == MODEL
+    request = BenchRequest(
+        methods=o.names(METHODS[embedded] if method is None else method, "method"),
+        budgets=o.integers(budget, "budget"),
+        lengths=o.integers(lengths, "length"),
+        new_tokens=new_tokens,
+        rows=rows,
+        repeats=repeats,
+        chunk=chunk,
+        window=window,
+        seed=seed,
+        budget_files=tuple(budgets or ()),
+        any_weights=random_weights is not None,
+    )
+    request.check()
+    loaded: Model
+    if random_weights is None:
+        loaded = o.load(
+            name,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            device_map=None,
+            trust_remote_code=trust_remote_code,
+        )
+    else:
+        check_preset(random_weights, layers)
+        o.progress_console.print(f"Making random weights in the shape of {random_weights} ...", highlight=False)
+        loaded = random_model(random_weights, layers=layers, seed=seed, dtype=dtype, device=device)
+    folder = out or Path("results") / f"bench-{Path(loaded.name).name}"
+    command = shlex.join(["cokv-bench", *sys.argv[1:]])
+    try:
+        with progress_bar(o.progress_console, "Measuring") as progress:
+            table = measure_all(loaded, request, folder, progress, command=command)
+    except KeyboardInterrupt:
+        o.console.print(f"Stopped; bench.csv in {folder} has what was measured.", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    _print(table)
+    drawn = draw(table, folder / "bench.png")
+    if not drawn:
+        o.console.print(f"The figure needs {PACKAGE}: pip install {PACKAGE}", highlight=False)
+    files = "bench.csv, bench.png and run.json" if drawn else "bench.csv and run.json"
+    o.console.print(f"{files} are in {folder}", highlight=False, soft_wrap=True)
+
+
+def _print(table: "pd.DataFrame") -> None:
+    """A row a length, method and budget; what a platform does not count and what did not fit stays empty."""
+    first = table.iloc[0]
+    o.console.print(
+        f"{first['model']}, {first['dtype']} on {first['device']}, {first['new_tokens']} new tokens, rows: "
+        f"{first['rows']}. Medians [lowest–highest]; x: times as fast as FullKV. Memory in MiB beyond the model's.",
+        highlight=False,
+        markup=False,
+    )
+    shown = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    graphs = table["graph_ms"].notna().any()
+    columns = ["prompt", "method", "first\ntoken s", "decoding\nms a token", "x"]
+    columns += ["as a graph\nms a token", "x"] if graphs else []
+    for column in (*columns, "peak", "after", "KV", ""):
+        shown.add_column(column, justify="left" if column == "method" else "right", no_wrap=bool(column))
+    for length, rows in table.groupby("prompt_tokens", sort=False):
+        shown.add_section()
+        for row in rows.to_dict("records"):
+            low, high = (_number(row[f"decode_ms_{end}"], ".0f") for end in ("low", "high"))
+            held, ideal = _mebibytes(row["kv_bytes_held"]), _mebibytes(row["kv_bytes_ideal"])
+            shown.add_row(
+                str(length),
+                f"{row['method']} {_number(row['budget'], 'd')}",
+                _number(row["ttft_s"], ".2f"),
+                _number(row["decode_ms"], ".1f") + (f" [dim]{low}–{high}[/dim]" if low else ""),
+                _number(row["decode_vs_full"], ".2f"),
+                *((_number(row["graph_ms"], ".1f"), _number(row["graph_vs_full"], ".2f")) if graphs else ()),
+                _mebibytes(row["peak_bytes"]),
+                _mebibytes(row["after_bytes"]),
+                # The budget's own bytes are told where the cache holds others.
+                held if held in ("", ideal) else f"{held} of {ideal}",
+                row["note"] or "",
+            )
+    o.console.print(shown)
+
+
+def _number(value: Any, form: str) -> str:
+    return "" if _missing(value) else format(value, form)
+
+
+def _mebibytes(value: Any) -> str:
+    return "" if _missing(value) else f"{value / 2**20:.1f}"
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))

@@ -1,0 +1,99 @@
+"""What one coalition costs on a model in the shape of Llama-3-8B: published way against ours, in one run.
+
+    python scripts/bench_coalition.py --length 8192 --json results/gpu/bench_coalition.json
+
+(a) repeats prefill and generation for every coalition, as CoKV's code does (arXiv 2502.17501). (b) generates for a
+batch of coalitions from one shared prompt cache. (c) scores a given answer under a batch of them. Weights, prompt and
+answer are random: time depends on shapes alone. `scripts/bench_profile.py` measures the same on a model that answers.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from cokv_bench.bench.shapes import random_model
+from cokv_bench.cli import options as o
+from cokv_bench.files import write_json
+from cokv_bench.kvcache import Selection, decode, prefill
+from cokv_bench.runs.versions import versions
+
+_WINDOW = 8
+
+
+def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
+    """Seconds of each call after one that warms up."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return times[1:]
+
+
+def main(
+    random_weights: Annotated[str, typer.Option(help="Shape of the model.")] = "llama3-8b",
+    layers: Annotated[int | None, typer.Option(help="Fewer layers than the shape has.")] = None,
+    length: Annotated[int, typer.Option(help="Prompt tokens.")] = 8192,
+    answer: Annotated[int, typer.Option(help="Tokens of an answer.")] = 32,
+    coalitions: Annotated[int, typer.Option(help="Coalitions of a batch.")] = 64,
+    repeats: Annotated[int, typer.Option(help="Measurements, of which the median counts.")] = 3,
+    device: o.Device = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+) -> None:
+    """Measure, print and save."""
+    model = random_model(random_weights, layers=layers, device=device)
+    # Not even a stop token ends an answer early, so every way generates as much.
+    model.network.generation_config.eos_token_id = None
+    chance = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, model.config.vocab_size, (length + answer,), generator=chance)
+    prompt_ids, teacher = ids[:length], ids[length:]
+    members = torch.rand(coalitions, model.layers, model.kv_heads, generator=chance) < torch.linspace(
+        0.05, 0.95, coalitions
+    ).view(-1, 1, 1)
+    selections = [Selection.from_coalition(inside, length, _WINDOW) for inside in members]
+
+    def published() -> None:
+        prompt = prefill(model, prompt_ids, window=_WINDOW, accumulated_attention=False)
+        decode(model, prompt, selections[coalitions // 2 :][:1], max_new_tokens=answer)
+
+    prompt = prefill(model, prompt_ids, window=_WINDOW, accumulated_attention=False)
+    times = {
+        "a": seconds(published, repeats),
+        "b": [
+            t / coalitions for t in seconds(lambda: decode(model, prompt, selections, max_new_tokens=answer), repeats)
+        ],
+        "c": [t / coalitions for t in seconds(lambda: decode(model, prompt, selections, teacher=teacher), repeats)],
+    }
+    medians = {name: float(np.median(values)) for name, values in times.items()}
+    place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu"
+    typer.echo(f"{model.name} on {place}, {length} tokens, answers of {answer}, batches of {coalitions} coalitions")
+    for name, label in (("a", "prefill and generate anew"), ("b", "shared prompt"), ("c", "teacher forced")):
+        typer.echo(
+            f"({name}) {label}: {1000 * medians[name]:.2f} ms a coalition, (a) / {medians['a'] / medians[name]:.0f}"
+        )
+    if json_file is not None:
+        write_json(
+            json_file,
+            {
+                "model": model.name,
+                "device": place,
+                "dtype": str(model.network.dtype).removeprefix("torch."),
+                "prompt_tokens": length,
+                "answer_tokens": answer,
+                "coalitions": coalitions,
+                "seconds": times,
+                "ratios": {name: medians["a"] / medians[name] for name in ("b", "c")},
+                "versions": versions(),
+            },
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)
