@@ -10,6 +10,18 @@ from typing import Any
 from cokv_bench.errors import RequestError
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder with those above it, where it is not there yet.
+
+    Raises:
+        RequestError: it cannot be made.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"The folder {path} cannot be made ({error.strerror}).") from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Replace `path` by `text` in one step, so that a crash leaves the old file or the new one.
 

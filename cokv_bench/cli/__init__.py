@@ -3,18 +3,16 @@
 import functools
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
+from cokv_bench.cli.failing import BAD_REQUEST, fail
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
@@ -25,8 +23,6 @@ from cokv_bench.errors import RequestError
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-_errors = Console(stderr=True)
 
 
 def make_app() -> typer.Typer:
@@ -85,15 +81,8 @@ def main() -> None:
     try:
         make_app()()
     except RequestError as error:
-        _fail(str(error), debug, status=2)
+        fail(str(error), status=BAD_REQUEST, debug=debug)
     except _StoppedError:
-        _fail("Stopped; what was done is kept, and the same command goes on.", debug, status=1)
+        fail("Stopped; what was done is kept, and the same command goes on.", status=1, debug=debug)
     except Exception as error:
-        _fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", debug, status=1)
-
-
-def _fail(sentence: str, debug: bool, *, status: int) -> None:
-    if debug:
-        traceback.print_exc()
-    _errors.print(Text.assemble(("Error: ", "bold red"), sentence), soft_wrap=True)
-    sys.exit(status)
+        fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", status=1, debug=debug)

@@ -133,8 +133,9 @@ class RaggedLayer(AttendingLayer):
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last generated tokens, as many as the number is below 0; the prompt's stay as they are."""
-        self.own = max(self.own + tokens_to_remove, 0)
-        self._count.fill_(self.own)
+        removed = min(-tokens_to_remove, self.own)
+        self.own -= removed
+        self._places -= removed
 
     def make_room(self, new: int) -> None:
         """See `RaggedCache.make_room`."""
@@ -155,10 +156,8 @@ class RaggedLayer(AttendingLayer):
             if self._plan is None:
                 self._plan = kernel.Plan.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
             flat = query.reshape(rows, heads, dim)
-            tails = self._tails.view(self.lengths.shape)
-            out = kernel.decode_attention(
-                flat, self.keys_flat, self.values_flat, self._plan, tails, self._count, scaling
-            )
+            own = self._places[-1:]
+            out = kernel.decode_attention(flat, self.keys_flat, self.values_flat, self._plan, self._tails, own, scaling)
             return out[:, None]
         # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
         grouped = query.reshape(rows, key.shape[1], -1, dim)
@@ -179,11 +178,13 @@ class RaggedLayer(AttendingLayer):
     def _append(self, key: Tensor, value: Tensor) -> None:
         new = key.shape[2]
         self.make_room(new)
-        # From the count on the device: a captured graph writes to another place at each replay.
-        slots = (self._tails[:, None] + self._count + self._steps[:new]).flatten()
+        # Read and moved on the device: a captured graph writes to another place at each replay.
+        slots = self._places[:-1]
+        if new > 1:
+            slots = (slots[:, None] + torch.arange(new, device=slots.device)).flatten()
         self.keys_flat.index_copy_(0, slots, key.reshape(-1, key.shape[-1]))
         self.values_flat.index_copy_(0, slots, value.reshape(-1, value.shape[-1]))
-        self._count += new
+        self._places += new
         self.own += new
 
     def _packed(self, starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,16 +197,16 @@ class RaggedLayer(AttendingLayer):
         self.room = room
         ends = (self.lengths + room).flatten().cumsum(0)
         self._starts = (ends - (self.lengths + room).flatten()).view(self.lengths.shape)
-        # The first slot of a segment's room, int32 [segments].
-        self._tails = (self._starts + self.lengths).flatten().int().to(keys.device)
+        # The first slot of a segment's room, int32 [rows, kv_heads].
+        self._tails = (self._starts + self.lengths).int().to(keys.device)
         slots = _places(self._starts.flatten(), (self.lengths + self.own).flatten()).to(keys.device)
         total = int(ends[-1])
         with torch.inference_mode(False), torch.no_grad():  # So that plain `generate` may write to them.
             self.keys_flat = keys.new_empty(total, keys.shape[-1]).index_copy_(0, slots, keys)
             self.values_flat = values.new_empty(total, values.shape[-1]).index_copy_(0, slots, values)
-            # `own` where kernels can read it.
-            self._count = torch.full((1,), self.own, dtype=torch.int32, device=keys.device)
-            self._steps = torch.arange(room, device=keys.device)
+            # Where the next token of each segment goes, and last `own`: all are counted on by one addition.
+            own = torch.tensor([self.own], device=keys.device)
+            self._places = torch.cat([self._tails.flatten().long() + own, own])
         self._plan = None
 
 

@@ -162,7 +162,8 @@ def decode_attention(
         keys, values: [slots, dim], contiguous, of the query's type: float32, bfloat16 or float16.
         plan: where the kept prompt tokens lie.
         own_starts: int32 [rows, kv_heads], the slot of each segment's first own token; the others follow.
-        own_count: own tokens of each row, the new one included, so 1 or more; an int, or int32 [1] on the device.
+        own_count: own tokens of each row, the new one included, so 1 or more; an int, or int32 or int64 [1] on the
+            device.
         scaling: factor of the scores before the softmax.
 
     Returns:
@@ -234,8 +235,8 @@ def _check(
     if own_starts.dtype != torch.int32 or own_starts.shape != places or not own_starts.is_contiguous():
         raise ValueError(f"own_starts must be int32 {list(places)}, contiguous.")
     if isinstance(own_count, Tensor):
-        if own_count.dtype != torch.int32 or own_count.numel() != 1:
-            raise ValueError("own_count must be an int or int32 [1].")
+        if own_count.dtype not in (torch.int32, torch.int64) or own_count.numel() != 1:
+            raise ValueError("own_count must be an int, int32 [1] or int64 [1].")
     elif own_count < 1:
         raise ValueError(f"{own_count} own tokens; the new token is one of them.")
 
@@ -276,7 +277,7 @@ def _attend(  # type: ignore[no-untyped-def]
     if program < segments:
         segment = program
         begin = tl.load(own_starts + segment)
-        count = tl.load(own_count)
+        count = tl.load(own_count).to(tl.int32)
     else:
         work = tiles + (program - segments) * 3
         segment = tl.load(work)

@@ -56,6 +56,11 @@ class TaskOptions:
     template: str | None = None
     metric: str | None = None
 
+    @property
+    def examples_a_length(self) -> int | None:
+        """Of a task that makes examples up; None: as many as the task makes by default."""
+        return self.limit if self.examples is None else self.examples
+
 
 def resolve(names: list[str], model: Model, options: TaskOptions) -> list[Task]:
     """The tasks behind command-line names, in order and without repeats.
@@ -97,7 +102,7 @@ def _needle(model: Model, options: TaskOptions) -> NeedleTask:
         encode_length=_chat_length(model),
         lengths=options.lengths,
         depths=options.depths,
-        examples=options.examples if options.examples is not None else options.limit,
+        examples=options.examples_a_length,
         haystack=options.haystack,
         needles=options.needles,
         seed=options.seed,
@@ -109,7 +114,7 @@ def _text(model: Model, options: TaskOptions) -> TextTask:
         model.text_tokenizer,
         encode_length=lambda text: len(encode(model, text, chat=False)),
         lengths=options.lengths,
-        examples=options.examples if options.examples is not None else options.limit,
+        examples=options.examples_a_length,
         folder=options.haystack,
         seed=options.seed,
     )
@@ -121,7 +126,7 @@ def _ruler(subtask: str, model: Model, options: TaskOptions, qa: Mapping[str, Do
         model.text_tokenizer,
         encode_length=_chat_length(model),
         lengths=options.lengths,
-        examples=options.examples if options.examples is not None else options.limit,
+        examples=options.examples_a_length,
         seed=options.seed,
         qa=qa,
     )

@@ -1,29 +1,28 @@
 """Plain text, then a passage of it once more: recall without any label, from a folder or the packaged essays."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
+from cokv_bench.tasks.fit import most_units
+from cokv_bench.tasks.made import DEFAULT_EXAMPLES, MadeTask
 from cokv_bench.tasks.metrics import best_score
 from cokv_bench.tasks.needle.draw import draw
-from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+from cokv_bench.tasks.needle.haystack import Tokenizer
 
-_SPLITS: tuple[Split, ...] = ("profile", "test")
-_EXAMPLES = 10
+MAX_NEW_TOKENS = 64
 _SHORTEST = 64
 # Words of the passage that the prompt ends with: enough to tell it from others.
 _CUE = 6
 
 
-class TextTask:
+class TextTask(MadeTask):
     """Whole sentences of a text, then the first words of one of them again; the reference is how it went on.
 
     What a text goes on with hardly depends on what was far before; a repeated passage does, and it needs no label.
     No chat template is used: the model goes on with the passage. Given two or more files, profile and test share none.
-    The examples of a length do not depend on what other lengths are asked for.
 
     Args:
         tokenizer: counts the tokens of sentences.
@@ -51,37 +50,29 @@ class TextTask:
         examples: int | None = None,
         folder: str | Path | None = None,
         seed: int = 0,
-        max_new_tokens: int = 64,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
-        self._count = _EXAMPLES if examples is None else examples
-        if not lengths or min(lengths) < _SHORTEST:
-            raise RequestError(f"The task 'text' needs lengths of {_SHORTEST} tokens or more.")
-        if self._count < 1:
-            raise RequestError(f"The task 'text' was asked for {self._count} examples; give at least 1.")
-        self._encode_length = encode_length
-        self._lengths = tuple(dict.fromkeys(lengths))
-        self._seed = seed
+        self._count = DEFAULT_EXAMPLES if examples is None else examples
+        super().__init__(
+            tokenizer,
+            encode_length=encode_length,
+            lengths=lengths,
+            shortest=_SHORTEST,
+            counts={"examples": self._count},
+            folder=folder,
+            seed=seed,
+        )
         self._max_new_tokens = max_new_tokens
-        documents = read_documents(folder)
-        self._texts = {split: Haystack(side(documents, split), tokenizer) for split in _SPLITS}
-        self._made: dict[Split, list[Example]] = {}
-
-    def examples(self, split: Split) -> list[Example]:
-        """The examples by length; "all" is "profile" followed by "test"."""
-        if split == "all":
-            return [example for each in _SPLITS for example in self.examples(each)]
-        if split not in self._made:
-            self._made[split] = [
-                self._example(split, length, k) for length in self._lengths for k in range(self._count)
-            ]
-        return list(self._made[split])
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score": ROUGE-L with how the passage went on."""
         return {"score": best_score(self.metric, prediction, example.answers)}
 
+    def _make(self, split: Split, length: int) -> list[Example]:
+        return [self._example(split, length, k) for k in range(self._count)]
+
     def _example(self, split: Split, length: int, k: int) -> Example:
-        text = self._texts[split]
+        text = self._haystacks[split]
         start = draw(len(text.sentences), "text", self._seed, split, length, k)
         # Tokens to spare: a sentence on its own may have some more or fewer than within its text.
         stretch = text.stretch(start, length + length // 4)
@@ -100,7 +91,7 @@ class TextTask:
         def prompt(kept: int) -> str:
             return f"{whole[: ends[kept - 1]]}\n\n{passage(kept)[0]}"
 
-        kept = bisect_right(range(1, len(parts) + 1), length, key=lambda kept: self._encode_length(prompt(kept)))
+        kept = most_units(length, lambda kept: self._encode_length(prompt(kept)), range(1, len(parts) + 1))
         # Nothing follows the cue where the text is a sentence of as many words.
         reference = passage(kept)[1] if kept else ""
         if not reference:

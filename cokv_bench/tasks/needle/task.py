@@ -1,20 +1,23 @@
 """Needle in a Haystack: a fact at a chosen depth of a text of a chosen length, then the question for it."""
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
+from cokv_bench.tasks.fit import most_units
+from cokv_bench.tasks.made import MadeTask
 from cokv_bench.tasks.needle import bank
 from cokv_bench.tasks.needle.bank import Needle
 from cokv_bench.tasks.needle.draw import draw
-from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+from cokv_bench.tasks.needle.haystack import Tokenizer
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.needle.score import normalise, occurs, score_answers
 from cokv_bench.tasks.needle.user import read_needles
 
 SHORTEST = 64
+DEFAULT_DEPTHS = 10
+MAX_NEW_TOKENS = 24
 
 
 def request(question: str) -> str:
@@ -40,11 +43,10 @@ def depths_of(depths: int, examples: int | None) -> list[float]:
     return [grid[round(k * (depths - 1) / (count - 1))] for k in range(count)]
 
 
-class NeedleTask:
+class NeedleTask(MadeTask):
     """Examples of every length and depth, each with a needle, a haystack and a place of its own.
 
-    Profile and test share neither needles nor, given two or more files, haystacks. The examples of a length
-    do not depend on what other lengths are asked for.
+    Profile and test share neither needles nor, given two or more files, haystacks.
 
     Args:
         tokenizer: counts the haystack's tokens, for the depth.
@@ -74,47 +76,37 @@ class NeedleTask:
         *,
         encode_length: Callable[[str], int],
         lengths: Sequence[int] = (1024,),
-        depths: int = 10,
+        depths: int = DEFAULT_DEPTHS,
         examples: int | None = None,
         haystack: str | Path | None = None,
         needles: str | Path | None = None,
         seed: int = 0,
-        max_new_tokens: int = 24,
+        max_new_tokens: int = MAX_NEW_TOKENS,
     ) -> None:
-        if not lengths:
-            raise RequestError("The needle task has no length; give at least one, such as 1024.")
-        for length in lengths:
-            if length < SHORTEST:
-                raise RequestError(f"Needle length {length} is too short; give at least {SHORTEST} tokens.")
-        for what, value in (("depths", depths), ("examples", examples), ("max_new_tokens", max_new_tokens)):
-            if value is not None and value < 1:
-                raise RequestError(f"The needle task was asked for {value} {what}; give at least 1.")
-        self._encode_length = encode_length
-        self._lengths = tuple(dict.fromkeys(lengths))
+        super().__init__(
+            tokenizer,
+            encode_length=encode_length,
+            lengths=lengths,
+            shortest=SHORTEST,
+            counts={"depths": depths, "examples": examples, "max_new_tokens": max_new_tokens},
+            folder=haystack,
+            seed=seed,
+        )
         self._depths = depths_of(depths, examples)
-        self._seed = seed
         self._max_new_tokens = max_new_tokens
-        documents = read_documents(haystack)
-        self._haystacks = {split: Haystack(side(documents, split), tokenizer) for split in _SPLITS}
-        self._text = normalise(" ".join(document.text for document in documents))
+        self._text = normalise(" ".join(document.text for document in self._documents))
         self._own = None if needles is None else read_needles(needles)
-        self._made: dict[Split, list[Example]] = {}
-
-    def examples(self, split: Split) -> list[Example]:
-        """The examples by length, then in the order of the depths; "all" is "profile" followed by "test"."""
-        if split == "all":
-            return [example for each in _SPLITS for example in self.examples(each)]
-        if split not in self._made:
-            self._made[split] = [
-                self._example(split, length, k, depth, needle)
-                for length in self._lengths
-                for k, (depth, needle) in enumerate(zip(self._depths, self._needles(split, length), strict=True))
-            ]
-        return list(self._made[split])
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score": 1.0 where an answer occurs in the prediction; "word_recall": share of its words."""
         return score_answers(example.answers, prediction)
+
+    def _make(self, split: Split, length: int) -> list[Example]:
+        """In the order of the depths."""
+        return [
+            self._example(split, length, k, depth, needle)
+            for k, (depth, needle) in enumerate(zip(self._depths, self._needles(split, length), strict=True))
+        ]
 
     def _needles(self, split: Split, length: int) -> list[Needle]:
         """A needle for each example of a length."""
@@ -148,9 +140,7 @@ class NeedleTask:
         def tokens(n_words: int) -> int:
             return self._encode_length(prompt(n_words)[0])
 
-        # The most words that fit. The bisection has measured the count it returns, so the prompt never exceeds
-        # the length even where one word more makes a token less.
-        n_words = bisect_right(range(stretch.n_words + 1), length, key=tokens) - 1
+        n_words = most_units(length, tokens, range(stretch.n_words + 1))
         if n_words < 0:
             raise RequestError(
                 f"Needle length {length} leaves no room for a haystack, as needle, question and chat template "
@@ -173,6 +163,3 @@ class NeedleTask:
                 "kind": needle.kind,
             },
         )
-
-
-_SPLITS: tuple[Split, ...] = ("profile", "test")

@@ -1,6 +1,6 @@
 """The subtasks by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from cokv_bench.errors import RequestError, unknown
@@ -53,20 +53,27 @@ FROM_FILE: dict[str, str] = {
     "qa_1": "a question about one paragraph among many, from your file (SQuAD, --ruler-qa)",
     "qa_2": "a question about two paragraphs among many, from your file (HotpotQA, --ruler-qa)",
 }
+_FROM_FILE_NEW_TOKENS = 32
 
 
 def subtask(name: str, qa: Mapping[str, Documents]) -> Subtask:
     """The subtask of a name that `expand` gave for the same files."""
     if name in SUBTASKS:
         return SUBTASKS[name]
-    return Subtask(FROM_FILE[name], 32, Answering(qa[name]), metric="string_match_part")
+    description, new_tokens = FROM_FILE[name], max_new_tokens(name)
+    return Subtask(description, new_tokens, Answering(qa[name]), metric="string_match_part")
 
 
-def expand(name: str, qa: Mapping[str, Documents]) -> list[str]:
+def max_new_tokens(name: str) -> int:
+    """The published most tokens of an answer, of any subtask; no file is needed."""
+    return SUBTASKS[name].max_new_tokens if name in SUBTASKS else _FROM_FILE_NEW_TOKENS
+
+
+def expand(name: str, qa: Collection[str]) -> list[str]:
     """The subtasks behind "ruler" (all that need no file, and those whose file is given) or "ruler/NAME".
 
     Args:
-        qa: what `read_qa` found.
+        qa: subtasks whose file is given, such as the keys of what `read_qa` found.
 
     Raises:
         RequestError: there is no such subtask (with the nearest names), or its file is not given.

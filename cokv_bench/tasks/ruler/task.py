@@ -4,19 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+from cokv_bench.tasks.fit import most_units
+from cokv_bench.tasks.made import DEFAULT_EXAMPLES, MadeTask
+from cokv_bench.tasks.needle.haystack import Tokenizer
 from cokv_bench.tasks.ruler.draft import Draft
-from cokv_bench.tasks.ruler.fit import most_units
 from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.qa import Documents
 from cokv_bench.tasks.ruler.score import METRICS
 from cokv_bench.tasks.ruler.subtasks import PREFIX, expand, subtask
 
-_SPLITS: tuple[Split, ...] = ("profile", "test")
-_EXAMPLES = 10
 
-
-class RulerTask:
+class RulerTask(MadeTask):
     """Examples of one subtask at every length.
 
     An example's `answers` are all the references. The score is the share of them that occurs in the prediction, or
@@ -24,7 +22,7 @@ class RulerTask:
     answer), it is the first of them.
 
     Profile and test share no key, value, variable, word, essay, question or paragraph; the sentences of noise are the
-    same five. The examples of a length do not depend on what other lengths are asked for.
+    same five.
 
     Args:
         name: a subtask, such as "vt".
@@ -57,36 +55,27 @@ class RulerTask:
         (self._name,) = expand(self.name, qa or {})
         self._subtask = subtask(self._name, qa or {})
         self.metric, self.version = self._subtask.metric, self._subtask.version
-        if not lengths:
-            raise RequestError(f"The task '{self.name}' has no length; give at least one, such as 1024.")
-        self._count = _EXAMPLES if examples is None else examples
-        for what, value in (("tokens a prompt", min(lengths)), ("examples", self._count)):
-            if value < 1:
-                raise RequestError(f"The task '{self.name}' was asked for {value} {what}; give at least 1.")
-        self._encode_length = encode_length
-        self._lengths = tuple(dict.fromkeys(lengths))
-        self._seed = seed
-        documents = read_documents()
-        self._essays = {split: Haystack(side(documents, split), tokenizer) for split in _SPLITS}
-        self._made: dict[Split, list[Example]] = {}
-
-    def examples(self, split: Split) -> list[Example]:
-        """The examples by length; "all" is "profile" followed by "test"."""
-        if split == "all":
-            return [example for each in _SPLITS for example in self.examples(each)]
-        if split not in self._made:
-            self._made[split] = [
-                self._example(split, length, k) for length in self._lengths for k in range(self._count)
-            ]
-        return list(self._made[split])
+        self._count = DEFAULT_EXAMPLES if examples is None else examples
+        super().__init__(
+            tokenizer,
+            encode_length=encode_length,
+            lengths=lengths,
+            shortest=1,
+            counts={"examples": self._count},
+            folder=None,
+            seed=seed,
+        )
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score": the metric of the subtask."""
         return {"score": METRICS[self.metric](prediction, example.answers)}
 
+    def _make(self, split: Split, length: int) -> list[Example]:
+        return [self._example(split, length, k) for k in range(self._count)]
+
     def _draft(self, split: Split, length: int, k: int) -> Draft:
         series = f"{self._name} {self._seed} {split}"
-        return self._subtask.draft(Material(split, length, f"{series} {length} {k}", self._essays[split], k, series))
+        return self._subtask.draft(Material(split, length, f"{series} {length} {k}", self._haystacks[split], k, series))
 
     def _tokens(self, draft: Draft, units: int) -> int:
         return self._encode_length(draft.prompt(units))

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from cokv_bench.tasks.fit import most_units
 from cokv_bench.tasks.ruler.draft import Draft, worked
-from cokv_bench.tasks.ruler.fit import most_units
 from cokv_bench.tasks.ruler.material import Material, noise
 
 HOPS = 4

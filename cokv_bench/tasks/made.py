@@ -1,0 +1,78 @@
+"""What the tasks share whose examples are made at any length: needle, ruler and text."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import Example, Split
+from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+
+#: Examples a length and split where nobody says how many; of needles there is one a depth.
+DEFAULT_EXAMPLES = 10
+
+_SPLITS: tuple[Split, ...] = ("profile", "test")
+
+
+class MadeTask(ABC):
+    """Examples of every length, made when a split is first asked for and then kept.
+
+    Profile and test read different documents where there are two or more. The examples of a length do not depend on
+    what other lengths are asked for. A subclass has a `name` before it calls the constructor.
+
+    Args:
+        tokenizer: counts the documents' tokens.
+        encode_length: number of tokens of the final prompt.
+        lengths: prompt lengths in tokens; repeats count once.
+        shortest: the least tokens that a length may have.
+        counts: numbers that must be at least 1 where they are given, by what they are called on the command line.
+        folder: .txt files; None: the packaged essays.
+        seed: decides all draws.
+
+    Raises:
+        RequestError: no length or one below the shortest, a number below 1, or a folder that holds no text.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        encode_length: Callable[[str], int],
+        lengths: Sequence[int],
+        shortest: int,
+        counts: Mapping[str, int | None],
+        folder: str | Path | None,
+        seed: int,
+    ) -> None:
+        if not lengths:
+            raise RequestError(f"The task '{self.name}' has no length; give at least one, such as 1024.")
+        for what, value, least in (
+            ("tokens a prompt", min(lengths), shortest),
+            *((what, value, 1) for what, value in counts.items()),
+        ):
+            if value is not None and value < least:
+                raise RequestError(f"The task '{self.name}' was asked for {value} {what}; give at least {least}.")
+        self._encode_length = encode_length
+        self._lengths = tuple(dict.fromkeys(lengths))
+        self._seed = seed
+        self._documents = read_documents(folder)
+        self._haystacks = {split: Haystack(side(self._documents, split), tokenizer) for split in _SPLITS}
+        self._made: dict[Split, list[Example]] = {}
+
+    def examples(self, split: Split) -> list[Example]:
+        """The examples by length, then by number; "all" is "profile" followed by "test".
+
+        Raises:
+            RequestError: a length that does not suit the task.
+        """
+        if split == "all":
+            return [example for each in _SPLITS for example in self.examples(each)]
+        if split not in self._made:
+            self._made[split] = [example for length in self._lengths for example in self._make(split, length)]
+        return list(self._made[split])
+
+    @abstractmethod
+    def _make(self, split: Split, length: int) -> list[Example]:
+        """The examples of one length and of "profile" or "test"."""
