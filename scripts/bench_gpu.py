@@ -29,12 +29,16 @@ def parts(out: Path, layers: int | None) -> dict[str, list[str]]:
         "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
         "kernel": [str(SCRIPTS / "bench_kernel.py"), "--json", str(out / "bench_kernel.json")],
         "decode": [
-            *_LLAMA, *depth, "--method", "full,snapkv,ada-snapkv", "--lengths", "4096,32768,131072",
-            "--new-tokens", "64", "--repeats", "2", "--chunk", "8192", "--out", str(out / "decode"),
+            *_LLAMA, *depth, "--method", "full,ada-snapkv", "--lengths", "4096,32768,131072",
+            "--new-tokens", "64", "--repeats", "3", "--chunk", "8192", "--out", str(out / "decode"),
         ],
         "batch": [
             *_LLAMA, *depth, "--method", "full,ada-snapkv", "--lengths", "32768", "--rows", "8",
-            "--new-tokens", "64", "--repeats", "2", "--chunk", "8192", "--out", str(out / "batch"),
+            "--new-tokens", "64", "--repeats", "3", "--chunk", "8192", "--out", str(out / "batch"),
+        ],
+        "h2o": [
+            *_LLAMA, *depth, "--method", "full,h2o", "--lengths", "32768", "--new-tokens", "8", "--repeats", "1",
+            "--chunk", "8192", "--out", str(out / "h2o"),
         ],
         "coalition": [
             str(SCRIPTS / "bench_coalition.py"), *depth, "--length", "8192",
