@@ -133,9 +133,9 @@ class RaggedLayer(AttendingLayer):
 
     def crop(self, tokens_to_remove: int) -> None:
         """Forget the last generated tokens, as many as the number is below 0; the prompt's stay as they are."""
-        removed = min(-tokens_to_remove, self.own)
-        self.own -= removed
-        self._places -= removed
+        self.own = max(self.own + tokens_to_remove, 0)
+        # Not counted back: what a graph that is being captured adds has not been added yet.
+        self._places.copy_(self._next_places())
 
     def make_room(self, new: int) -> None:
         """See `RaggedCache.make_room`."""
@@ -204,10 +204,13 @@ class RaggedLayer(AttendingLayer):
         with torch.inference_mode(False), torch.no_grad():  # So that plain `generate` may write to them.
             self.keys_flat = keys.new_empty(total, keys.shape[-1]).index_copy_(0, slots, keys)
             self.values_flat = values.new_empty(total, values.shape[-1]).index_copy_(0, slots, values)
-            # Where the next token of each segment goes, and last `own`: all are counted on by one addition.
-            own = torch.tensor([self.own], device=keys.device)
-            self._places = torch.cat([self._tails.flatten().long() + own, own])
+            self._places = self._next_places()
         self._plan = None
+
+    def _next_places(self) -> Tensor:
+        """Where the next token of each segment goes, and last `own`: one addition counts all of them on."""
+        own = torch.tensor([self.own], device=self._tails.device)
+        return torch.cat([self._tails.flatten().long() + own, own])
 
 
 def _places(starts: Tensor, sizes: Tensor) -> Tensor:

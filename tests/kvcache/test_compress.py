@@ -120,6 +120,24 @@ def test_several_tokens_at_once_are_read_causally(tiny_llama: Model) -> None:
     torch.testing.assert_close(whole, torch.cat(steps, dim=1), atol=2e-5, rtol=2e-5)
 
 
+def test_tokens_that_are_taken_back_leave_no_trace(tiny_llama: Model) -> None:
+    ids, more = random_ids(TOKENS, seed=6), torch.tensor([random_ids(9, seed=7)])
+    found = compress(tiny_llama, ids, get_policy("ada-snapkv"), 20, reserve=2)
+    with torch.no_grad():
+        expected = [tiny_llama.hidden(more[:, :1], TOKENS, found.cache)]
+        expected.append(tiny_llama.hidden(more[:, 1:2], TOKENS + 1, found.cache))
+        found.cache.crop(-1)
+        tiny_llama.hidden(more[:, 5:], TOKENS + 1, found.cache)
+        # What the capture of a CUDA graph does: tokens are counted, and nothing is written or moved on the device.
+        found.cache.advance(3)
+        found.cache.crop(-7)
+        again = [tiny_llama.hidden(more[:, 1:2], TOKENS + 1, found.cache)]
+        found.cache.crop(-100)
+        assert found.cache.get_seq_length() == TOKENS
+        again.insert(0, tiny_llama.hidden(more[:, :1], TOKENS, found.cache))
+    assert torch.equal(torch.stack(again), torch.stack(expected))
+
+
 def test_rows_are_copies(tiny_llama: Model) -> None:
     ids = random_ids(TOKENS, seed=8)
     one = compress(tiny_llama, ids, get_policy("snapkv"), 16, reserve=0)
