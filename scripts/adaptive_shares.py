@@ -22,6 +22,7 @@ from torch import Tensor
 from cokv_bench.budgets import HeadShares, embedded
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.kvcache import Prompt
 from cokv_bench.policies import register_policy
 from cokv_bench.policies.allocators import Adaptive
@@ -95,4 +96,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from cokv_bench.budgets import embedded_budgets
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.files import write_json
 from cokv_bench.runs.versions import versions
 
@@ -157,4 +158,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

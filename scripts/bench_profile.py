@@ -27,6 +27,8 @@ from rich.table import Table
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.sampling import get_sampling
@@ -211,6 +213,8 @@ def main(
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
 ) -> None:
     """Compare the cost of a coalition and example: repeated prefill, shared prompt, teacher forced."""
+    if repeated > coalitions:
+        raise RequestError(f"--repeated {repeated} is more than the {coalitions} coalitions; lower it.")
     loaded = load_model(model)
     tasks = resolve(["needle"], loaded, TaskOptions(lengths=(length,), examples=examples, seed=seed))
     game = make_game(loaded, tasks, "metric", window=window)
@@ -259,4 +263,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

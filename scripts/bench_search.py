@@ -1,10 +1,10 @@
-"""What a step of a search costs on a model in the shape of Llama-3-8B, with random weights, beside its prefill.
+"""What a step of a search costs on a model with random weights in a known shape, beside its prefill.
 
 python scripts/bench_search.py --json results/search/bench_search.json
 
-Two depths of that shape are measured and a line through them is extended to all 32 layers: what is measured and what
+Two depths of that shape are measured and a line through them is extended to all its layers: what is measured and what
 is extrapolated is told apart in the output. A step reads ten answers over their prompts, forward and back; a scoring
-of as many answers is the forward pass alone. Prompts are random ids.
+of as many answers is the forward pass alone. Prompts are random ids. To try the script, take a smaller shape.
 """
 
 import os
@@ -16,40 +16,21 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from transformers import AutoModelForCausalLM, LlamaConfig
 
+from cokv_bench.bench.shapes import PRESETS, check_preset, random_model
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.models import Model
-from cokv_bench.models.attention import IMPLEMENTATION
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.versions import versions
 from cokv_bench.search.search import BATCH
 from cokv_bench.search.shares import split
 
-LAYERS = 32
-SHAPE = {
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "rope_theta": 500000.0,
-}
 _WINDOW = 8
-
-
-def random_model(shape: dict[str, Any], layers: int, device: str) -> Model:
-    """A Llama of a shape with random weights, without a tokenizer."""
-    config = LlamaConfig(num_hidden_layers=layers, **shape)
-    config._attn_implementation = IMPLEMENTATION
-    kind = torch.float32 if device == "cpu" else torch.bfloat16
-    with torch.device(device):
-        network = AutoModelForCausalLM.from_config(config, dtype=kind)
-    return Model(f"random-{layers}-layers", network.eval().requires_grad_(False), None)
 
 
 def measure(model: Model, length: int, answer: int, budget: int, repeats: int) -> dict[str, float]:
@@ -92,15 +73,16 @@ def _median(work: Callable[[], Any], repeats: int) -> float:
     return float(np.median(times))
 
 
-def extend(depths: list[int], measured: list[dict[str, float]]) -> dict[str, float]:
-    """What the lines through the measured depths say of 32 layers."""
+def extend(depths: list[int], measured: list[dict[str, float]], layers: int) -> dict[str, float]:
+    """What the lines through the measured depths say of a number of layers."""
     return {
-        name: float(np.polyval(np.polyfit(depths, [each[name] for each in measured], 1), LAYERS))
+        name: float(np.polyval(np.polyfit(depths, [each[name] for each in measured], 1), layers))
         for name in measured[0]
     }
 
 
 def main(
+    random_weights: Annotated[str, typer.Option(help="Shape of the model.")] = "llama3-8b",
     depths: Annotated[str, typer.Option(help="Numbers of layers to measure, at least two.")] = "1,2",
     length: Annotated[int, typer.Option(help="Prompt tokens.")] = 2048,
     answer: Annotated[int, typer.Option(help="Tokens of an answer.")] = 24,
@@ -108,20 +90,28 @@ def main(
     repeats: Annotated[int, typer.Option(help="Measurements, of which the median counts.")] = 3,
     prompts: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 200,
     steps: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 100,
-    width: Annotated[int | None, typer.Option(help="Smaller hidden size, to try the script.")] = None,
     device: o.Device = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
 ) -> None:
     """Measure each depth, print and save."""
+    check_preset(random_weights, None)
+    shape = PRESETS[random_weights]
+    deepest, counts = shape["num_hidden_layers"], o.integers(depths, "depth")
+    if len(set(counts)) < 2 or max(counts) > deepest:
+        raise RequestError(f"No line goes through the depths '{depths}'; give two of 1 to {deepest}, such as 1,2.")
+    if not _WINDOW < budget < length:
+        raise RequestError(f"A budget of {budget} tokens does not lie between {_WINDOW} and the prompt's {length}.")
     place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    shape = SHAPE if width is None else {**SHAPE, "hidden_size": width, "intermediate_size": 2 * width}
-    counts, measured = o.integers(depths, "depth"), []
+    measured = []
     for layers in counts:
-        measured.append(measure(random_model(shape, layers, place), length, answer, budget, repeats))
+        model = random_model(random_weights, layers=layers, device=place)
+        measured.append(measure(model, length, answer, budget, repeats))
         typer.echo(f"measured, {layers} layers: {measured[-1]}")
-    whole = extend(counts, measured)
+        # Two of them do not always fit.
+        del model
+    whole = extend(counts, measured, deepest)
     hours = (prompts * whole["prefill_seconds"] + steps * whole["step_seconds"]) / 3600
-    typer.echo(f"extrapolated, {LAYERS} layers: {whole}")
+    typer.echo(f"extrapolated, {deepest} layers: {whole}")
     typer.echo(f"extrapolated, {prompts} prompts and {steps} steps: {hours:.1f} hours on {place}")
     if json_file is not None:
         write_json(
@@ -136,7 +126,7 @@ def main(
                 "budget": budget,
                 "batch": BATCH,
                 "measured": [{"layers": n, **each} for n, each in zip(counts, measured, strict=True)],
-                "extrapolated": {"layers": LAYERS, **whole},
+                "extrapolated": {"layers": deepest, **whole},
                 "step_of_prefill": whole["step_seconds"] / whole["prefill_seconds"],
                 "search": {"prompts": prompts, "steps": steps, "hours_extrapolated": hours},
                 "versions": versions(),
@@ -145,4 +135,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -19,6 +19,7 @@ import torch
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.files import write_json
 from cokv_bench.models import Model
 from cokv_bench.runs.evaluate import Answer, Evaluation
@@ -102,4 +103,4 @@ def _time(plan: Plan, model: Model, job: Job, *, with_cells: bool) -> dict[str, 
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -30,6 +30,8 @@ from sklearn.linear_model import BayesianRidge
 
 from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import unknown
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
 from cokv_bench.policies import get_policy
@@ -194,6 +196,25 @@ FAMILIES: dict[str, Family] = {
     "surrogate": surrogate,
     "curves": curves,
 }
+# Behind the "@" of a family's name; equal shares have none.
+_STARTS = ("cokv", "ada")
+
+
+def races(text: str) -> dict[str, tuple[Family, str]]:
+    """Family and start ("" at equal shares) of each name in a list such as "gradient,cma@cokv".
+
+    Raises:
+        RequestError: an unknown family or start.
+    """
+    found = {}
+    for name in o.names(text, "family"):
+        family, _, start = name.partition("@")
+        if family not in FAMILIES:
+            raise unknown("family", family, FAMILIES)
+        if start and start not in _STARTS:
+            raise unknown("start", start, _STARTS)
+        found[name] = FAMILIES[family], start
+    return found
 
 
 def main(
@@ -203,7 +224,7 @@ def main(
     budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
     utility: Annotated[str, typer.Option(help="agreement or loglik.")] = "agreement",
     profile: Annotated[Path | None, typer.Option(help="CoKV's head values. Default: the embedded ones.")] = None,
-    seconds: Annotated[float, typer.Option(help="For each family.")] = 240.0,
+    seconds: Annotated[float, typer.Option(min=1, help="For each family.")] = 240.0,
     lengths: o.Lengths = "1024",
     examples: Annotated[int, typer.Option(help="A length, to search on.")] = 40,
     unseen: Annotated[int, typer.Option(help="A length, from the test split.")] = 30,
@@ -211,6 +232,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
 ) -> None:
     """Run the families one after the other and print a table."""
+    wanted = races(families)
     loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
 
     def material(split: Any, count: int) -> SearchExamples:
@@ -230,10 +252,9 @@ def main(
     known = {"full": full, "snapkv": equal.scores([np.zeros(heads)], cases)[0], "cokv": equal.scores([cokv], cases)[0]}
     rows: dict[str, Any] = {name: _row(scores, known, seed) for name, scores in known.items()}
     starts = {"": np.zeros(heads), "cokv": cokv, "ada": _adaptive(searched, budget)}
-    for name in o.names(families, "family"):
-        family, _, start = name.partition("@")
+    for name, (family, start) in wanted.items():
         problem = Problem(searched, followed, budget, starts[start], seed, seconds)
-        rows[name], shares = _race(FAMILIES[family], problem, lambda each: equal.scores([each], cases)[0], known)
+        rows[name], shares = _race(family, problem, lambda each: equal.scores([each], cases)[0], known)
         typer.echo(f"{name}: {rows[name]}")
         if json_file is not None:
             path = json_file.parent / f"{json_file.stem}-{name.replace('@', '-from-')}.shares.json"
@@ -311,4 +332,4 @@ def _row(scores: Array, known: dict[str, Array], seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -19,7 +19,9 @@ from rich.table import Table
 
 from cokv_bench.budgets import from_head_values
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.game import ESTIMATORS, SAMPLINGS, Ledger, get_estimator, get_sampling
 from cokv_bench.game.alpha import alpha_curve
@@ -112,10 +114,18 @@ def main(
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
 ) -> None:
     """Compare estimators and samplings by the stability of their values and the budgets that they lead to."""
+    wanted = o.names(samplings, "sampling")
+    for name in wanted:
+        get_sampling(name)
     loaded = load_model(model)
     tasks = resolve(["needle"], loaded, TaskOptions(lengths=(_LENGTH,), examples=validation, seed=seed))
     game = make_game(loaded, tasks, "loglik", window=window, spill_folder=folder)
-    ledgers = make_ledgers(game, o.names(samplings, "sampling"), folder, pairs, seed)
+    shortest = game.shortest_prompt()
+    if not window < budget < shortest:
+        raise RequestError(
+            f"A budget of {budget} tokens does not lie between window ({window}) and prompt ({shortest})."
+        )
+    ledgers = make_ledgers(game, wanted, folder, pairs, seed)
     policies = {name: get_policy(name) for name in ("full", "snapkv", "ada-snapkv")}
     rows: list[dict[str, Any]] = [{"budgets": name} for name in policies]
     with progress_bar(o.progress_console, "Choosing alpha") as progress:
@@ -157,4 +167,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -16,10 +16,14 @@ from matplotlib.colors import LogNorm
 from numpy.typing import NDArray
 
 from cokv_bench.budgets import HeadBudgets, HeadShares, HeadValues
+from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
+from cokv_bench.files import make_folder
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+_ENDINGS = (".png", ".svg", ".pdf")
 
 
 def tokens(path: Path, budget: int) -> NDArray[np.int64]:
@@ -33,13 +37,23 @@ def tokens(path: Path, budget: int) -> NDArray[np.int64]:
     return shares.budgets(budget, window=shares.window)
 
 
+def panel_of(text: str, budget: int) -> tuple[str, NDArray[np.int64]]:
+    """Title and tokens of a map that the command line names. Raises `RequestError` where it is not TITLE=FILE."""
+    title, _, path = text.partition("=")
+    if not path:
+        raise RequestError(f"'{text}' names no map; write TITLE=FILE, such as searched=shares.json.")
+    return title, tokens(Path(path), budget)
+
+
 def main(
     maps: Annotated[list[str], typer.Option("--map", help="TITLE=FILE; once a panel.")],
     budget: Annotated[int, typer.Option(help="Tokens a KV head, for shares.")] = 64,
     out: Annotated[Path, typer.Option(help="PNG, SVG or PDF.")] = Path("maps.png"),
 ) -> None:
     """Draw the maps."""
-    panels = [(title, tokens(Path(path), budget)) for title, path in (each.split("=", 1) for each in maps)]
+    if out.suffix not in _ENDINGS:
+        raise RequestError(f"'{out}' is no name of a figure; end it with {', '.join(_ENDINGS[:-1])} or {_ENDINGS[-1]}.")
+    panels = [panel_of(each, budget) for each in maps]
     if len({panel.shape for _, panel in panels}) != 1:
         raise RequestError("The maps are of models of different shapes; draw one model at a time.")
     layers, heads = panels[0][1].shape
@@ -62,11 +76,11 @@ def main(
     bar = figure.colorbar(image, ax=axes[:, 0])
     bar.set_label("tokens kept", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     figure.savefig(out, dpi=150)
     pyplot.close(figure)
     typer.echo(f"{len(panels)} maps are in {out}")
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

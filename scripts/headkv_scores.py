@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.game.retrieval_scores import retrieval_scores
 from cokv_bench.models import load_model
@@ -33,4 +34,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -7,7 +7,6 @@ the seconds, and the mean over tasks of the share of the gap between equal share
 each budget of the search; curve.png shows it.
 """
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,17 +17,42 @@ import pandas as pd
 import torch
 import typer
 
+from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.errors import RequestError
+from cokv_bench.files import make_folder
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
-from cokv_bench.search.ledger import Ends
+from cokv_bench.search.ledger import KIND, Ends
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
+
+
+def read_ledger(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The header of a search's ledger and its rounds.
+
+    Raises:
+        RequestError: there is none, it is of something else, damaged, or has no round yet.
+    """
+    try:
+        header, *records = [strict_loads(line) for line in path.read_bytes().splitlines()]
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read ({error.strerror}); name the folder of a search.") from None
+    except (ValueError, RecursionError):
+        raise RequestError(f"{path} is not the ledger of a finished search; let the search end first.") from None
+    if not isinstance(header, dict) or header.get("kind") != KIND:
+        raise RequestError(f"{path} is not a search's ledger; name the folder of a search.")
+    # The first record is what both ends of the gap score.
+    if len(records) < 2:
+        raise RequestError(f"{path} has no round yet; let the search end first.")
+    return header, records[1:]
 
 
 def main(
@@ -43,9 +67,11 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("results/search/curve"),
 ) -> None:
     """Judge the rounds, write the table and the figure."""
-    header, _, *rounds = [json.loads(line) for line in (folder / "search.jsonl").read_text("utf-8").splitlines()]
+    header, rounds = read_ledger(folder / "search.jsonl")
+    make_folder(out)
     budgets: list[int] = header["budgets"]
     loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    check_same_model(header["model"], loaded.fingerprint, str(folder))
     options = TaskOptions(
         data_dir=data_dir, limit=limit, lengths=tuple(o.integers(lengths, "length")), examples=examples
     )
@@ -98,7 +124,6 @@ def main(
                     }
                 )
     table = pd.DataFrame(rows)
-    out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "curve.csv", index=False)
     _draw(table, out / "curve.png")
     typer.echo(table.round(3).to_string(index=False))
@@ -124,4 +149,4 @@ def _draw(table: pd.DataFrame, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -15,11 +15,13 @@ import pandas as pd
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
-from cokv_bench.runs.comparisons import comparisons_table
+from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records
 from cokv_bench.runs.plan import Job, Plan
@@ -43,7 +45,7 @@ _COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#999999", "#0072B2", "#
 def main(
     model: o.ModelName = "smollm2-135m",
     tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
-    method: Annotated[str, typer.Option(help="Methods; full is needed for the gaps.")] = METHODS,
+    method: Annotated[str, typer.Option(help="Methods; the gaps are between snapkv and full.")] = METHODS,
     budget: Annotated[str, typer.Option(help="Budgets.")] = "64,128,256",
     baseline: Annotated[list[str] | None, typer.Option(help="Compared with; may be given several times.")] = None,
     shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
@@ -56,10 +58,17 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the records and tables.")] = Path("results/search/logprobs"),
 ) -> None:
     """Measure, then write the tables."""
+    methods, baselines = o.names(method, "method"), baseline or ["snapkv"]
+    for end in ("snapkv", "full"):
+        if end not in methods:
+            raise RequestError(f"The gap between SnapKV and the full cache needs the method '{end}'; add it.")
+    for each in baselines:
+        choose_baseline(methods, each)
+    get_utility(utility)
     loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
     request = Request(
         tasks=o.names(tasks, "task"),
-        methods=o.names(method, "method"),
+        methods=methods,
         budgets=o.integers(budget, "budget"),
         encoding=Encoding(max_length, question_agnostic=False),
         sources=Sources(shares=shares),
@@ -82,7 +91,7 @@ def main(
     scores = scores_table(frame, configuration).rename(columns={"score": "logprob"})
     wanted = ["method", "budget", "task", "n", "logprob", "ci_low", "ci_high", "kept_per_head", "exact_total"]
     scores[wanted].to_csv(out / "logprobs.csv", index=False)
-    compared = [comparisons_table(frame, configuration, each) for each in baseline or ["snapkv"]]
+    compared = [comparisons_table(frame, configuration, each) for each in baselines]
     pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
     gaps = gaps_table(frame, int(configuration["seed"]))
     gaps.to_csv(out / "gaps.csv", index=False)
@@ -175,4 +184,4 @@ def draw(gaps: pd.DataFrame, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -22,7 +22,9 @@ from torch import Tensor
 
 from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.files import make_folder
 from cokv_bench.runs.intervals import interval
 from cokv_bench.search import SearchExamples, Stopping, search
 from cokv_bench.search.examples import Point
@@ -52,6 +54,7 @@ def main(
     ),
 ) -> None:
     """Search on each task, judge on all, write the table."""
+    make_folder(out)
     loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
     names, encoding = o.names(tasks, "task"), Encoding(max_length)
 
@@ -93,7 +96,6 @@ def main(
             )
             rows += _judge(test, name, budget, found, seed)
     table = pd.DataFrame(rows)
-    out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "transfer.csv", index=False)
     typer.echo(table.pivot(index="searched_on", columns="judged_on", values="closed").round(2).to_string())
     typer.echo(f"The table is in {out}")
@@ -128,4 +130,4 @@ def _judge(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cokv_bench.bench import PRESETS
 from cokv_bench.budgets import HeadShares, HeadValues
+from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
 from cokv_bench.search import SearchExamples, Stopping, search
@@ -196,14 +199,81 @@ def test_transfer_matrix(texty: Model, texty_folder: Path, tmp_path: Path, monke
     assert table["closed"].to_numpy() == pytest.approx((table["gained"] / table["gap"]).to_numpy())
 
 
-def test_bench_search(tmp_path: Path) -> None:
+def test_bench_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, file = script("bench_search"), tmp_path / "cost.json"
+    small = {**PRESETS["llama3-8b"], "hidden_size": 128, "intermediate_size": 256, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "small", small)
     module.main(
-        depths="1,2", length=200, answer=6, budget=32, repeats=1, prompts=2, steps=2, width=128, device="cpu",
+        "small", depths="1,2", length=200, answer=6, budget=32, repeats=1, prompts=2, steps=2, device="cpu",
         json_file=file,
     )  # fmt: skip
     figures = json.loads(file.read_text())
+    assert figures["shape"] == small
+    assert figures["device"] == "cpu"
     assert [each["layers"] for each in figures["measured"]] == [1, 2]
+    assert figures["extrapolated"]["layers"] == 32
     # 8 KV heads of 4 channels, keys and values, in float32.
     assert figures["measured"][1]["prompt_bytes"] == 2 * 200 * 8 * 4 * 2 * 4
-    assert module.extend([1, 2], [{"x": 3.0}, {"x": 5.0}])["x"] == pytest.approx(65)
+    assert module.extend([1, 2], [{"x": 3.0}, {"x": 5.0}], 32)["x"] == pytest.approx(65)
+
+
+# Each ends before a model is loaded.
+BAD_REQUESTS = {
+    "adaptive_shares --shares none.json": "Cannot read the head-shares file none.json",
+    "bench_profile --repeated 9 --coalitions 8": "--repeated 9 is more than the 8 coalitions",
+    "bench_search --depths 2": "the depths '2'; give two of 1 to 32",
+    "bench_search --depths 1,33": "the depths '1,33'; give two of 1 to 32",
+    "bench_search --depths 1;2": "'1;2' is not a list of whole numbers for depth",
+    "bench_search --random-weights llama3-8 --depths 1,2": "did you mean llama3-8b",
+    "bench_search --budget 8": "A budget of 8 tokens does not lie between",
+    "bench_sweep --model nowhere": "nowhere",
+    "compare_searches --families cma,gradients": "Unknown family 'gradients'; did you mean gradient?",
+    "compare_searches --families cma@coky": "Unknown start 'coky'; did you mean cokv?",
+    "estimator_quality --samplings none": "Unknown sampling 'none'",
+    "head_maps --map shares.json": "'shares.json' names no map; write TITLE=FILE",
+    "head_maps --map one=none.json": "Cannot read the head-shares file none.json",
+    "head_maps --map one=none.json --out maps.txt": "'maps.txt' is no name of a figure",
+    "headkv_scores --model nowhere": "nowhere",
+    "search_curve .": "search.jsonl cannot be read (No such file or directory)",
+    "search_curve --out file/curve ledger": "The folder file/curve cannot be made",
+    "search_evidence --method snapkv": "needs the method 'full'",
+    "search_evidence --baseline h2o": "Unknown baseline 'h2o'",
+    "search_evidence --utility none": "Unknown utility 'none'",
+    "transfer_matrix --out file": "The folder file cannot be made",
+}
+
+
+@pytest.mark.parametrize("line", BAD_REQUESTS)
+def test_a_bad_request_is_a_sentence_and_status_2(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(SCRIPTS)
+    (tmp_path / "file").touch()
+    (tmp_path / "ledger").mkdir()
+    (tmp_path / "ledger" / "search.jsonl").write_text('{"kind": "search-ledger"}\n{}\n{}\n')
+    name, *arguments = line.split()
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+    assert ended.value.code == 2
+    said = [each for each in capsys.readouterr().err.splitlines() if not each.startswith("Loading ")]
+    assert len(said) == 1
+    assert said[0].startswith("Error: ")
+    assert BAD_REQUESTS[line] in said[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "not the ledger of a finished search"),
+        ('{"kind": "search-ledger"}\n{}\n{"st', "not the ledger of a finished search"),
+        ('{"kind": "head-shares"}\n', "not a search's ledger"),
+        ("[]\n", "not a search's ledger"),
+        ('{"kind": "search-ledger"}\n{}\n', "no round yet"),
+    ],
+)
+def test_files_that_are_no_ledger_with_rounds(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "search.jsonl").write_text(content)
+    with pytest.raises(RequestError, match=said):
+        script("search_curve").read_ledger(tmp_path / "search.jsonl")

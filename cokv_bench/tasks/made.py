@@ -25,7 +25,7 @@ class MadeTask(ABC):
         encode_length: number of tokens of the final prompt.
         lengths: prompt lengths in tokens; repeats count once.
         shortest: the least tokens that a length may have.
-        counts: numbers that must be at least 1 where they are given, by what they are called on the command line.
+        counts: numbers that must be at least 1 where they are given, by name.
         folder: .txt files; None: the packaged essays.
         seed: decides all draws.
 

@@ -1,68 +1,51 @@
 """A profile that is killed again and again ends as one that never was."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from cokv_bench.game import Ledger
+from tests.killing import run_program
 
-# Dies by SIGKILL: within the write given (part of it done), or after some seconds, wherever the process then is.
+# Writes: the ledger's header, then for each step the journal's title, two examples, and the rows for the ledger.
 PROFILE = """
-import os, random, signal, sys, threading
+import random, sys
+from pathlib import Path
 
-folder, model, seed, torn, seconds = sys.argv[1:]
-chance, torn = random.Random(seed), int(torn)
-real, writes = os.write, 0
-
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def write(descriptor, data):
-    global writes
-    writes += 1
-    if writes == torn:
-        real(descriptor, bytes(data)[: chance.randrange(len(data))])
-        die()
-    return real(descriptor, data)
-
-
-os.write = write
-
+from cokv_bench.game import Ledger
 from cokv_bench.game.head_game import make_game
 from cokv_bench.game.profile import profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.models import load_model
 from cokv_bench.tasks.registry import TaskOptions, resolve
-from pathlib import Path
+from tests.killing import killed, killed_within_write, undisturbed
 
+folder, model = Path(sys.argv[1]), sys.argv[2]
+chance = random.Random(0)
 loaded = load_model(model, device="cpu")
-game = make_game(loaded, resolve(["needle"], loaded, TaskOptions(lengths=(400,), examples=2)), "loglik", window=8)
-if seconds != "never":
-    threading.Timer(float(seconds), die).start()
-profile(game, Path(folder), estimator="cc", sampling="neyman", seed=5, stopping=Stopping(samples=3000))
+tasks = resolve(["needle"], loaded, TaskOptions(lengths=(400,), examples=2))
+
+
+def work(name):
+    game = make_game(loaded, tasks, "loglik", window=8)
+    profile(game, folder / name, estimator="cc", sampling="neyman", seed=5, stopping=Stopping(samples=3000))
+
+
+seconds = undisturbed(lambda: work("whole"))
+kills = sum(killed_within_write(lambda: work("parts"), number, chance) for number in (1, 4, 3, 8))
+kills += killed(lambda: work("parts"), after=seconds / 8)
+kills += killed_within_write(lambda: work("parts"), 2, chance)
+journals = len(list((folder / "parts").glob("step.jsonl")))
+print(kills, journals, len(Ledger.read(folder / "parts" / "ledger.jsonl").done))
+undisturbed(lambda: work("parts"))
 """
-
-
-def run(folder: Path, model: Path, *, seed: int = 0, torn: int = 0, seconds: str = "never") -> int:
-    command = [sys.executable, "-c", PROFILE, str(folder), str(model), str(seed), str(torn), seconds]
-    return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
 
 
 @pytest.mark.timeout(400)
 def test_a_killed_profile_goes_on_to_the_same_bytes(texty_folder: Path, tmp_path: Path) -> None:
+    kills, journals, done = run_program(PROFILE, tmp_path, texty_folder, seconds=390)
+    assert (kills, journals) == (6, 1)
+    assert 0 < done < 6000
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert run(whole, texty_folder) == 0
-    # Writes: the ledger's header, then for each step the journal's title, two examples, and the rows for the ledger.
-    kills = [{"torn": 1}, {"torn": 4}, {"torn": 3}, {"torn": 8}, {"seconds": "0.5"}, {"torn": 2}]
-    for seed, kill in enumerate(kills):
-        assert run(parts, texty_folder, seed=seed, **kill) == -9, kill
-    assert "step.jsonl" in [path.name for path in parts.iterdir()]
-    assert 0 < len(Ledger.read(parts / "ledger.jsonl").done) < 6000
-    assert run(parts, texty_folder) == 0
     for name in ("ledger.jsonl", "values.json"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
     assert sorted(path.name for path in parts.iterdir()) == ["ledger.jsonl", "values.json"]

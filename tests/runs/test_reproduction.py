@@ -1,12 +1,16 @@
 """Reproductions: what their YAML says becomes commands, and what it cannot say is refused."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 
 from cokv_bench.errors import RequestError
+from cokv_bench.models import Model
 from cokv_bench.runs.reproduction import read_reproduction
+from cokv_bench.tasks.registry import TaskOptions, resolve
+from cokv_bench.tasks.ruler import SUBTASKS
 
 SHAPE = {
     "layers": 3,
@@ -67,6 +71,47 @@ def test_counts_follow_the_split(tmp_path: Path) -> None:
     assert (trec.prompts, trec.rows, trec.tokens, trec.new_tokens) == (30, 48, 300, 64)
     loads = plan.loads(plan.steps[2])
     assert [(load.prompts, load.rows) for load in loads] == [(170, 3), (17, 3)]
+
+
+def made_up(folder: Path, command: str, **options: object) -> list[tuple[int, int, int]]:
+    """Prompts, tokens and answer tokens of the loads of one step over tasks that make their examples."""
+    step = {"command": command, "options": {"method": "full,snapkv", "budget": 16, **options}}
+    plan = read_reproduction(write(folder, content(steps=[step])))
+    return [(load.prompts, load.tokens, load.new_tokens) for load in plan.loads(plan.steps[0])]
+
+
+def test_tasks_that_make_their_examples_need_no_counts(tmp_path: Path) -> None:
+    def found(**options: object) -> list[tuple[int, int, int]]:
+        return made_up(tmp_path, "eval", lengths="500,900", **options)
+
+    assert found(tasks="needle", depths=4) == [(4, 500, 24), (4, 900, 24)]
+    assert found(tasks="text,ruler/vt") == [(10, 500, 64), (10, 900, 64), (10, 500, 30), (10, 900, 30)]
+    assert found(tasks="text", limit=7, **{"max-length": 300}) == [(7, 500, 64), (7, 900, 64)]
+    assert found(tasks="needle", limit=7) == [(7, 500, 24), (7, 900, 24)]
+    assert found(tasks="ruler/qa_1", examples=3, limit=7, **{"ruler-qa": ["none.json"]}) == [(3, 500, 32), (3, 900, 32)]
+    assert made_up(tmp_path, "profile", tasks="ruler/cwe", lengths=800, examples=6) == [(6, 800, 120)]
+
+
+def test_the_group_ruler_has_a_subtask_more_a_file(tmp_path: Path) -> None:
+    assert len(made_up(tmp_path, "eval", tasks="ruler")) == len(SUBTASKS)
+    files = ["one.json", "two.json"]
+    assert len(made_up(tmp_path, "eval", tasks="ruler", **{"ruler-qa": files})) == len(SUBTASKS) + 2
+
+
+def test_what_is_estimated_is_what_the_tasks_make(texty: Model, tmp_path: Path) -> None:
+    lengths = (900, 1200)
+    for task in resolve(["needle", "text", "ruler/vt", "ruler/fwe"], texty, TaskOptions(lengths=lengths)):
+        counted = Counter((e.fields["length"], e.max_new_tokens) for e in task.examples("test"))
+        loads = made_up(tmp_path, "eval", tasks=task.name, lengths=list(lengths))
+        assert counted == {(tokens, new): prompts for prompts, tokens, new in loads}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"), [("ruler/vtt", "did you mean ruler/vt"), ("ruler/qa_1", "--ruler-qa"), ("neddle", "Unknown")]
+)
+def test_unknown_tasks(tmp_path: Path, task: str, said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        made_up(tmp_path, "eval", tasks=task)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """A run that is killed again and again, by several causes, ends with the tables of one that never was."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,20 +8,18 @@ from pathlib import Path
 import pytest
 
 from cokv_bench.runs import write_tables
+from tests.killing import run_program
 
-# One process loads the model; its children run the plan and are killed: at a random moment by SIGKILL from outside, or
-# in the middle of a write. The plan is the same for "whole" (never disturbed) and "killed".
+# The plan is the same for "whole" (never disturbed) and "killed".
 RUN = """
-import os, random, signal, sys, time
+import random, sys
 from pathlib import Path
 
-import torch
-
-torch.set_num_threads(1)
 from cokv_bench.models import load_model
 from cokv_bench.runs import execute
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.tasks.registry import TaskOptions
+from tests.killing import killed, killed_within_write, undisturbed
 
 folder, model = Path(sys.argv[1]), sys.argv[2]
 chance = random.Random(int(sys.argv[3]))
@@ -34,54 +31,24 @@ request = Request(
     task_options=TaskOptions(lengths=(500,), examples=60),
 )
 plan = plan_request(request, loaded)
-
-
-def child(name, torn=0):
-    process = os.fork()
-    if process:
-        return process
-    real, writes = os.write, 0
-
-    def write(descriptor, data):
-        nonlocal writes
-        writes += 1
-        if writes == torn:
-            real(descriptor, bytes(data)[: chance.randrange(len(data))])
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(descriptor, data)
-
-    os.write = write
-    execute(plan, folder / name)
-    os._exit(0)
-
-
-started = time.monotonic()
-assert os.waitpid(child("whole"), 0)[1] == 0
-whole = time.monotonic() - started
+seconds = undisturbed(lambda: execute(plan, folder / "whole"))
 kills = 0
 for attempt in range(60):
     if attempt % 4 == 3:
-        process = child("killed", torn=chance.randint(1, 4))
+        kills += killed_within_write(lambda: execute(plan, folder / "killed"), chance.randint(1, 4), chance)
     else:
-        process = child("killed")
-        time.sleep(chance.uniform(0, whole / 18))
-        os.kill(process, signal.SIGKILL)
-    kills += os.waitpid(process, 0)[1] == signal.SIGKILL
+        kills += killed(lambda: execute(plan, folder / "killed"), after=chance.uniform(0, seconds / 18))
     if kills == 20:
         break
 left = (folder / "killed" / "records.jsonl").read_bytes().count(b"\\n")
-assert os.waitpid(child("killed"), 0)[1] == 0
+undisturbed(lambda: execute(plan, folder / "killed"))
 print(kills, left)
 """
 
 
 @pytest.mark.timeout(400)
 def test_twenty_kills_change_no_table(texty_folder: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", RUN, str(tmp_path), str(texty_folder), "7"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=390, check=False, env=environment)
-    assert done.returncode == 0, done.stderr
-    kills, left = map(int, done.stdout.split())
+    kills, left = run_program(RUN, tmp_path, texty_folder, 7, seconds=390)
     assert kills == 20
     records = 60 * (1 + 3 * 2)
     # Some of the work was done under fire and some was left, or the kills would have proved nothing.

@@ -406,7 +406,7 @@ def test_too_few_needles_and_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"lengths": (1024, 63)}, "length 63 is too short"),
+        ({"lengths": (1024, 63)}, "asked for 63 tokens a prompt; give at least 64"),
         ({"lengths": ()}, "no length"),
         ({"depths": 0}, "0 depths"),
         ({"examples": 0}, "0 examples"),
