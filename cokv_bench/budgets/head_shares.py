@@ -35,6 +35,7 @@ class HeadShares:
         examples: ids of the examples searched and chosen on; no evaluation may use them.
         model: fingerprint of the model.
         search: how it was found: seed, steps, utilities; for the reader.
+        kernel, pooling: how the window's scores were pooled when the heads' tokens were ranked.
 
     Raises:
         RequestError: arrays that do not have the model's shape or are not finite, or a range that is none.
@@ -50,6 +51,8 @@ class HeadShares:
     examples: tuple[str, ...]
     model: Mapping[str, Any]
     search: Mapping[str, Any]
+    kernel: int = 7
+    pooling: str = "max"
 
     def __post_init__(self) -> None:
         check_fingerprint(self.model)
@@ -102,6 +105,8 @@ class HeadShares:
                 "tasks": list(self.tasks),
                 "utilities": list(self.utilities),
                 "window": self.window,
+                "kernel": self.kernel,
+                "pooling": self.pooling,
                 "lowest": self.lowest,
                 "highest": self.highest,
                 "search": dict(self.search),
@@ -133,5 +138,8 @@ class HeadShares:
             "examples": document.texts("examples"),
             "search": document.mapping("search"),
         }
+        # Files of the first searches do not say; they were all ranked as SnapKV ranks.
+        pooled = {"kernel": document.optional_integer("kernel"), "pooling": document.optional_text("pooling")}
+        fields |= {name: value for name, value in pooled.items() if value is not None}
         with document.naming():
             return cls(model=model, **fields)

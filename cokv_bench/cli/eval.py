@@ -24,8 +24,8 @@ def evaluate(
     split: Annotated[str, typer.Option(help="test (not profiled on), profile or all.")] = "test",
     seed: o.Seed = 0,
     window: o.Window = 8,
-    kernel: Annotated[int, typer.Option(min=1, help="Width of the pooling over window scores.")] = 7,
-    pooling: Annotated[str, typer.Option(help="Pooling over window scores: max or avg.")] = "max",
+    kernel: o.Kernel = None,
+    pooling: o.Pooling = None,
     published_rounding: Annotated[
         bool, typer.Option("--published-rounding", help="Round as the published codes do; totals then differ.")
     ] = False,

@@ -98,6 +98,15 @@ RulerQa = Annotated[
     ),
 ]
 Window = Annotated[int, typer.Option(min=1, help="Last prompt tokens that every head keeps; part of the budget.")]
+Kernel = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Width of the pooling over window scores. Default: 7; for cokv-search what it was searched with."
+    ),
+]
+Pooling = Annotated[
+    str | None, typer.Option(help="Pooling over window scores: max or avg. Default: max; for cokv-search as searched.")
+]
 Engine = Annotated[
     str, typer.Option(help="local (this process) or ray (pip install 'cokv-bench[ray]').", rich_help_panel=SCALE)
 ]

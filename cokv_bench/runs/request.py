@@ -14,12 +14,18 @@ from cokv_bench.tasks import Split
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
+# How SnapKV and the methods that rank like it pool, where nobody says otherwise.
+_RANKING = {"kernel": 7, "pooling": "max"}
 SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "all": "all"}
 
 
 @dataclass(frozen=True)
 class Request:
-    """An evaluation as it is asked for; see `cokv-bench eval --help` for the fields."""
+    """An evaluation as it is asked for; see `cokv-bench eval --help` for the fields.
+
+    Attributes:
+        kernel, pooling: of all methods that pool window scores; None for each method's own.
+    """
 
     tasks: list[str]
     methods: list[str]
@@ -27,8 +33,8 @@ class Request:
     split: str = "test"
     seed: int = 0
     window: int = 8
-    kernel: int = 7
-    pooling: str = "max"
+    kernel: int | None = None
+    pooling: str | None = None
     published_rounding: bool = False
     encoding: Encoding = field(default_factory=Encoding)
     sources: Sources = field(default_factory=Sources)
@@ -52,14 +58,19 @@ class Request:
         if method not in POLICIES:
             raise unknown("method", method, POLICIES)
         wanted = {
-            "kernel": self.kernel,
-            "pooling": self.pooling,
+            **self.ranking(budgets),
             "seed": self.seed,
             "published_rounding": self.published_rounding,
             **({} if budgets is None else {"budgets": budgets.tokens}),
         }
         taken = POLICIES[method].options
         return get_policy(method, **{name: value for name, value in wanted.items() if name in taken})
+
+    def ranking(self, budgets: StaticBudgets | None = None) -> dict[str, Any]:
+        """Kernel and pooling of a method: as asked for, else as its budgets were made for, else SnapKV's."""
+        asked = {"kernel": self.kernel, "pooling": self.pooling}
+        made_for = {} if budgets is None else budgets.ranking
+        return {**_RANKING, **made_for, **{name: value for name, value in asked.items() if value is not None}}
 
 
 def plan_request(request: Request, model: Model) -> Plan:
@@ -98,10 +109,9 @@ def plan_request(request: Request, model: Model) -> Plan:
         seed=request.seed,
         encoding=request.encoding,
         settings={
-            "kernel": request.kernel,
-            "pooling": request.pooling,
+            **request.ranking(),
             "published_rounding": request.published_rounding,
-            "head_budgets": {method: _description(sources) for method, sources in static.items()},
+            "head_budgets": {method: _description(request, sources) for method, sources in static.items()},
         },
         profiled={
             method: [example for source in sources.values() for example in source.examples]
@@ -110,9 +120,16 @@ def plan_request(request: Request, model: Model) -> Plan:
     )
 
 
-def _description(sources: Mapping[str, StaticBudgets]) -> Any:
-    """What decides a method's budgets: one description where all tasks have the same, else one a task."""
-    described = {task: source.description for task, source in sources.items()}
+def _description(request: Request, sources: Mapping[str, StaticBudgets]) -> Any:
+    """What decides a method's budgets: one description where all tasks have the same, else one a task.
+
+    Kernel and pooling are told where they are not those of the other methods.
+    """
+    described = {}
+    for task, source in sources.items():
+        ranking = request.ranking(source)
+        own = {name: value for name, value in ranking.items() if value != request.ranking()[name]}
+        described[task] = {**source.description, **own}
     first = next(iter(described.values()))
     return first if all(each == first for each in described.values()) else described
 

@@ -1,7 +1,7 @@
 """Where the budgets of CoKV, CoKV-Search and HeadKV come from: files, a profile, or what is embedded."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ class StaticBudgets:
         description: what decides them, for a run's configuration.
         examples: ids of the examples that they were made from.
         tasks: names of the tasks of these examples.
+        ranking: kernel and pooling that they were made for, where they depend on it.
     """
 
     tokens: Callable[[int], NDArray[np.int64]]
     description: dict[str, Any]
     examples: tuple[str, ...]
     tasks: tuple[str, ...]
+    ranking: Mapping[str, Any] = field(default_factory=dict)
 
 
 def static_budgets(
@@ -114,7 +116,13 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
     chosen: dict[int, StaticBudgets] = {}
     for budget in budgets:
         found = [
-            StaticBudgets({budget: file.tokens}.__getitem__, {"sha256": file_sha256(path)}, file.examples, file.tasks)
+            StaticBudgets(
+                {budget: file.tokens}.__getitem__,
+                {"sha256": file_sha256(path)},
+                file.examples,
+                file.tasks,
+                _ranking(file),
+            )
             for path, file in files
             if file.budget == budget
         ]
@@ -125,12 +133,25 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
                 f"`cokv-bench {'search' if method == 'cokv-search' else 'budgets'}`."
             )
         chosen[budget] = _of_task(found, task, f"budget file of {budget} tokens", "--budgets")
+    rankings = [source.ranking for source in chosen.values()]
+    if any(ranking != rankings[0] for ranking in rankings):
+        raise RequestError(
+            f"The budget files of '{method}' were searched with several ways to rank tokens ({rankings}); name files of "
+            "one search, or say which with --kernel and --pooling."
+        )
     return StaticBudgets(
         lambda budget: chosen[budget].tokens(budget),
         {"files": {str(budget): source.description["sha256"] for budget, source in chosen.items()}},
         tuple(dict.fromkeys(example for source in chosen.values() for example in source.examples)),
         tuple(dict.fromkeys(name for source in chosen.values() for name in source.tasks)),
+        rankings[0],
     )
+
+
+def _ranking(file: HeadBudgets) -> dict[str, Any]:
+    """Kernel and pooling that a search ranked tokens with; other rules do not depend on them."""
+    parameters = file.rule["parameters"]
+    return {name: parameters[name] for name in ("kernel", "pooling") if name in parameters}
 
 
 def _from_values(
@@ -169,6 +190,7 @@ def _from_shares(model: Model, window: int, sources: Sources) -> StaticBudgets:
         {"shares": file_sha256(path)},
         shares.examples,
         shares.tasks,
+        {"kernel": shares.kernel, "pooling": shares.pooling},
     )
 
 

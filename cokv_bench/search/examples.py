@@ -43,6 +43,7 @@ class SearchExamples:
     Attributes:
         rows: the examples with their tasks.
         utilities: names of the utilities.
+        kernel, pooling: how window scores are pooled before tokens are ranked.
         groups: by case, its task and utility.
     """
 
@@ -53,6 +54,8 @@ class SearchExamples:
         utilities: Sequence[str],
         *,
         window: int,
+        kernel: int = 7,
+        pooling: str = "max",
         encoding: Encoding | None = None,
         split: Split = "profile",
         memory_limit: int | None = None,
@@ -65,9 +68,10 @@ class SearchExamples:
             spill_folder: where that file is made; default the system's temporary folder.
 
         Raises:
-            RequestError: a utility without a gradient, or examples that do not serve it, see `playing_rows`.
+            RequestError: a utility without a gradient, a kernel or pooling that is none, or examples that do not serve it, see `playing_rows`.
         """
         self.model, self.window, self.utilities = model, window, tuple(dict.fromkeys(utilities))
+        self.kernel, self.pooling = kernel, pooling
         self.encoding = encoding or Encoding()
         chosen = [get_utility(name) for name in self.utilities]
         self._answers: list[Callable[[Case], Sequence[int]]] = []
@@ -82,7 +86,7 @@ class SearchExamples:
         strictest = max(chosen, key=lambda utility: utility.needs_answers)
         self.rows = playing_rows(model, tasks, strictest, self.encoding, split)
         self.groups = [f"{task.name} {name}" for task, _ in self.rows for name in self.utilities]
-        self._policy: Policy = get_policy("snapkv")
+        self._policy: Policy = get_policy("snapkv", kernel=kernel, pooling=pooling)
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}
         limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
         self._store = PromptStore(self._prefill, limit=limit, folder=spill_folder)

@@ -103,6 +103,8 @@ def search(
         "tasks": tasks,
         "utilities": examples.utilities,
         "window": examples.window,
+        "kernel": examples.kernel,
+        "pooling": examples.pooling,
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
         "budgets": wanted,
@@ -125,6 +127,8 @@ def search(
         tasks=tasks,
         examples=ids,
         model=examples.model.fingerprint,
+        kernel=examples.kernel,
+        pooling=examples.pooling,
         search={
             "seed": seed,
             "steps": ledger.rounds[-1].step,
@@ -145,7 +149,12 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
     """The budget file of one budget."""
     rule = {
         "text": "searched at the deployed total: gradient ascent on the answers' log-probability",
-        "parameters": {"method": "cokv-search", **shares.search},
+        "parameters": {
+            "method": "cokv-search",
+            "kernel": shares.kernel,
+            "pooling": shares.pooling,
+            **shares.search,
+        },
     }
     tokens = shares.budgets(budget, window=shares.window)
     return HeadBudgets(shares.model, budget, shares.window, tokens, rule, tasks=shares.tasks, examples=shares.examples)
