@@ -136,8 +136,8 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
     rankings = [source.ranking for source in chosen.values()]
     if any(ranking != rankings[0] for ranking in rankings):
         raise RequestError(
-            f"The budget files of '{method}' were searched with several ways to rank tokens ({rankings}); name files of "
-            "one search, or say which with --kernel and --pooling."
+            f"The budget files of '{method}' were searched with several ways to rank tokens ({rankings}); name files "
+            "of one search."
         )
     return StaticBudgets(
         lambda budget: chosen[budget].tokens(budget),

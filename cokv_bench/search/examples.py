@@ -68,7 +68,8 @@ class SearchExamples:
             spill_folder: where that file is made; default the system's temporary folder.
 
         Raises:
-            RequestError: a utility without a gradient, a kernel or pooling that is none, or examples that do not serve it, see `playing_rows`.
+            RequestError: a utility without a gradient, a kernel or pooling that is none, or examples that do not
+                serve it, see `playing_rows`.
         """
         self.model, self.window, self.utilities = model, window, tuple(dict.fromkeys(utilities))
         self.kernel, self.pooling = kernel, pooling

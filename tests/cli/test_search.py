@@ -12,7 +12,7 @@ NEEDLES = ("--tasks", "needle", "--lengths", "300", "--examples", "4")
 def test_what_a_search_found_is_evaluated_by_shares_and_by_files(cli, texty_folder: Path) -> None:
     status, out, err = cli(
         *("search", "--model", texty_folder, *NEEDLES, "--budget", "20,30", "--utility", "agreement,loglik"),
-        *("--steps", "3", "--out", "found"),
+        *("--steps", "3", "--kernel", "5", "--pooling", "avg", "--out", "found"),
     )
     assert status == 0, err
     assert "Tokens a head at budget 20," in out
@@ -23,7 +23,7 @@ def test_what_a_search_found_is_evaluated_by_shares_and_by_files(cli, texty_fold
     # The same command has nothing left to do.
     before = {path.name: path.read_bytes() for path in Path("found").iterdir()}
     assert cli("search", "--model", texty_folder, *NEEDLES, "--budget", "20,30", "--utility", "agreement,loglik",
-               "--steps", "3", "--out", "found")[0] == 0  # fmt: skip
+               "--steps", "3", "--kernel", "5", "--pooling", "avg", "--out", "found")[0] == 0  # fmt: skip
     assert {path.name: path.read_bytes() for path in Path("found").iterdir()} == before
     asked = ("eval", "--model", texty_folder, *NEEDLES, "--method", "snapkv,cokv-search", "--budget", "20,30")
     status, _, err = cli(*asked, "--shares", "found", "--out", "one")
@@ -34,6 +34,15 @@ def test_what_a_search_found_is_evaluated_by_shares_and_by_files(cli, texty_fold
     one, two = (pd.read_csv(Path(folder) / "scores.csv") for folder in ("one", "two"))
     pd.testing.assert_frame_equal(one, two)
     assert one["exact_total"].all()
+    # Searched budgets rank tokens as they did in the search, the others as SnapKV does, unless all are told how to.
+    configuration = json.loads(Path("one/run.json").read_text())["configuration"]
+    assert (configuration["kernel"], configuration["pooling"]) == (7, "max")
+    searched = configuration["head_budgets"]["cokv-search"]
+    assert (searched["kernel"], searched["pooling"]) == (5, "avg")
+    assert cli(*asked, "--shares", "found", "--kernel", "7", "--out", "three")[0] == 0
+    told = json.loads(Path("three/run.json").read_text())["configuration"]["head_budgets"]["cokv-search"]
+    assert "kernel" not in told
+    assert told["pooling"] == "avg"
     status, _, err = cli(*asked, "--shares", "found", "--split", "profile")
     assert status == 2
     assert "were made from the profile split of needle" in err
@@ -46,6 +55,8 @@ def test_what_a_search_found_is_evaluated_by_shares_and_by_files(cli, texty_fold
         (("--budget", "8"), "nothing beyond the window"),
         (("--budget", "x"), "'x'"),
         (("--steps", "0"), "0 steps"),
+        (("--kernel", "4"), "positive odd number"),
+        (("--pooling", "mean"), "Pooling is"),
         (("--time-limit", "soon"), "soon"),
         (("--tasks", "neddle"), "did you mean needle"),
     ],
