@@ -1,0 +1,123 @@
+"""Chat about a long text whose KV cache was compressed once, and go on from the compressed cache.
+
+    python examples/chat.py notes.txt --budget 128
+
+The text and the first question are prefilled layer by layer, and each layer keeps what the method wants of it. Every
+later turn reads its own few tokens and what was kept; the text is never read again. Generated tokens are all kept.
+Without a file the first essay of the embedded haystack is the text. Leave with an empty line.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import RaggedCache, compress
+from cokv_bench.models import Model, load_model
+from cokv_bench.policies import Policy, get_policy
+from cokv_bench.tasks.needle.haystack import read_documents
+
+Message = dict[str, str]
+
+
+class Chat:
+    """A conversation and the compact cache of all of it but its last token."""
+
+    def __init__(self, model: Model, policy: Policy, budget: int, answer_tokens: int) -> None:
+        self._model, self._policy, self._budget, self._most = model, policy, budget, answer_tokens
+        self._messages: list[Message] = []
+        self._ids: list[int] = []
+        self._cache: RaggedCache | None = None
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes that are left of the first turn's keys and values."""
+        return 0 if self._cache is None else self._cache.kept_bytes
+
+    @property
+    def full_bytes(self) -> int:
+        """Bytes that they would take uncompressed."""
+        tokens = 0 if self._cache is None else self._cache.layers[0].tokens
+        return tokens * self._model.layers * self._model.kv_heads * self._model.bytes_per_token
+
+    def say(self, text: str) -> str:
+        """The model's answer to a user's turn."""
+        self._messages.append({"role": "user", "content": text})
+        if self._cache is None:
+            self._ids = self._encode(self._template())
+            found = compress(self._model, self._ids, self._policy, self._budget, reserve=4 * self._most)
+            self._cache = found.cache
+            self._ids.append(int(found.logits.argmax()))
+        else:
+            # What the template puts after the last answer: the end of its turn, then the user's.
+            written, whole = self._messages[-2]["content"], self._template()
+            self._ids += self._encode(whole[whole.rindex(written) + len(written) :])
+        before = len(self._ids)
+        if before + self._most > self._model.context:
+            raise RequestError(f"The conversation has filled the model's context of {self._model.context} tokens.")
+        ids = torch.tensor([self._ids], device=self._model.device)
+        made = self._model.network.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=self._cache,
+            max_new_tokens=self._most,
+            do_sample=False,
+        )[0].tolist()
+        # The first token of the first answer came from the prefill.
+        start = before - 1 if len(self._messages) == 1 else before
+        # The end of the turn is the template's to write; generate has not put it into the cache yet.
+        self._ids = made[:-1] if made[-1] in self._model.stop_ids else made
+        answer = self._model.text(self._ids[start:])
+        self._messages.append({"role": "assistant", "content": answer})
+        return answer
+
+    def _template(self) -> str:
+        tokenizer = self._model.text_tokenizer
+        if tokenizer.chat_template is None:
+            raise RequestError(f"Model '{self._model.name}' has no chat template; use one that was made for chats.")
+        return str(tokenizer.apply_chat_template(self._messages, tokenize=False, add_generation_prompt=True))
+
+    def _encode(self, text: str) -> list[int]:
+        return list(self._model.text_tokenizer.encode(text, add_special_tokens=False))
+
+
+def main(
+    file: Annotated[Path | None, typer.Argument(help="UTF-8 text to talk about.")] = None,
+    model: Annotated[str, typer.Option(help="Model: embedded name, folder or hub id.")] = "smollm2-135m",
+    method: Annotated[
+        str, typer.Option(help="Eviction method; cokv has embedded budgets for the embedded model.")
+    ] = "cokv",
+    budget: Annotated[int, typer.Option(help="Tokens a KV head on average.")] = 128,
+    answer_tokens: Annotated[int, typer.Option(min=1, help="The most tokens of an answer.")] = 80,
+) -> None:
+    """Answer questions, a line each, until the input ends."""
+    try:
+        text = read_documents()[0].text if file is None else file.read_text(encoding="utf-8")
+        chat = Chat(load_model(model), get_policy(method), budget, answer_tokens)
+        for number, line in enumerate(_questions()):
+            print(chat.say(f"{text.strip()}\n\n{line}" if number == 0 else line), flush=True)
+            if number == 0:
+                print(f"[{chat.kept_bytes / 2**20:.1f} of {chat.full_bytes / 2**20:.1f} MiB of the cache are left]")
+    except (RequestError, OSError, UnicodeDecodeError) as error:
+        sys.exit(f"{error}")
+
+
+def _questions() -> Iterator[str]:
+    """Lines of the input, up to its end or an empty one."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if not line:
+            return
+        yield line
+
+
+if __name__ == "__main__":
+    typer.run(main)

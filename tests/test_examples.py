@@ -1,0 +1,72 @@
+"""The scripts under examples/ do what they say."""
+
+import importlib.util
+import io
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from cokv_bench.models import load_model
+from cokv_bench.policies import get_policy
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def chat() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("chat", EXAMPLES / "chat.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("method", "budget"), [("full", 64), ("snapkv", 5000)])
+def test_with_all_kept_each_turn_is_what_rereading_the_conversation_gives(
+    chat: ModuleType, texty_folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, budget: int
+) -> None:
+    model = load_model(str(texty_folder), device="cpu")
+    plain, turns = model.network.generate, []
+
+    def recorded(ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        made = plain(ids, **options)
+        turns.append((ids, made, options["past_key_values"].get_seq_length()))
+        return made
+
+    monkeypatch.setattr(model.network, "generate", recorded)
+    talk = chat.Chat(model, get_policy(method), budget, 12)
+    said = ["The kite was made of silk. " * 9 + "What was it made of?", "And who flew it?", "Why?"]
+    for text in said:
+        talk.say(text)
+    for (ids, made, _), text in zip(turns, said, strict=True):
+        assert text in model.text(ids[0].tolist())
+        again = plain(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
+        assert torch.equal(again, made)
+    # A turn begins with all that was said before it.
+    for (_, made, length), (ids, _, _) in pairwise(turns):
+        assert torch.equal(ids[0, :length], made[0, :length])
+
+
+def test_a_conversation_from_a_file(
+    chat: ModuleType, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("All kites are made of silk. " * 20, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What are kites made of?\nWho says so?\n\nnever read\n"))
+    chat.main(text, model=str(texty_folder), method="snapkv", budget=32, answer_tokens=5)
+    out = capsys.readouterr().out
+    assert out.count("MiB of the cache are left") == 1
+    kept, whole = (float(word) for word in out.split("[")[1].split() if word[0].isdigit())
+    assert kept < whole / 5
+
+
+def test_bad_input_is_one_sentence(chat: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
+    with pytest.raises(SystemExit, match="nowhere"):
+        chat.main(tmp_path / "nowhere.txt")
