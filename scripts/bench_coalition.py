@@ -18,6 +18,7 @@ import typer
 
 from cokv_bench.bench.shapes import random_model
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.runs.versions import versions
@@ -96,4 +97,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -16,6 +16,9 @@ from typing import Annotated
 import torch
 import typer
 
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
+
 SCRIPTS = Path(__file__).parent
 _LLAMA = ["-m", "cokv_bench", "bench", "--random-weights", "llama3-8b", "--budget", "128"]
 
@@ -57,13 +60,11 @@ def main(
 ) -> None:
     """Run the parts and tell how each ended."""
     if not torch.cuda.is_available():
-        typer.echo("These benchmarks need a CUDA device, and there is none.", err=True)
-        raise typer.Exit(2)
+        raise RequestError("These benchmarks need a CUDA device, and there is none.")
     commands = parts(out, layers)
     names = list(commands) if only is None else only.split(",")
     if unknown := [name for name in names if name not in commands]:
-        typer.echo(f"There is no part '{unknown[0]}'; the parts are {', '.join(commands)}.", err=True)
-        raise typer.Exit(2)
+        raise RequestError(f"There is no part '{unknown[0]}'; the parts are {', '.join(commands)}.")
     ended = {}
     for name in names:
         typer.echo(f"== {name}: {shlex.join(['python', *commands[name]])}")
@@ -75,4 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -1,6 +1,6 @@
 """How fast the split-KV decode kernel reads a cache of unequal heads, beside the device's copy bandwidth and PyTorch.
 
-    python scripts/bench_kernel.py --json results/kernel/bench_kernel.json
+    python scripts/bench_kernel.py --json results/gpu/bench_kernel.json
 
 One layer in the shape of Llama-3-8B, bfloat16, random data, one new token a row. Budgets are tokens kept a head on
 average: `equal` heads keep as many each, `unequal` ones log-normal shares of the same total. Every row has generated
@@ -29,6 +29,8 @@ from rich.table import Table
 from torch import Tensor
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
 HEADS, KV_HEADS, DIM = 32, 8, 128
@@ -210,8 +212,7 @@ def measure(layer: Layer, name: str, expected: Tensor, flush: Tensor) -> dict[st
 def main(json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None) -> None:
     """Time the split-KV decode kernel on a GPU."""
     if not torch.cuda.is_available() or find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1":
-        typer.echo("This benchmark needs a CUDA device, and Triton that compiles for it.", err=True)
-        raise typer.Exit(2)
+        raise RequestError("This benchmark needs a CUDA device, and Triton that compiles for it.")
     torch.manual_seed(0)
     flush = torch.zeros(_FLUSH_BYTES // 4, device="cuda")
     copied = copy_bandwidth(flush)
@@ -267,4 +268,4 @@ def _cells(found: dict[str, dict[str, Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import typer
 
 from cokv_bench.bench import PRESETS
 from cokv_bench.budgets import HeadShares, HeadValues
+from cokv_bench.cli import make_app
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
@@ -217,8 +220,55 @@ def test_bench_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.extend([1, 2], [{"x": 3.0}, {"x": 5.0}], 32)["x"] == pytest.approx(65)
 
 
+def test_bench_coalition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, file = script("bench_coalition"), tmp_path / "coalition.json"
+    small = {**PRESETS["llama3-8b"], "hidden_size": 128, "intermediate_size": 256, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "small", small)
+    module.main("small", layers=1, length=60, answer=4, coalitions=3, repeats=2, device="cpu", json_file=file)
+    figures = json.loads(file.read_text())
+    assert {name: len(times) for name, times in figures["seconds"].items()} == {"a": 2, "b": 2, "c": 2}
+    medians = {name: float(np.median(times)) for name, times in figures["seconds"].items()}
+    assert figures["ratios"]["c"] == pytest.approx(medians["a"] / medians["c"])
+    assert (figures["prompt_tokens"], figures["coalitions"]) == (60, 3)
+
+
+def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways agree, or the script itself fails."""
+    module, file = script("bench_attention"), tmp_path / "attention.json"
+    lengths = {"unequal": [8, 40, 9], "one": [5], "alike": [16, 16]}
+    monkeypatch.setattr(module, "layers", lambda: {name: [module.Layer(each, 3, 16)] for name, each in lengths.items()})
+    module.main(repeats=2, json=file)
+    figures = json.loads(file.read_text())["microseconds"]
+    assert [each["case"] for each in figures] == list(lengths)
+    assert [each["longest"] for each in figures] == [40, 5, 16]
+    assert all(each[way] > 0 for each in figures for way in module.WAYS)
+
+
+@pytest.mark.parametrize("kind", ["equal", "unequal"])
+def test_the_kernel_is_timed_on_exactly_its_budget(kind: str) -> None:
+    lengths = script("bench_kernel").draw_lengths(kind, 5, 100)
+    assert lengths.shape == (5, 8)
+    assert lengths.sum() == 5 * 8 * 100
+    assert lengths.min() >= 0
+    assert (lengths == 100).all() == (kind == "equal")
+
+
+def test_the_parts_of_bench_gpu_are_commands_that_exist(tmp_path: Path) -> None:
+    parts = script("bench_gpu").parts(tmp_path, 2)
+    for command in parts.values():
+        if command[0] == "-m":
+            assert command[1] in ("cokv_bench", "pytest")
+        else:
+            assert Path(command[0]).is_file()
+    bench = typer.main.get_command(make_app()).commands["bench"]  # type: ignore[attr-defined]
+    asked = [command[3:] for command in parts.values() if command[1] == "cokv_bench"]
+    assert {bench.make_context("bench", arguments).params["random_weights"] for arguments in asked} == {"llama3-8b"}
+
+
 # Each ends before a model is loaded.
 BAD_REQUESTS = {
+    "bench_coalition --random-weights llama3-8": "did you mean llama3-8b",
+    "bench_gpu --only kernels": "There is no part 'kernels'" if torch.cuda.is_available() else "need a CUDA device",
     "adaptive_shares --shares none.json": "Cannot read the head-shares file none.json",
     "bench_profile --repeated 9 --coalitions 8": "--repeated 9 is more than the 8 coalitions",
     "bench_search --depths 2": "the depths '2'; give two of 1 to 32",

@@ -34,6 +34,8 @@ def draw(table: pd.DataFrame, path: Path) -> bool:
         budget = rows["budget"].iloc[0]
         label = rows["method"].iloc[0] + ("" if pd.isna(budget) else f" {budget}")
         latency.plot(lengths, rows["decode_ms"], "o-", color=colour, label=label)
+        if rows["graph_ms"].notna().any():
+            latency.plot(lengths, rows["graph_ms"], "^:", color=colour, label=f"{label}, as a CUDA graph")
         latency.fill_between(lengths, rows["decode_ms_low"], rows["decode_ms_high"], color=colour, alpha=0.15)
         memory.plot(lengths, _mebibytes(rows["peak_bytes"]), "o-", color=colour)
         memory.plot(lengths, _mebibytes(rows["kv_bytes_held"]), "s--", color=colour)
