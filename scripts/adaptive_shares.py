@@ -76,8 +76,9 @@ def main(
     combined: dict[str, Callable[[], Layers | Product]] = {"search+layers": lambda: Layers(found)}
     for power in (0.25, 0.5, 1.0):
         combined[f"search*ada^{power:g}"] = lambda power=power: Product(found, power)
+    ranked = WindowAttention(found.kernel, found.pooling)  # type: ignore[arg-type]
     for name, allocator in combined.items():
-        register_policy(name, "searched shares with Ada-KV's adaptation", WindowAttention, allocator)
+        register_policy(name, "searched shares with Ada-KV's adaptation", lambda: ranked, allocator)
     measure(
         model,
         tasks=tasks,

@@ -80,6 +80,8 @@ def main(
         resolve(o.names(tasks, "task"), loaded, options),
         header["utilities"],
         window=header["window"],
+        kernel=header["kernel"],
+        pooling=header["pooling"],
         encoding=Encoding(max_length, header["question_agnostic"]),
         split="test",
     )

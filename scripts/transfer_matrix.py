@@ -11,7 +11,7 @@ needles, and the embedded shares, searched on many tasks.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -63,11 +63,19 @@ def main(
             data_dir=data_dir, lengths=tuple(o.integers(lengths, "length")), examples=count, limit=count, seed=seed
         )
 
+    everything = HeadShares.load(embedded.shares_path())
+    # All rank as the embedded shares do.
+    ranking: dict[str, Any] = {"kernel": everything.kernel, "pooling": everything.pooling}
     found: dict[str, NDArray[np.float64]] = {}
     with progress_bar(o.progress_console, "Searching", "steps") as progress:
         for name in names:
             material = SearchExamples(
-                loaded, resolve([name], loaded, options(examples)), ["agreement"], window=8, encoding=encoding
+                loaded,
+                resolve([name], loaded, options(examples)),
+                ["agreement"],
+                window=8,
+                encoding=encoding,
+                **ranking,
             )
             folder = out / "searches" / name.replace("/", "-")
             shares = search(
@@ -81,7 +89,7 @@ def main(
             found[name] = shares.log_shares(budget)
     values = HeadValues.load(embedded.values_path())
     found["cokv (needles)"] = np.log(values.budgets(budget, window=8) - 8 + 0.5)
-    found["embedded shares"] = HeadShares.load(embedded.shares_path()).log_shares(budget)
+    found["embedded shares"] = everything.log_shares(budget)
     rows: list[dict[str, object]] = []
     with progress_bar(o.progress_console, "Judging", "tasks") as progress:
         for done, name in enumerate(names):
@@ -93,6 +101,7 @@ def main(
                 window=8,
                 encoding=encoding,
                 split="test",
+                **ranking,
             )
             rows += _judge(test, name, budget, found, seed)
     table = pd.DataFrame(rows)
