@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check clean embedded-profile embedded-search reproduce-search
+.PHONY: help setup demo test test-fast check clean embedded-profile embedded-search reproduce-search bench-cpu bench-gpu
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
@@ -21,6 +21,8 @@ help:
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
+	@echo "make bench-cpu          memory and latency of decoding on a CPU, into results/bench"
+	@echo "make bench-gpu          all that a GPU has to show, into results/gpu (a card of 80 GB)"
 	@echo "make embedded-profile   the head values and head scores that ship with the project"
 	@echo "make embedded-search    the searched shares that ship with the project (DATA_DIR=FOLDER: LongBench rows)"
 
@@ -61,7 +63,7 @@ embedded-profile: $(READY)
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
 	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 64,128,256 --steps 100 \
-	  --out profiles/embedded-search
+	  --kernel 11 --out profiles/embedded-search
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
 
 # What searches find, part by part: any of them can be made alone.
@@ -73,10 +75,13 @@ reproduce-search: search-needle search-families search-universal search-adaptive
 
 # 1k needles at 64 tokens a head: the search, scores beside all methods, and how the search went.
 search-needle: $(READY)
-	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 200 --out profiles/search/needle
+	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 200 --kernel 11 \
+	  --out profiles/search/needle
 	mkdir -p $(SEARCH) && cp profiles/search/needle/shares.json $(SEARCH)/needle.shares.json
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --kernel 11 \
+	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-11
 	$(BIN)/python scripts/search_curve.py profiles/search/needle --lengths 1024 --examples 40 --out $(SEARCH)/curve
 	$(BIN)/python scripts/head_maps.py --map "CoKV, needles"=cokv_bench/budgets/shipped/smollm2-135m.values.json \
 	  --map "searched, needles"=$(SEARCH)/needle.shares.json \
@@ -113,6 +118,14 @@ search-transfer: $(READY)
 
 search-cost: $(READY)
 	$(BIN)/python scripts/bench_search.py --json $(SEARCH)/bench_search.json
+
+bench-cpu: $(READY)
+	$(BIN)/cokv-bench bench --lengths 1024,2048,4096,7936 --new-tokens 256 --method snapkv,cokv --budget 128 \
+	  --out results/bench/smollm2-135m
+	$(BIN)/python scripts/bench_attention.py --json results/bench/attention.json
+
+bench-gpu: $(READY)
+	$(BIN)/python scripts/bench_gpu.py
 
 # Papers' tables by model: configs/reproduce/*.yaml. ARGS="--dry-run" prints what each takes; DATA_DIR names LongBench data.
 reproduce-%: configs/reproduce/%.yaml $(READY)
