@@ -159,21 +159,20 @@ class RaggedLayer(AttendingLayer):
             own = self._places[-1:]
             out = kernel.decode_attention(flat, self.keys_flat, self.values_flat, self._plan, self._tails, own, scaling)
             return out[:, None]
-        # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
-        grouped = query.reshape(rows, key.shape[1], -1, dim)
-        out = torch.empty_like(grouped)
-        segments = zip(self._starts.flatten().tolist(), (self.lengths + self.own).flatten().tolist(), strict=True)
-        for place, (start, length) in enumerate(segments):
-            row, head = divmod(place, key.shape[1])
+        # The queries of a KV head are the rows of one matrix product.
+        grouped = query.reshape(rows * key.shape[1], 1, 1, -1, dim)
+        keys, values = self.keys_flat[None, None], self.values_flat[None, None]
+        found = []
+        for queries, (start, kept) in zip(grouped, self._segments, strict=True):
+            length = kept + self.own
+            mask = _causal(queries.shape[2], new, length, query.device) if new > 1 else None
             part = slice(start, start + length)
-            out[row, head] = F.scaled_dot_product_attention(
-                grouped[None, None, row, head],
-                self.keys_flat[None, None, part],
-                self.values_flat[None, None, part],
-                attn_mask=_causal(grouped.shape[2], new, length, query.device) if new > 1 else None,
-                scale=scaling,
+            found.append(
+                F.scaled_dot_product_attention(
+                    queries, keys[:, :, part], values[:, :, part], attn_mask=mask, scale=scaling
+                )
             )
-        return out.view(rows, heads, new, dim).transpose(1, 2)
+        return torch.cat(found).view(rows, heads, new, dim).transpose(1, 2)
 
     def _append(self, key: Tensor, value: Tensor) -> None:
         new = key.shape[2]
@@ -197,6 +196,7 @@ class RaggedLayer(AttendingLayer):
         self.room = room
         ends = (self.lengths + room).flatten().cumsum(0)
         self._starts = (ends - (self.lengths + room).flatten()).view(self.lengths.shape)
+        self._segments = list(zip(self._starts.flatten().tolist(), self.lengths.flatten().tolist(), strict=True))
         # The first slot of a segment's room, int32 [rows, kv_heads].
         self._tails = (self._starts + self.lengths).int().to(keys.device)
         slots = _places(self._starts.flatten(), (self.lengths + self.own).flatten()).to(keys.device)
