@@ -18,10 +18,10 @@ from cokv_bench.bench.memory import Meter, allocated
 from cokv_bench.bench.table import COLUMNS, NO_ROOM, bench_table
 from cokv_bench.budgets import HeadBudgets
 from cokv_bench.errors import RequestError
-from cokv_bench.models import Model
+from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.plan import Variant
-from tests.conftest import random_ids
+from tests.conftest import random_ids, save_tiny
 
 SETTINGS = Settings(new_tokens=6, rows=1, window=8, chunk=32)
 FULL = Variant("full", None, get_policy("full"))
@@ -78,6 +78,27 @@ def test_every_method_holds_exactly_its_budget(tiny_llama: Model, tmp_path: Path
     assert set(of_16["kv_bytes_reserved"]) == {4 * 3 * 2 * 2 * (2 * 8 * 4)}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bench.csv")[["method", "kv_bytes_held"]],
                                   table[["method", "kv_bytes_held"]], check_dtype=False)  # fmt: skip
+
+
+def test_the_process_holds_what_was_kept_and_little_else(tmp_path: Path) -> None:
+    """By the allocator's count: after eviction the compact cache, before it never all layers at once."""
+    if allocated(CPU) is None:
+        pytest.skip("this platform counts no allocated bytes")
+    sizes = {"hidden_size": 512, "num_attention_heads": 8, "num_key_value_heads": 8, "num_hidden_layers": 8}
+    model = load_model(str(save_tiny("llama", tmp_path, **sizes, max_position_embeddings=4096)), device="cpu")
+    ids = torch.tensor(random_ids(2000))
+    settings = Settings(new_tokens=2, rows=1, window=8, chunk=500)
+    measure(model, ids, Variant("snapkv", 40, get_policy("snapkv")), settings)
+    small = measure(model, ids, Variant("snapkv", 40, get_policy("snapkv")), settings)
+    full = measure(model, ids, FULL, settings)
+    assert small.after_bytes is not None
+    assert full.after_bytes is not None
+    assert (small.kv_held * 50, full.kv_held) == (full.kv_held, 2000 * 8 * 8 * model.bytes_per_token)
+    slack = 2**20
+    assert small.kv_held <= small.after_bytes <= 1.02 * (small.kv_held + small.kv_reserved) + slack
+    assert full.after_bytes >= full.kv_held
+    if small.peak_bytes is not None:
+        assert small.peak_bytes < full.kv_held
 
 
 def test_counters_see_a_tensor_come_and_go() -> None:
