@@ -63,7 +63,7 @@ embedded-profile: $(READY)
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
 	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 64,128,256 --steps 100 \
-	  --kernel 11 --out profiles/embedded-search
+	  --out profiles/embedded-search
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
 
 # What searches find, part by part: any of them can be made alone.
@@ -120,7 +120,7 @@ search-cost: $(READY)
 	$(BIN)/python scripts/bench_search.py --json $(SEARCH)/bench_search.json
 
 bench-cpu: $(READY)
-	$(BIN)/cokv-bench bench --lengths 1024,2048,4096,7936 --new-tokens 256 --method snapkv,cokv --budget 128 \
+	$(BIN)/cokv-bench bench --lengths 1024,2048,4096,7936 --new-tokens 256 --method cokv --budget 128 \
 	  --out results/bench/smollm2-135m
 	$(BIN)/python scripts/bench_attention.py --json results/bench/attention.json
 
