@@ -69,23 +69,31 @@ embedded-search: $(READY)
 # What searches find, part by part: any of them can be made alone.
 SEARCH := results/search
 ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
-.PHONY: search-needle search-families search-universal search-adaptive search-lengths search-transfer search-cost
+.PHONY: search-needle search-needle-7 search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
-reproduce-search: search-needle search-families search-universal search-adaptive search-lengths search-transfer search-cost
+reproduce-search: search-needle search-needle-7 search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
-# 1k needles at 64 tokens a head: the search, scores beside all methods, and how the search went.
+# 1k needles at 64 tokens a head: the search, scores beside all methods, and where the tokens went. The methods rank with their own
+# kernel (7, for the searched shares 11), and once more all with 11.
 search-needle: $(READY)
-	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 200 --kernel 11 \
+	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 240 --budget 64 --steps 200 --kernel 11 \
 	  --out profiles/search/needle
 	mkdir -p $(SEARCH) && cp profiles/search/needle/shares.json $(SEARCH)/needle.shares.json
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --kernel 11 \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-11
-	$(BIN)/python scripts/search_curve.py profiles/search/needle --lengths 1024 --examples 40 --out $(SEARCH)/curve
 	$(BIN)/python scripts/head_maps.py --map "CoKV, needles"=cokv_bench/budgets/shipped/smollm2-135m.values.json \
 	  --map "searched, needles"=$(SEARCH)/needle.shares.json \
 	  --map "searched, many tasks"=cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/head_maps.png
+
+# The same with SnapKV's kernel and half as many needles, and how that search went.
+search-needle-7: $(READY)
+	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 200 --out profiles/search/needle-7
+	mkdir -p $(SEARCH) && cp profiles/search/needle-7/shares.json $(SEARCH)/needle-7.shares.json
+	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
+	  --shares $(SEARCH)/needle-7.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-7
+	$(BIN)/python scripts/search_curve.py profiles/search/needle-7 --lengths 1024 --examples 40 --out $(SEARCH)/curve
 
 # Families of searches in the same time, and the needles that shares by layer in EvolKV's manner find.
 search-families: $(READY)
@@ -104,12 +112,12 @@ search-universal: $(READY)
 
 # Searched shares together with Ada-KV's adaptation to the prompt.
 search-adaptive: $(READY)
-	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle.shares.json --budget 64 --lengths 1024 \
+	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle-7.shares.json --budget 64 --lengths 1024 \
 	  --examples 40 --out $(SEARCH)/adaptive-needle
 
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)
-	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --shares $(SEARCH)/needle.shares.json \
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --shares $(SEARCH)/needle-7.shares.json \
 	  --budget 64,128,256 --tasks needle --lengths 1024,2048,4096,8000 --examples 8 --out $(SEARCH)/lengths
 
 search-transfer: $(READY)
