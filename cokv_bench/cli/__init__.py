@@ -14,8 +14,10 @@ from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
 from cokv_bench.cli.failing import BAD_REQUEST, fail
 from cokv_bench.cli.import_ import import_scores
+from cokv_bench.cli.inspect import inspect
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
+from cokv_bench.cli.report import report
 from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
 from cokv_bench.errors import RequestError
@@ -47,6 +49,8 @@ def make_app() -> typer.Typer:
         "search": search_budgets,
         "eval": evaluate,
         "bench": bench,
+        "report": report,
+        "inspect": inspect,
         "import": import_scores,
         "ls": list_things,
         "doctor": doctor,

@@ -93,9 +93,9 @@ def evaluate(
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
     from cokv_bench.models.spec import ModelSpec
     from cokv_bench.report import write_formats
-    from cokv_bench.runs import execute, write_tables
     from cokv_bench.runs.comparisons import choose_baseline
     from cokv_bench.runs.estimate import Shape
+    from cokv_bench.runs.execute import execute
     from cokv_bench.runs.journal import read_run
     from cokv_bench.runs.loads import plan_loads
     from cokv_bench.runs.means import is_mean
@@ -103,6 +103,7 @@ def evaluate(
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.shards import Shard
     from cokv_bench.runs.sources import Sources
+    from cokv_bench.runs.tables import write_tables
     from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions
 

@@ -3,14 +3,17 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cokv_bench.files import write_text
-from cokv_bench.runs.plan import Job
+
+if TYPE_CHECKING:
+    from cokv_bench.runs.plan import Job
 
 EXAMPLES = "examples.jsonl"
 
 
-def write_examples(folder: Path, jobs: Iterable[Job]) -> None:
+def write_examples(folder: Path, jobs: "Iterable[Job]") -> None:
     """Write `examples.jsonl`: a line a task and example with its question and reference answers.
 
     The file follows from the run's configuration, so one that is there is left as it is, and shards write the same.

@@ -41,7 +41,8 @@ def write_tables(folder: Path, baseline: str | None = None, *, reference: str | 
     records = read_records(folder)
     if not records:
         raise RequestError(f"{folder} holds no records yet, so there is nothing to tabulate.")
-    frame = pd.DataFrame(records)
+    # Without the answers: no table shows them, and half a character, which a model may write, is no text to pandas.
+    frame = pd.DataFrame([{key: value for key, value in each.items() if key != "prediction"} for each in records])
     frame["budget"] = frame["budget"].astype("Int64")
     order = read_run(folder)["configuration"]
     tables = {"scores.csv": scores_table(frame, order), "table.csv": wide_table(frame, order)}

@@ -26,8 +26,10 @@ from cokv_bench.game.stopping import Stopping
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.policies import get_policy
-from cokv_bench.runs import Plan, execute, make_plan, write_tables
+from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records, record_key
+from cokv_bench.runs.plan import Plan, make_plan
+from cokv_bench.runs.tables import write_tables
 from cokv_bench.tasks import Task
 from cokv_bench.tasks.registry import TaskOptions, resolve
 

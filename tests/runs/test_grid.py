@@ -12,12 +12,13 @@ from cokv_bench.budgets import HeadBudgets, HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
-from cokv_bench.runs import execute, write_tables
+from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import differences, read_records, record_key
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.sources import Sources
+from cokv_bench.runs.tables import write_tables
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions
 

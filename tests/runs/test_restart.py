@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cokv_bench.runs import write_tables
+from cokv_bench.runs.tables import write_tables
 from tests.killing import run_program
 
 # The plan is the same for "whole" (never disturbed) and "killed".
@@ -16,7 +16,7 @@ import random, sys
 from pathlib import Path
 
 from cokv_bench.models import load_model
-from cokv_bench.runs import execute
+from cokv_bench.runs.execute import execute
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.tasks.registry import TaskOptions
 from tests.killing import killed, killed_within_write, undisturbed

@@ -12,9 +12,11 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
-from cokv_bench.runs import Plan, execute, make_plan, write_tables
+from cokv_bench.runs.execute import execute
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records, record_key
+from cokv_bench.runs.plan import Plan, make_plan
+from cokv_bench.runs.tables import write_tables
 from cokv_bench.tasks import Example, Split, content_id
 
 

@@ -13,11 +13,10 @@ from rich.console import Console
 
 from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
 from cokv_bench.errors import RequestError
-from cokv_bench.runs import write_tables
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.lengths import lengths_table
 from cokv_bench.runs.reference import reference_table
-from cokv_bench.runs.tables import scores_table, wide_table
+from cokv_bench.runs.tables import scores_table, wide_table, write_tables
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
 CONFIGURATION: dict[str, Any] = {
@@ -147,6 +146,16 @@ def test_a_real_run(tmp_path: Path) -> None:
     assert beside["task"].nunique() == 17
     assert not beside["same_model"].any()  # another model's scores: shown, not subtracted
     assert beside["difference"].isna().all()
+
+
+def test_an_answer_with_half_a_character_is_tabulated_like_any_other(tmp_path: Path) -> None:
+    lines = (RESULTS / "records.jsonl").read_text().splitlines()
+    shutil.copy(RESULTS / "run.json", tmp_path)
+    (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
+    plain = write_tables(tmp_path)["scores.csv"]
+    first = {**json.loads(lines[0]), "prediction": "half \ud83d"}
+    (tmp_path / "records.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    pd.testing.assert_frame_equal(write_tables(tmp_path)["scores.csv"], plain)
 
 
 def test_a_reference_without_the_runs_tasks_is_refused_and_the_other_tables_are_there(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""`cokv-bench inspect`: one of our files or folders on one screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cokv_bench.cli import options as o
+
+if TYPE_CHECKING:
+    from cokv_bench.report.folders import Bench, Run
+    from cokv_bench.report.heads import HeadFile
+
+
+def inspect(
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            help="Budgets, values, shares or head scores, or the folder of a profile, search, run or benchmark. "
+            "Default: the embedded model's profile."
+        ),
+    ] = None,
+    budget: Annotated[int, typer.Option(min=1, help="Budget at which values, shares and head scores are shown.")] = 128,
+) -> None:
+    """Show one of our files, or what a folder holds, on one screen."""
+    from cokv_bench.budgets.embedded import values_path
+    from cokv_bench.report.folders import BENCH, read_folders
+    from cokv_bench.report.heads import load_heads
+
+    shown = path or values_path()
+    if (shown / "run.json").is_file() or (shown / BENCH).is_file():
+        _show_folder(*read_folders([shown]))
+    else:
+        _show_heads(shown, load_heads(shown), budget)
+
+
+def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
+    from cokv_bench.cli.tables import print_scores
+    from cokv_bench.report.costs import benchmarks
+    from cokv_bench.report.terminal import print_lines
+
+    for run in runs:
+        settings = run.configuration
+        _tell("Run", run.folder)
+        _tell("Model", settings["model"]["id"])
+        _tell("Settings", ", ".join(f"{name} {settings[name]}" for name in ("split", "window", "seed", "max_length")))
+        _tell(
+            "Answers", f"{len(run.records)}, of {len(settings['tasks'])} tasks and {len(settings['methods'])} methods"
+        )
+        print_scores(o.console, run.tables)
+    for bench in benches:
+        _tell("Benchmark", bench.folder)
+    group = benchmarks(benches)
+    if group is not None:
+        print_lines(o.console, group)
+
+
+def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
+    from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares
+    from cokv_bench.cli.tables import print_values
+    from cokv_bench.report.heads import head_figures, head_map
+    from cokv_bench.report.terminal import print_maps
+
+    model = file.model
+    _tell("File", path)
+    _tell("Model", f"{model['id']}, {model['layers']} layers, {model['kv_heads']} KV heads of size {model['head_dim']}")
+    _tell("Made on", f"{', '.join(file.tasks) or 'unknown tasks'}; {len(file.examples)} examples")
+    if isinstance(file, HeadBudgets):
+        _tell("Rule", file.rule["text"])
+        _tell("Tokens", f"{file.total} in all, budget {file.budget}, window {file.window}")
+        budgets = []
+    else:
+        budgets = [budget]
+        if isinstance(file, HeadShares):
+            _tell("Searched", f"budgets {file.lowest} to {file.highest}, utilities {', '.join(file.utilities)}")
+        elif isinstance(file, HeadScores):
+            _tell("Source", file.source)
+        else:
+            print_values(o.console, file)
+    group = head_figures([head_map(path.name, file)], budgets)
+    if group is not None:
+        print_maps(o.console, group)
+
+
+def _tell(what: str, value: object) -> None:
+    o.console.print(f"{what}: {value}", highlight=False, markup=False, soft_wrap=True)

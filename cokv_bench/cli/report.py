@@ -1,0 +1,92 @@
+"""`cokv-bench report`: runs as one HTML file, as figures, or in the terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from cokv_bench.report.figures import Group
+    from cokv_bench.report.folders import Run
+
+
+def report(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs, and of benchmarks (those with bench.csv).", show_default=False),
+    ],
+    out: Annotated[Path | None, typer.Option(help="The HTML file. Default: report.html in the first folder.")] = None,
+    heads: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--heads",
+            help="NAME=FILE: a head map of budgets, values, shares or head scores; once for each. "
+            "Those of the embedded files are known.",
+        ),
+    ] = None,
+    budget: Annotated[
+        int | None,
+        typer.Option(min=1, help="Budget at which head maps are shown. Default: those of the runs, or 128."),
+    ] = None,
+    estimators: Annotated[
+        list[Path] | None,
+        typer.Option(help="What scripts/estimator_quality.py --json wrote; once for each file."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for every figure as PNG, SVG and PDF (needs matplotlib).")
+    ] = None,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Show the report here instead of writing a page.")
+    ] = False,
+) -> None:
+    """Show runs side by side: scores, differences, needles, head maps, costs and every answer, as one HTML file.
+
+    The file needs no network and nothing beside it. Several runs are compared in the same figures.
+    """
+    from cokv_bench.report.figures import named
+    from cokv_bench.report.folders import read_folders
+    from cokv_bench.report.groups import make_groups
+    from cokv_bench.report.heads import named_map
+    from cokv_bench.report.html.page import check_plotly, write_page
+    from cokv_bench.report.static import check_drawing, draw_all
+
+    if not terminal:
+        check_plotly()
+    if figures is not None:
+        check_drawing()
+    found, benches = read_folders(runs)
+    maps = [named_map(text) for text in heads or ()]
+    groups = make_groups(found, benches, heads=maps, estimator_files=estimators or (), budget=budget)
+    if terminal:
+        _show(found, groups)
+    else:
+        target = out or runs[0] / "report.html"
+        write_page(target, found, benches, groups)
+        size = target.stat().st_size / 2**20
+        o.console.print(f"Wrote {target} ({size:.1f} MiB)", highlight=False, soft_wrap=True)
+    if figures is not None:
+        drawn = list(named(groups))
+        with progress_bar(o.progress_console, "Drawing") as progress:
+            draw_all(drawn, figures, progress)
+        o.console.print(f"{len(drawn)} figures are in {figures}", highlight=False, soft_wrap=True)
+
+
+def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:
+    """Tables of each run, then the maps, and costs as tables; what else the page has needs the page."""
+    from cokv_bench.cli.tables import print_comparisons, print_scores
+    from cokv_bench.report.terminal import print_lines, print_maps
+
+    for run in runs:
+        if len(runs) > 1:
+            o.console.print(run.name, highlight=False, markup=False, style="bold")
+        print_scores(o.console, run.tables)
+        if "comparisons.csv" in run.tables:
+            print_comparisons(o.console, run.tables["comparisons.csv"])
+    for group in groups:
+        print_maps(o.console, group)
+        if group.key in ("costs", "estimators"):
+            print_lines(o.console, group)

@@ -1,0 +1,197 @@
+"""What the figures of a report show, before a page, a file or a terminal draws them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+Number = float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A figure's numbers as text: a header, and rows of as many cells."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line with intervals.
+
+    Attributes:
+        x, y: its points, x rising.
+        low, high: interval of each y; None where unknown.
+        style: number of its colour and marker, the same for a method in all figures.
+        reference: a level to compare with (FullKV), drawn over the whole width from its first point.
+        dash: number of its dashes, 0 for none: tells runs apart, or the two quantities of a figure.
+    """
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+    style: int = 0
+    reference: bool = False
+    dash: int = 0
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines over numbers.
+
+    Attributes:
+        apart: on a logarithmic axis, points of one x are drawn side by side, so that their intervals can be read.
+    """
+
+    title: str
+    about: str
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...]
+    log_x: bool = False
+    log_y: bool = False
+    apart: bool = False
+
+    def placed(self, index: int) -> list[float]:
+        """Where the points of a series are drawn."""
+        step = min(0.04, 0.3 / len(self.series)) if self.apart else 0.0
+        return [x * 2 ** (step * (index - (len(self.series) - 1) / 2)) for x in self.series[index].x]
+
+    @property
+    def ticks(self) -> list[float]:
+        """The x values of all lines, rising."""
+        return sorted({x for series in self.series if not series.reference for x in series.x})
+
+    @property
+    def table(self) -> Table:
+        rows = [
+            (s.name, "" if s.reference else number(x), number(y), number(low), number(high))
+            for s in self.series
+            for x, y, low, high in zip(s.x, s.y, s.low, s.high, strict=True)
+        ]
+        return Table(("line", self.x_label, self.y_label, "interval from", "to"), tuple(rows))
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A number with its interval.
+
+    Attributes:
+        cells: further columns of the data table.
+        faint: drawn hollow, for what is within noise.
+    """
+
+    label: str
+    value: Number
+    low: Number
+    high: Number
+    cells: tuple[str, ...] = ()
+    style: int = 0
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Numbers with intervals, one below the other; zero is marked where they are differences."""
+
+    title: str
+    about: str
+    label: str
+    x_label: str
+    dots: tuple[Dot, ...]
+    columns: tuple[str, ...] = ()
+    zero: bool = False
+
+    @property
+    def table(self) -> Table:
+        rows = [(d.label, number(d.value), number(d.low), number(d.high), *d.cells) for d in self.dots]
+        return Table((self.label, self.x_label, "interval from", "to", *self.columns), tuple(rows))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A map's title and values, a row for each y, None where there is none."""
+
+    title: str
+    values: tuple[tuple[Number, ...], ...]
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Maps that share axes and colours.
+
+    Attributes:
+        x, y: labels of columns and rows.
+        unit: what the colours mean.
+        low, high: ends of the colours.
+        log: colours follow the logarithm.
+        diverging: the middle of the colours is zero.
+    """
+
+    title: str
+    about: str
+    x_label: str
+    y_label: str
+    x: tuple[str, ...]
+    y: tuple[str, ...]
+    panels: tuple[Panel, ...]
+    unit: str
+    low: float
+    high: float
+    log: bool = False
+    diverging: bool = False
+
+    def share(self, value: float) -> float:
+        """Where a value lies between the ends of the colours, 0 to 1."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        at = math.log(max(value, self.low)) if self.log else value
+        return 0.5 if high == low else min(max((at - low) / (high - low), 0.0), 1.0)
+
+    def at(self, share: float) -> float:
+        """The value whose colour lies there, the inverse of `share`."""
+        if self.log:
+            return self.low * (self.high / self.low) ** share
+        return self.low + share * (self.high - self.low)
+
+    @property
+    def table(self) -> Table:
+        rows = [
+            (panel.title, name, *map(number, row))
+            for panel in self.panels
+            for name, row in zip(self.y, panel.values, strict=True)
+        ]
+        return Table(("map", f"{self.y_label} \\ {self.x_label}", *self.x), tuple(rows))
+
+
+Figure = Lines | Dots | Heat
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures of one kind, shown one at a time.
+
+    Attributes:
+        key: for links and file names.
+    """
+
+    key: str
+    title: str
+    about: str
+    figures: tuple[Figure, ...]
+
+
+def named(groups: list[Group]) -> Iterator[tuple[str, Figure]]:
+    """Each figure with a file name of its own, without an ending."""
+    for group in groups:
+        for index, figure in enumerate(group.figures, start=1):
+            words = "".join(c if c.isascii() and c.isalnum() else "-" for c in figure.title.lower())
+            yield f"{group.key}-{index:02d}-{'-'.join(filter(None, words.split('-')))[:60]}", figure
+
+
+def number(value: Number) -> str:
+    """Four digits that count, and nothing where there is no number."""
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e7 else f"{value:.4g}"

@@ -1,0 +1,63 @@
+"""All figures of a report, in the order of the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cokv_bench.errors import RequestError
+from cokv_bench.report.costs import benchmarks, estimators
+from cokv_bench.report.figures import Group
+from cokv_bench.report.folders import Bench, Run
+from cokv_bench.report.heads import BUDGET, HeadMap, head_figures, maps_of_run
+from cokv_bench.report.scores import curves, differences, needles
+
+
+def make_groups(
+    runs: Sequence[Run],
+    benches: Sequence[Bench],
+    *,
+    heads: Sequence[HeadMap] = (),
+    estimator_files: Sequence[Path] = (),
+    budget: int | None = None,
+) -> list[Group]:
+    """The figures that the folders and files give.
+
+    Args:
+        heads: further head maps, shown before those of the runs' static methods.
+        estimator_files: what `scripts/estimator_quality.py --json` wrote.
+        budget: of head maps that any budget can be asked of; default those of the runs, or 128.
+
+    Raises:
+        RequestError: a file is not what it should be, or the head maps do not fit together.
+    """
+    budgets = [budget] if budget is not None else _budgets(runs)
+    groups = (
+        curves(runs),
+        differences(runs),
+        needles(runs),
+        head_figures(_all_maps(runs, heads, budgets), budgets),
+        estimators(estimator_files),
+        benchmarks(benches),
+    )
+    return [group for group in groups if group is not None]
+
+
+def _budgets(runs: Sequence[Run]) -> list[int]:
+    return sorted({budget for run in runs for budget in run.configuration["budgets"]}) or [BUDGET]
+
+
+def _all_maps(runs: Sequence[Run], given: Sequence[HeadMap], budgets: Sequence[int]) -> list[HeadMap]:
+    """The given maps and those of the runs, once where two runs have the same."""
+    maps = {m.name: m for m in given}
+    if len(maps) < len(given):
+        raise RequestError(f"Two head maps have the same name ({', '.join(m.name for m in given)}); rename one.")
+    for run in runs:
+        for m in maps_of_run(run.configuration):
+            there = maps.get(m.name)
+            if there is None:
+                maps[m.name] = m
+            elif any(not np.array_equal(m.tokens(budget), there.tokens(budget)) for budget in budgets):
+                name = f"{m.name} · {run.name}"
+                maps[name] = HeadMap(name, m.tokens, measured=m.measured)
+    return list(maps.values())

@@ -1,0 +1,266 @@
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const root = document.documentElement;
+
+  /** Data of the page: JSON, or gzip of JSON in base64. Throws where the browser cannot unpack it. */
+  async function load(id) {
+    const element = byId(id);
+    if (element.dataset.encoding !== "gzip") return JSON.parse(element.textContent);
+    if (typeof DecompressionStream === "undefined") throw new Error("This browser is too old to unpack the data.");
+    const binary = atob(element.textContent);
+    const bytes = new Uint8Array(binary.length);
+    for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+
+  function make(tag, className, text) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  }
+
+  // Figures
+
+  const drawn = new Map(); // element -> plot
+
+  function theme() {
+    const style = getComputedStyle(root);
+    return { ink: style.getPropertyValue("--ink").trim(), line: style.getPropertyValue("--line").trim() };
+  }
+
+  /** A copy in which "ink" is the theme's colour of text. */
+  function coloured(value, colours) {
+    if (value === "ink") return colours.ink;
+    if (Array.isArray(value)) return value.map((item) => coloured(item, colours));
+    if (value === null || typeof value !== "object") return value;
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, colours)]));
+  }
+
+  function draw(element, plot) {
+    drawn.set(element, plot);
+    const colours = theme();
+    const map = plot.data.length > 0 && plot.data[0].type === "heatmap";
+    const narrow = element.clientWidth < 560;
+    const axis = {
+      gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true,
+      showgrid: !map, fixedrange: narrow || map,
+    };
+    const { xaxis, yaxis } = coloured(plot.layout, colours);
+    const layout = {
+      height: plot.height, font: { color: colours.ink, size: narrow ? 11 : 12, family: "system-ui, sans-serif" },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 50, r: 12, t: 12, b: 45 },
+      legend: { orientation: "h", traceorder: "normal", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: !map && plot.data.length > 1,
+      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, hoverlabel: { align: "left" },
+    };
+    Plotly.react(element, coloured(plot.data, colours), layout, {
+      responsive: true, displaylogo: false, displayModeBar: false,
+    });
+  }
+
+  async function figures() {
+    const all = await load("figures");
+    const show = (holder) => {
+      if (holder.childElementCount) return;
+      const plots = all[Number(holder.dataset.figure)];
+      const maps = holder.classList.contains("maps");
+      if (maps && plots[0].data[0].x.length > 15) holder.classList.add("broad");
+      for (const plot of plots) {
+        const cell = make("div");
+        if (maps) cell.append(make("h3", "", plot.title));
+        const target = make("div");
+        cell.append(target);
+        holder.append(cell);
+        draw(target, plot);
+      }
+    };
+    const seen = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (entry.isIntersecting) { seen.unobserve(entry.target); show(entry.target); }
+      }
+    }, { rootMargin: "400px" });
+    for (const holder of document.querySelectorAll("[data-figure]")) {
+      holder.style.minHeight = "120px";
+      seen.observe(holder);
+    }
+    for (const select of document.querySelectorAll("select[data-group]")) {
+      const group = byId(select.dataset.group).querySelectorAll(".figure");
+      const choose = () => group.forEach((figure, index) => { figure.hidden = index !== select.selectedIndex; });
+      select.addEventListener("change", choose);
+      select.closest("label").hidden = false;
+      choose();
+    }
+  }
+
+  function themes() {
+    const button = byId("theme");
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    const redraw = () => drawn.forEach((plot, element) => draw(element, plot));
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      const dark = (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
+      root.dataset.theme = dark ? "light" : "dark";
+      redraw();
+    });
+    system.addEventListener("change", redraw);
+  }
+
+  // Predictions
+
+  const RIGHT = 0.5;
+  const PAGE = 50;
+
+  async function predictions() {
+    if (!byId("answers")) return;
+    const data = await load("answers");
+    const count = data.example.length;
+    const full = data.variants.findIndex(([method]) => method === "full");
+    const fullOf = new Int32Array(data.examples.length).fill(-1); // example -> record of FullKV
+    for (let record = 0; record < count; record++) {
+      if (data.variant[record] === full) fullOf[data.example[record]] = record;
+    }
+    const form = byId("filters");
+    const field = (name) => form.elements.namedItem(name);
+    const offer = (name, values) => {
+      const select = field(name);
+      for (const [value, label] of [["", "all"], ...values]) select.append(new Option(label, value));
+      select.closest("label").hidden = values.length < 2;
+    };
+    const unique = (values) => [...new Set(values)];
+    offer("run", data.runs.map((name, index) => [String(index), name]));
+    offer("task", data.tasks.map((name, index) => [String(index), name]));
+    offer("method", unique(data.variants.map(([method]) => method)).map((name) => [name, name]));
+    const budgets = unique(data.variants.map(([, budget]) => budget).filter((budget) => budget !== null));
+    offer("budget", budgets.sort((a, b) => a - b).map((budget) => [String(budget), String(budget)]));
+    field("outcome").closest("label").hidden = full < 0;
+
+    let found = [];
+    let page = 0;
+    let query = "";
+
+    function filter() {
+      query = field("search").value.trim().toLowerCase();
+      const [run, task, method, budget, outcome] =
+        ["run", "task", "method", "budget", "outcome"].map((name) => field(name).value);
+      // Each text is searched once, however often it was answered.
+      const strings = query ? data.strings.map((text) => text.toLowerCase().includes(query)) : null;
+      const examples = data.examples.map(([ofRun, ofTask, id, question, answers]) => {
+        if ((run && ofRun !== Number(run)) || (task && ofTask !== Number(task))) return 0;
+        const here = !query || strings[question] || answers.some((answer) => strings[answer])
+          || id.toLowerCase().includes(query);
+        return here ? 2 : 1; // 1: only records whose own text matches
+      });
+      const variants = data.variants.map(([name, size]) =>
+        (!method || name === method) && (!budget || size === Number(budget)));
+      found = [];
+      for (let record = 0; record < count; record++) {
+        const example = data.example[record];
+        if (!examples[example] || !variants[data.variant[record]]) continue;
+        if (examples[example] === 1 && !strings[data.text[record]]) continue;
+        if (outcome) {
+          if (fullOf[example] < 0) continue;
+          const fullRight = data.score[fullOf[example]] >= RIGHT;
+          const right = data.score[record] >= RIGHT;
+          if (fullRight === right || fullRight !== (outcome === "lost")) continue;
+        }
+        found.push(record);
+      }
+      page = 0;
+      render();
+    }
+
+    /** Text with what was searched for marked; never markup. */
+    function said(index) {
+      const text = data.strings[index];
+      const element = make("div", "said");
+      if (!text.trim()) { element.append(make("span", "empty", "(no text)")); return element; }
+      element.tabIndex = 0;
+      const lower = text.toLowerCase();
+      let from = 0;
+      // Where lower case has another length, places in it are not places in the text.
+      for (let at = lower.indexOf(query); query && lower.length === text.length && at >= 0;
+        at = lower.indexOf(query, from)) {
+        element.append(text.slice(from, at), make("mark", "", text.slice(at, at + query.length)));
+        from = at + query.length;
+      }
+      element.append(text.slice(from));
+      return element;
+    }
+
+    function answer(record) {
+      const [method, budget] = data.variants[data.variant[record]];
+      const row = make("div", "answer");
+      row.append(make("div", "", budget === null ? method : `${method} ${budget}`));
+      row.append(make("div", "score", `${(100 * data.score[record]).toFixed(1)}%`));
+      row.append(said(data.text[record]));
+      return row;
+    }
+
+    function card(example) {
+      const [run, task, id, question, answers] = data.examples[example];
+      const element = make("article", "example");
+      const head = make("div", "head");
+      head.append(make("strong", "", data.tasks[task]), ` ${id}`);
+      if (data.runs.length > 1) head.append(` · ${data.runs[run]}`);
+      const list = make("dl");
+      const tell = (term, texts) => {
+        if (!texts.length) return;
+        const description = make("dd");
+        description.append(...texts.map(said));
+        list.append(make("dt", "", term), description);
+      };
+      tell("Question", question < 0 ? [] : [question]);
+      tell(answers.length > 1 ? "References" : "Reference", answers);
+      if (list.childElementCount) head.append(list);
+      element.append(head);
+      return element;
+    }
+
+    function render() {
+      const list = byId("answers-list");
+      list.replaceChildren();
+      const pages = Math.max(1, Math.ceil(found.length / PAGE));
+      const shown = found.slice(page * PAGE, (page + 1) * PAGE);
+      let current = -1;
+      let element = null;
+      for (const record of shown) {
+        if (data.example[record] !== current) {
+          current = data.example[record];
+          element = card(current);
+          list.append(element);
+          const whole = fullOf[current];
+          // To compare with, where the filters leave it out.
+          if (whole >= 0 && !shown.includes(whole)) element.append(answer(whole));
+        }
+        element.append(answer(record));
+      }
+      const examples = new Set(found.map((record) => data.example[record])).size;
+      const [some, all, of] = [found.length, count, examples].map((number) => number.toLocaleString("en"));
+      byId("count").textContent = `${some} of ${all} answers, ${of} ${examples === 1 ? "example" : "examples"}`;
+      byId("where").textContent = `Page ${page + 1} of ${pages}`;
+      byId("previous").disabled = page === 0;
+      byId("next").disabled = page + 1 >= pages;
+      byId("previous").closest("p").hidden = pages < 2;
+    }
+
+    const turn = (step) => { page += step; render(); byId("predictions").scrollIntoView(); };
+    byId("previous").addEventListener("click", () => turn(-1));
+    byId("next").addEventListener("click", () => turn(1));
+    let waiting = 0;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", filter);
+    form.addEventListener("input", (event) => {
+      if (event.target.type !== "search") return;
+      clearTimeout(waiting);
+      waiting = setTimeout(filter, 150);
+    });
+    form.hidden = false;
+    filter();
+  }
+
+  themes();
+  figures().catch((error) => { byId("overview").append(make("p", "", `Figures: ${error.message}`)); });
+  predictions().catch((error) => { byId("count").textContent = error.message; });
+})();

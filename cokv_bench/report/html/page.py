@@ -1,0 +1,228 @@
+"""The page itself: sections of text, tables and figures, with style, script, data and Plotly inside."""
+
+import importlib.util
+import json
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_text
+from cokv_bench.report.figures import Figure, Group, Heat, Table
+from cokv_bench.report.folders import Bench, Run
+from cokv_bench.report.html.charts import chart, gradient
+from cokv_bench.report.html.embedding import data_element, text
+from cokv_bench.report.html.predictions import columns
+from cokv_bench.report.layout import Cell, Grid, lay_out
+
+#: Nothing is fetched from anywhere, whatever a text in the page says.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+
+
+def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups: Sequence[Group]) -> None:
+    """Write a report that needs nothing but itself.
+
+    Args:
+        path: of the HTML file.
+        runs, benches: what it is about.
+        groups: its figures.
+
+    Raises:
+        RequestError: Plotly is not installed, or the file cannot be written.
+    """
+    check_plotly()
+    from plotly.offline import get_plotlyjs
+
+    folders: list[Run | Bench] = [*runs, *benches]
+    figures = [chart(figure) for group in groups for figure in group.figures]
+    sections = [_overview(runs, benches), *_tables(runs), *_groups(groups)]
+    if runs:
+        sections.append(("predictions", "Predictions", _BROWSER))
+    sections.append(("configuration", "Configuration and versions", _configuration(runs) + _configuration(benches)))
+    names = ", ".join(one.name for one in folders)
+    data = [data_element("figures", figures)]
+    data += [data_element("answers", columns(runs))] if runs else []
+    links = "".join(f'<a href="#{key}">{text(title)}</a>' for key, title, _ in sections)
+    body = "".join(f'<section id="{key}"><h2>{text(title)}</h2>{inner}</section>' for key, title, inner in sections)
+    write_text(
+        path,
+        "<!DOCTYPE html>\n"
+        f'<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
+        f'content="light dark"><title>{text(names)} · cokv-bench</title><style>{_file("page.css")}</style></head><body>'
+        f'<header><h1>{text(names)}</h1><button id="theme" type="button" hidden>Dark or light</button>'
+        f"<nav>{links}</nav></header><main>{body}</main>{''.join(data)}"
+        f"<script>{get_plotlyjs()}</script><script>{_file('page.js')}</script></body></html>\n",
+    )
+
+
+def check_plotly() -> None:
+    """Raises `RequestError` with the command that mends it where Plotly is not installed."""
+    if importlib.util.find_spec("plotly") is None:
+        raise RequestError("The report's charts need Plotly, which is not installed: pip install 'cokv-bench[report]'")
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text(encoding="utf-8")
+
+
+def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, str]:
+    rows = []
+    for run in runs:
+        configuration = run.configuration
+        tasks = configuration["tasks"]
+        rows.append(
+            (
+                run.name,
+                configuration["model"]["id"],
+                ", ".join(configuration["methods"]),
+                ", ".join(map(str, configuration["budgets"])),
+                f"{len(tasks)}: {', '.join(tasks)}",
+                str(len(run.records)),
+                run.description.get("versions", {}).get("git") or "",
+            )
+        )
+    for bench in benches:
+        table = bench.table
+        methods = ", ".join(dict.fromkeys(table["method"]))
+        budgets = ", ".join(map(str, sorted(table["budget"].dropna().unique())))
+        lengths = ", ".join(map(str, sorted(table["prompt_tokens"].unique())))
+        revision = bench.description.get("versions", {}).get("git") or ""
+        about = f"memory and latency of prompts of {lengths} tokens"
+        rows.append((bench.name, str(table["model"].iloc[0]), methods, budgets, about, "", revision))
+    header = ("folder", "model", "methods", "budgets", "tasks", "answers", "revision")
+    return "overview", "Overview", _table(Table(header, tuple(rows)), numeric=False)
+
+
+def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
+    for number, run in enumerate(runs):
+        layout = lay_out(run.tables, run.configuration)
+        marks = [f"{mark} {words}." for mark, words in (("†", layout.differs), ("‡", layout.uncompared)) if words]
+        if layout.differs:
+            marks.append("Without a mark: within noise of it.")
+        notes = "".join(f"<p>{text(note)}</p>" for note in (*layout.notes, " ".join(marks)) if note)
+        costs = "".join(
+            f"<details><summary>{text(grid.caption)}: {text(grid.header[2])}</summary>{_grid(grid)}</details>"
+            for grid in layout.costs
+        )
+        title = "Scores" if len(runs) == 1 else f"Scores, {run.name}"
+        yield f"scores-{number}", title, f"<p>{text(layout.scores.caption)}.</p>{_grid(layout.scores)}{notes}{costs}"
+
+
+def _grid(grid: Grid) -> str:
+    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in grid.header)
+    sections = "".join(
+        f"<tbody>{''.join(f'<tr>{_row(row)}</tr>' for row in section)}</tbody>" for section in grid.sections
+    )
+    return (
+        f'<div class="wide" tabindex="0"><table class="scores"><thead><tr>{head}</tr></thead>{sections}</table></div>'
+    )
+
+
+def _row(row: tuple[Cell, ...]) -> str:
+    first, *others = row
+    return f'<th scope="row">{text(first.text)}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in others)
+
+
+def _cell(cell: Cell) -> str:
+    shown = f"<strong>{text(cell.text)}</strong>" if cell.bold else text(cell.text)
+    return shown + ("†" if cell.differs else "") + ("‡" if cell.uncompared else "")
+
+
+def _groups(groups: Sequence[Group]) -> Iterable[tuple[str, str, str]]:
+    number = 0
+    for group in groups:
+        figures = []
+        for figure in group.figures:
+            figures.append(_figure(number, figure))
+            number += 1
+        choice = ""
+        if len(figures) > 1:
+            options = "".join(f"<option>{text(figure.title)}</option>" for figure in group.figures)
+            choice = f'<label class="choice" hidden>Figure <select data-group="{group.key}">{options}</select></label>'
+        yield group.key, group.title, f"<p>{text(group.about)}</p>{choice}{''.join(figures)}"
+
+
+def _figure(number: int, figure: Figure) -> str:
+    scale = ""
+    if isinstance(figure, Heat):
+        colours, ticks = gradient(figure)
+        spoken = "".join(f"<span>{text(tick)}</span>" for tick in ticks)
+        scale = (
+            f'<div class="scale"><span>{text(figure.unit)}</span><div><div class="bar" style="background:'
+            f'linear-gradient(to right,{",".join(colours)})"></div><div class="ticks">{spoken}</div></div></div>'
+        )
+    kind = "maps" if isinstance(figure, Heat) else "plot"
+    return (
+        f'<figure class="figure"><figcaption><strong>{text(figure.title)}.</strong> {text(figure.about)}</figcaption>'
+        f'{scale}<div class="{kind}" data-figure="{number}" role="img" aria-label="{text(figure.title)}; '
+        f'its numbers are in the table below"></div>'
+        f"<details><summary>Numbers of this figure</summary>{_table(figure.table)}</details></figure>"
+    )
+
+
+def _table(table: Table, *, numeric: bool = True) -> str:
+    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in table.header)
+    rows = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    kind = "numbers" if numeric else "words"
+    return (
+        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _breakable(name: str) -> str:
+    """Long names of tasks may break after their benchmark."""
+    return text(name).replace("/", "/<wbr>")
+
+
+def _configuration(folders: Sequence[Run] | Sequence[Bench]) -> str:
+    """A row a setting, a column a folder of one kind; rows that differ are marked. Nothing of no folder."""
+    if not folders:
+        return ""
+    settings = [dict(_flat(one.description)) for one in folders]
+    rows = []
+    for key in dict.fromkeys(key for one in settings for key in one):
+        values = [one.get(key, "") for one in settings]
+        differs = len(set(values)) > 1
+        cells = "".join(f"<td>{text(value)}</td>" for value in values)
+        mark = " ≠" if differs else ""
+        rows.append(f'<tr{" class=differs" if differs else ""}><th scope="row">{text(key)}{mark}</th>{cells}</tr>')
+    head = "".join(f'<th scope="col">{text(one.name)}</th>' for one in folders)
+    told = "<p>≠ marks settings that differ between the folders.</p>" if len(folders) > 1 else ""
+    return (
+        f'{told}<div class="wide" tabindex="0"><table class="words"><thead><tr><th scope="col">setting</th>{head}</tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _flat(document: dict[str, Any], path: str = "") -> Iterable[tuple[str, str]]:
+    """A JSON object as its values by path; lists as they are written."""
+    for key, value in document.items():
+        name = f"{path}.{key}" if path else str(key)
+        if isinstance(value, dict) and value:
+            yield from _flat(value, name)
+        else:
+            yield name.removeprefix("configuration."), value if isinstance(value, str) else json.dumps(value)
+
+
+_BROWSER = """
+<p>Every answer of every method. An answer counts as right from a score of 50% on.</p>
+<form id="filters" hidden>
+<label>Search <input type="search" name="search" placeholder="question, reference, answer or id"></label>
+<label>Run <select name="run"></select></label>
+<label>Task <select name="task"></select></label>
+<label>Method <select name="method"></select></label>
+<label>Budget <select name="budget"></select></label>
+<label>Outcome <select name="outcome">
+<option value="">all</option>
+<option value="lost">FullKV right, this method wrong</option>
+<option value="won">FullKV wrong, this method right</option>
+</select></label>
+</form>
+<p id="count" role="status">The answers need JavaScript.</p>
+<div id="answers-list"></div>
+<p class="pager" hidden><button type="button" id="previous">Previous</button> <span id="where"></span>
+<button type="button" id="next">Next</button></p>
+"""

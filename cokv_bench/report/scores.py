@@ -1,0 +1,159 @@
+"""Figures of scores: against the budget, against the baseline, and of needles by length and depth."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cokv_bench.policies import POLICIES
+from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
+from cokv_bench.report.folders import Run
+from cokv_bench.runs.means import is_mean, overall
+
+
+def style_of(method: str) -> int:
+    """The number of a method's colour and marker, the same in every figure; unknown methods share the last one."""
+    names = [name for name in POLICIES if name != "full"]
+    return names.index(method) if method in names else len(names)
+
+
+def line_name(run: Run, method: str, runs: Sequence[Run]) -> str:
+    """A method, with its run where there are several."""
+    return method if len(runs) == 1 else f"{method} · {run.name}"
+
+
+def curves(runs: Sequence[Run]) -> Group | None:
+    """Scores against budgets, a figure a task and a line a method; what sums the runs up comes first."""
+    tasks = _ordered([task for run in runs for task in run.tables["scores.csv"]["task"].unique()])
+    figures = [_curve(task, runs) for task in tasks]
+    about = "Percent, with 95% bootstrap intervals over the examples. Points of one budget stand side by side."
+    return Group("curves", "Score against budget", about, tuple(figures)) if figures else None
+
+
+def _ordered(tasks: Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys(tasks))
+    single = [task for task in names if not is_mean(task)]
+    wholes = [task for task in overall(single) if task in names]
+    return [
+        *wholes,
+        *(name for name in names if is_mean(name) and name not in wholes),
+        *(task for task in single if task not in wholes),
+    ]
+
+
+def _curve(task: str, runs: Sequence[Run]) -> Lines:
+    series = []
+    counts = set()
+    for place, run in enumerate(runs):
+        scores = run.tables["scores.csv"]
+        for method, rows in scores[scores["task"] == task].groupby("method", sort=False):
+            counts |= set(rows["n"])
+            full = bool(rows["budget"].isna().all())
+            ordered = rows.sort_values("budget")
+            series.append(
+                Series(
+                    line_name(run, str(method), runs),
+                    (0.0,) * len(ordered) if full else tuple(map(float, ordered["budget"])),
+                    _numbers(ordered["score"]),
+                    _numbers(ordered["ci_low"]),
+                    _numbers(ordered["ci_high"]),
+                    style=style_of(str(method)),
+                    reference=full,
+                    dash=place,
+                )
+            )
+    told = " or ".join(str(count) for count in sorted(counts))
+    title, examples = f"{task}, score against budget", f"{told} examples."
+    return Lines(title, examples, "budget (tokens a KV head)", "score (%)", tuple(series), log_x=True, apart=True)
+
+
+def differences(runs: Sequence[Run]) -> Group | None:
+    """What each method gains over the baseline, paired by example; None where no run compares."""
+    having = [run for run in runs if "comparisons.csv" in run.tables]
+    figures = []
+    for run in having:
+        table = run.tables["comparisons.csv"]
+        for task in _ordered(list(table["task"])):
+            figures.append(_forest(run, task, table[table["task"] == task], runs))
+    about = (
+        "Points over the baseline at the same budget, paired example by example, with 95% bootstrap intervals. "
+        "Hollow: within noise (corrected p of 0.05 or more). Unequal totals are not compared."
+    )
+    return Group("differences", "Differences with the baseline", about, tuple(figures)) if figures else None
+
+
+def _forest(run: Run, task: str, rows: pd.DataFrame, runs: Sequence[Run]) -> Dots:
+    dots = []
+    for row in rows.to_dict("records"):
+        missing = pd.isna(row["difference"])
+        noise = not missing and bool(row["within_noise"])
+        cells = (
+            ("", "", "", "unequal totals, not compared")
+            if missing
+            else (
+                f"{row['p_value']:.3f}",
+                f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}",
+                f"{row['win_probability']:.2f}",
+                "within noise" if noise else "differs",
+            )
+        )
+        dots.append(
+            Dot(
+                f"{row['method']} {row['budget']}",
+                _number(row["difference"]),
+                _number(row["ci_low"]),
+                _number(row["ci_high"]),
+                cells=(str(row["n"]), *cells),
+                style=style_of(row["method"]),
+                faint=noise,
+            )
+        )
+    baseline = rows["baseline"].iloc[0]
+    title = f"{task}, points over {baseline}" + ("" if len(runs) == 1 else f" · {run.name}")
+    columns = ("n", "corrected p", "won/tied/lost", "win probability", "verdict")
+    about = f"{rows['n'].max()} examples."
+    return Dots(title, about, "method and budget", f"points over {baseline}", tuple(dots), columns, zero=True)
+
+
+def needles(runs: Sequence[Run]) -> Group | None:
+    """Percent found by length and depth, a map a method, a figure a budget, FullKV first; None without needles."""
+    having = [run for run in runs if "needle.csv" in run.tables]
+    if not having:
+        return None
+    tables = {run.name: run.tables["needle.csv"] for run in having}
+    every = pd.concat(tables.values())
+    lengths = sorted(every["length"].astype(int).unique())
+    depths = sorted(every["depth"].astype(float).unique())
+    figures = []
+    for budget in sorted(every["budget"].dropna().unique()):
+        panels = []
+        for run in having:
+            table = tables[run.name]
+            shown = table[table["budget"].isna() | (table["budget"] == budget)]
+            for method, rows in shown.groupby("method", sort=False):
+                cells = {(int(r["length"]), float(r["depth"])): _number(r["score"]) for r in rows.to_dict("records")}
+                values = tuple(tuple(cells.get((length, depth)) for length in lengths) for depth in depths)
+                panels.append(Panel(line_name(run, str(method), runs), values))
+        figures.append(
+            Heat(
+                f"Needles found at budget {int(budget)}",
+                "Where the needle stood in the prompt (0% is the start), by the length of the prompt.",
+                "prompt (tokens)",
+                "depth (%)",
+                tuple(map(str, lengths)),
+                tuple(f"{depth:.3g}" for depth in depths),
+                tuple(panels),
+                "percent found",
+                0.0,
+                100.0,
+            )
+        )
+    about = "Percent of the needles that the answer names, a map a method, the full cache first."
+    return Group("needles", "Needle in a Haystack", about, tuple(figures)) if figures else None
+
+
+def _numbers(column: pd.Series) -> tuple[Number, ...]:
+    return tuple(map(_number, column))
+
+
+def _number(value: float) -> Number:
+    return None if pd.isna(value) else float(value)

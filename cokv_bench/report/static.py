@@ -1,0 +1,179 @@
+"""Figures as files, by matplotlib: PNG, SVG and PDF."""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cokv_bench.errors import RequestError
+from cokv_bench.files import make_folder
+from cokv_bench.report.figures import Dots, Figure, Heat, Lines, Number
+from cokv_bench.report.palettes import DIVERGING, QUALITATIVE, SEQUENTIAL, marker
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+ENDINGS = ("png", "svg", "pdf")
+_MARKERS = "os^Dvp"
+_DASHES = ("-", "--", ":", "-.")
+_COLUMNS = 4
+
+
+def check_drawing() -> None:
+    """Raises `RequestError` with the command that mends it where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise RequestError("Figures as files need matplotlib, which is not installed: pip install matplotlib")
+
+
+def draw_all(
+    figures: Sequence[tuple[str, Figure]],
+    folder: Path,
+    progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+) -> None:
+    """Write each figure as `NAME.png`, `NAME.svg` and `NAME.pdf`.
+
+    Args:
+        figures: with their names.
+        folder: made where it is not there.
+        progress: called with figures done, figures in all, and the one at hand.
+
+    Raises:
+        RequestError: matplotlib is not installed, or the folder cannot be written.
+    """
+    check_drawing()
+    make_folder(folder)
+    for done, (name, figure) in enumerate(figures):
+        progress(done, len(figures), name)
+        canvas = draw(figure)
+        for ending in ENDINGS:
+            try:
+                canvas.savefig(folder / f"{name}.{ending}", dpi=150)
+            except OSError as error:
+                raise RequestError(f"{folder / name}.{ending} cannot be written ({error.strerror}).") from error
+    progress(len(figures), len(figures), "done")
+
+
+def draw(figure: Figure) -> "Canvas":
+    """A matplotlib figure, which no display shows and nothing keeps."""
+    if isinstance(figure, Lines):
+        canvas, (axis,) = _canvas(7.5, 4.2, 1)
+        _lines(axis, figure)
+    elif isinstance(figure, Dots):
+        canvas, (axis,) = _canvas(7.5, 1.2 + 0.22 * len(figure.dots), 1)
+        _dots(axis, figure)
+    else:
+        canvas = _heat(figure)
+    canvas.suptitle(_plain(figure.title), fontsize=11)
+    return canvas
+
+
+def _canvas(width: float, height: float, panels: int) -> "tuple[Canvas, list[Axes]]":
+    # Not pyplot: it would choose a display, and keep every figure.
+    from matplotlib.figure import Figure as Canvas
+
+    columns = min(panels, _COLUMNS)
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    axes = canvas.subplots(-(-panels // columns), columns, squeeze=False).ravel().tolist()
+    for axis in axes[panels:]:
+        axis.remove()
+    return canvas, axes[:panels]
+
+
+def _lines(axis: "Axes", figure: Lines) -> None:
+    for index, series in enumerate(figure.series):
+        name = _plain(series.name)
+        if series.reference:
+            axis.axhline(_nan(series.y[0]), color="0.3", linestyle=_DASHES[series.dash % len(_DASHES)], label=name)
+            if series.low[0] is not None and series.high[0] is not None:
+                axis.axhspan(series.low[0], series.high[0], color="0.3", alpha=0.1, linewidth=0)
+            continue
+        axis.errorbar(
+            figure.placed(index),
+            [_nan(y) for y in series.y],
+            yerr=_reach(series.y, series.low, series.high),
+            label=name,
+            color=QUALITATIVE[series.style % len(QUALITATIVE)],
+            marker=_MARKERS[marker(series.style)],
+            markersize=4,
+            linestyle=_DASHES[series.dash % len(_DASHES)],
+            capsize=2,
+            linewidth=1.2,
+        )
+    axis.set(xlabel=figure.x_label, ylabel=figure.y_label)
+    if figure.log_x:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(figure.ticks, [f"{tick:g}" for tick in figure.ticks])
+        axis.minorticks_off()
+    if figure.log_y:
+        axis.set_yscale("log")
+    axis.grid(alpha=0.3)
+    if figure.series:
+        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _dots(axis: "Axes", figure: Dots) -> None:
+    for place, dot in enumerate(figure.dots):
+        colour = QUALITATIVE[dot.style % len(QUALITATIVE)]
+        axis.errorbar(
+            [_nan(dot.value)],
+            [place],
+            xerr=_reach((dot.value,), (dot.low,), (dot.high,)),
+            color=colour,
+            marker=_MARKERS[marker(dot.style)],
+            markerfacecolor="white" if dot.faint else colour,
+            markersize=5,
+            capsize=2,
+        )
+    axis.set_yticks(range(len(figure.dots)), [_plain(dot.label) for dot in figure.dots], fontsize=7)
+    axis.set(xlabel=_plain(figure.x_label), ylim=(len(figure.dots) - 0.5, -0.5))
+    axis.grid(alpha=0.3, axis="x")
+    if figure.zero:
+        axis.axvline(0, color="0.3", linewidth=1)
+
+
+def _heat(figure: Heat) -> "Canvas":
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+
+    rows, columns = len(figure.y), len(figure.x)
+    across = min(len(figure.panels), _COLUMNS)
+    down = -(-len(figure.panels) // across)
+    width, height = max(2.2, 0.13 * columns), max(1.1, 0.16 * rows + 0.6)
+    canvas, axes = _canvas(1.5 + width * across, 1 + height * down, len(figure.panels))
+    colours = LinearSegmentedColormap.from_list("ours", DIVERGING if figure.diverging else SEQUENTIAL)
+    norm: Any = (LogNorm if figure.log else Normalize)(figure.low, figure.high)
+    for axis, panel in zip(axes, figure.panels, strict=True):
+        cells = np.array([[_nan(value) for value in row] for row in panel.values])
+        axis.imshow(cells, aspect="auto", cmap=colours, norm=norm, interpolation="nearest")
+        axis.set_title(_plain(panel.title), fontsize=8)
+        for labels, place in ((figure.x, axis.set_xticks), (figure.y, axis.set_yticks)):
+            step = -(-len(labels) // 8)
+            place(range(0, len(labels), step), [_plain(label) for label in labels[::step]], fontsize=6)
+        axis.set_xlabel(figure.x_label, fontsize=7)
+        axis.set_ylabel(figure.y_label, fontsize=7)
+    bar = canvas.colorbar(ScalarMappable(norm, colours), ax=axes)
+    bar.set_label(figure.unit, fontsize=8)
+    return canvas
+
+
+def _reach(middle: tuple[Number, ...], low: tuple[Number, ...], high: tuple[Number, ...]) -> list[list[float]] | None:
+    """How far intervals reach below and above, none where they are not known."""
+    if all(end is None for end in (*low, *high)):
+        return None
+    known = [
+        (max(m - a, 0.0), max(b - m, 0.0)) if None not in (m, a, b) else (0.0, 0.0)  # type: ignore[operator]
+        for m, a, b in zip(middle, low, high, strict=True)
+    ]
+    return [[below for below, _ in known], [above for _, above in known]]
+
+
+def _nan(value: Number) -> float:
+    return float("nan") if value is None else value
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib does not take for a formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,95 @@
+"""`cokv-bench report` from outside."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cokv_bench.budgets import embedded
+from tests.report.made_run import make_run
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+
+
+def test_a_report_goes_into_the_runs_folder(cli, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    before = {path.name for path in run.iterdir()}
+    status, out, err = cli("report", "run")
+    assert status == 0, err
+    assert "run/report.html" in out
+    assert {path.name for path in run.iterdir()} == before | {"report.html"}
+
+
+def test_a_report_of_everything(cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    status, _, err = cli(
+        *("report", "run", RESULTS / "gpu" / "decode", "--out", "all.html", "--budget", "64"),
+        *("--heads", f"searched={embedded.shares_path()}"),
+        *("--estimators", RESULTS / "smollm2-135m" / "estimators.json"),
+    )
+    assert status == 0, err
+    page = Path("all.html").read_text(encoding="utf-8")
+    assert "cokv to searched" in page
+    assert "Memory, decode" in page
+    assert "Rank correlation of the ledger" in page
+
+
+def test_figures_are_files_too(cli, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="figures as files need matplotlib")
+    status, _, err = cli("report", RESULTS / "gpu" / "batch", "--terminal", "--figures", "figures")
+    assert status == 0, err
+    assert len(list(Path("figures").iterdir())) == 2 * 3
+
+
+def test_a_report_in_the_terminal(cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    status, out, err = cli("report", "run", "--terminal")
+    assert status == 0, err
+    for words in ("Points over snapkv, needle", "Needles found at budget 64", "Tokens a head at budget 128"):
+        assert words in out
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("none",), "none is not a run"),
+        (("run", "run"), "named twice"),
+        (("run", "--heads", "x"), "NAME=FILE"),
+        (("run", "--heads", "x=none.json"), "none.json"),
+        (("run", *2 * ("--heads", f"x={embedded.shares_path()}")), "same name"),
+        (("run", "--estimators", "none.json"), "none.json"),
+        (("run", "--budget", "8"), "above the window"),
+        (("empty",), "no records"),
+        (("logprobs",), "no answers"),
+    ],
+)
+def test_what_cannot_be_reported(cli, tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    run = make_run(tmp_path / "run")
+    for name, records in (("empty", ""), ("logprobs", "")):
+        shutil.copytree(run, tmp_path / name)
+        (tmp_path / name / "records.jsonl").write_text(records)
+    record = {"task": "needle", "example": "e", "method": "full", "budget": None, "score": -1.0}
+    (tmp_path / "logprobs" / "records.jsonl").write_text(json.dumps(record) + "\n")
+    status, _, err = cli("report", *arguments)
+    assert status == 2
+    assert says in err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments"), [("plotly", ()), ("matplotlib", ("--terminal", "--figures", "figures"))]
+)
+def test_what_draws_is_not_installed(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, arguments: tuple[str, ...]
+) -> None:
+    make_run(tmp_path / "run")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == package else found(name, *rest)
+    )
+    status, _, err = cli("report", "run", *arguments)
+    assert status == 2
+    assert "pip install" in err
+    assert package in err.lower()
