@@ -11,13 +11,14 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check clean embedded-profile embedded-search reproduce-search bench-cpu bench-gpu
+.PHONY: help setup demo test test-fast check docs clean embedded-profile embedded-search reproduce-search bench-cpu bench-gpu
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
 	@echo "make test               all tests, with the real embedded model"
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"
+	@echo "make docs               the documentation as a site, into site/ (a warning is an error)"
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
@@ -54,6 +55,15 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Material tells of its successor at every build; only warnings about these pages are wanted.
+docs: export NO_MKDOCS_2_WARNING ?= 1
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict --site-dir site
+
+$(VENV)/.docs: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
 
 embedded-profile: $(READY)
 	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 500 --out profiles/embedded
@@ -140,4 +150,4 @@ reproduce-%: configs/reproduce/%.yaml $(READY)
 	$(BIN)/cokv-bench reproduce $< $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache

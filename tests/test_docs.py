@@ -1,12 +1,20 @@
 """The code in the documentation runs, and its links lead somewhere."""
 
+import importlib.util
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+import typer
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -14,6 +22,166 @@ def test_links_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
         if "://" not in link:
             assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_anchors_are_headings(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert anchor in headings(page.parent / target if target else page), (target, anchor)
+
+
+def headings(page: Path) -> set[str]:
+    """Anchors of a page's headings, as GitHub and the site make them."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    titles = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = ("cokv-bench ", "make ", "python scripts/")
+
+
+def commands(page: Path) -> Iterator[str]:
+    """What a page tells to type: lines of its shell blocks, and commands within its sentences."""
+    text = page.read_text(encoding="utf-8")
+    lines = [
+        line.strip()
+        for language, block in FENCE.findall(text)
+        if language in ("", "bash")
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
+    return (line for line in lines if line.startswith(COMMANDS))
+
+
+TYPED = sorted({(page.name, line) for page in PAGES for line in commands(page)})
+
+
+@pytest.mark.parametrize(("page", "line"), TYPED)
+def test_every_command_is_one_that_can_be_typed(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Options and arguments are parsed by the real program; nothing runs."""
+    program, *words = shlex.split(line, comments=True)
+    if program == "make":
+        target, *_ = words
+        assert target in make_targets()
+    elif program == "python":
+        path = ROOT / words[0]
+        assert path.is_file()
+        monkeypatch.syspath_prepend(path.parent)
+        app = typer.Typer()
+        app.command()(load(path).main)
+        typer.main.get_command(app).make_context(path.name, words[1:])
+    else:
+        check_command(*words)
+
+
+def check_command(name: str, *words: str) -> None:
+    from cokv_bench.cli import make_app
+    from cokv_bench.policies import POLICIES
+
+    known: dict[str, Any] = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    assert name in known
+    if not words:
+        return  # A sentence may name a command without the arguments that it needs.
+    context = known[name].make_context(name, list(words))
+    # `reproduce` hands on what it does not know.
+    if context.args:
+        known["eval"].make_context("eval", context.args)
+    for method in (context.params.get("method") or "full").split(","):
+        assert method in POLICIES
+
+
+def make_targets() -> set[str]:
+    lines = re.findall(r"^([a-z][\w% -]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = {target for line in lines for target in line.split()}
+    return targets | {f"reproduce-{path.stem}" for path in (ROOT / "configs/reproduce").glob("*.yaml")}
+
+
+def test_what_reproductions_take_is_what_the_dry_run_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """Hours aside, which are the machine's; a table's row ends as the page's does."""
+    from cokv_bench.cli.reproduce import reproduce
+
+    text = (ROOT / "docs/reproducing.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `make reproduce-([\w-]+)` \|[^|]*\|(.*)\|$", text, re.MULTILINE))
+    assert set(rows) == {path.stem for path in (ROOT / "configs/reproduce").glob("*.yaml")}
+    for name, row in rows.items():
+        reproduce(None, ROOT / f"configs/reproduce/{name}.yaml", dry_run=True)  # type: ignore[arg-type]
+        (total,) = re.findall(r"^ *all +(.*)$", capsys.readouterr().out, re.MULTILINE)
+        prompts, _, answers, *rest = total.split()
+        assert [cell.strip() for cell in row.split("|")] == [prompts, answers, *rest[:3]]
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_api_page_names_what_can_be_imported() -> None:
+    """Where a name is defined, which the page reads its text from, and where it is imported from are one object."""
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    entries = re.findall(r"^::: (\S+)\n    options:\n      heading: (\S+)$", text, re.MULTILINE)
+    assert len(entries) == text.count(":::")
+    for defined, public in entries:
+        home, name = defined.rsplit(".", 1)
+        package, public_name = public.rsplit(".", 1)
+        assert getattr(importlib.import_module(package), public_name) is getattr(sys.modules[home], name)
+
+
+@pytest.mark.model
+def test_the_quick_start_runs(tmp_path: Path) -> None:
+    """As the first page has it, with fewer and shorter examples."""
+    small = {"1024": "300", "24": "2", "8": "2", "160": "6"}
+    typed = [shlex.split(line) for line in commands(ROOT / "docs/index.md") if line.startswith("cokv-bench ")]
+    assert [words[1] for words in typed[:5]] == ["doctor", "profile", "budgets", "eval", "report"]
+    # What `doctor` says, and its status, are the machine's.
+    for words in typed[1:]:
+        command = [sys.executable, "-m", "cokv_bench", *(small.get(word, word) for word in words[1:])]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "results/first/report.html").is_file()
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    need_mkdocs()
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    pages = {page.stem for page in PAGES} - {"README"}
+    assert pages <= {page.stem for page in tmp_path.glob("*.html")}
+    assert "cokv_bench.load_model" in (tmp_path / "api.html").read_text(encoding="utf-8")
+
+
+def test_links_of_the_site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file outside docs/ is copied, a folder is text, a page is a page, and code stays as it is."""
+    need_mkdocs()
+    hooks = load(ROOT / "docs/_hooks.py")
+    monkeypatch.setattr(hooks, "ROOT", tmp_path)
+    monkeypatch.setattr(hooks, "DOCS", tmp_path / "docs")
+    for name in ("docs/game.md", "results/scores.csv", "CONTRIBUTING.md", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    code = "```\n[a](../results)\nx\n- y\n```"
+    page = (
+        "[a](game.md#b) [c\nd](../results/scores.csv) [e](../results) ![f](../none.png) [g](../CONTRIBUTING.md)\n"
+        "[h](../README.md) [i](https://example.org)\n- j\n"
+    )
+    copied: list[str] = []
+    assert hooks.for_site(page + code, tmp_path / "docs", copied.append) == (
+        "[a](game.md#b) [c\nd](results/scores.csv) e (`results`) ![f](../none.png) [g](CONTRIBUTING.md)\n"
+        "h (`README.md`) [i](https://example.org)\n\n- j\n" + code
+    )
+    assert copied == ["results/scores.csv", "CONTRIBUTING.md"]
+    assert hooks.for_site("[a](docs/game.md)", tmp_path) == "[a](game.md)"
+
+
+def need_mkdocs() -> None:
+    for module in ("mkdocs", "material", "mkdocstrings_handlers"):
+        pytest.importorskip(module, reason="the site is built by MkDocs: pip install 'cokv-bench[docs]'")
 
 
 def test_the_policy_example_runs_and_selects(tiny_llama) -> None:
@@ -48,9 +216,7 @@ def test_every_method_and_command_of_the_documentation_exists() -> None:
 
 @pytest.mark.model
 def test_the_readme_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
-    decoded, generated = re.findall(
-        r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
+    decoded, generated = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(decoded, names)
     answers = capsys.readouterr().out.splitlines()
