@@ -118,7 +118,7 @@ search-universal: $(READY)
 	  --examples 3 --budget 32,64,128,256,512 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
 
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --budget 64,128,256 --tasks ruler,longbench $(ROWS) \
-	  --limit 3 --lengths 2048 --examples 3 --out $(SEARCH)/scores
+	  --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
 
 # Searched shares together with Ada-KV's adaptation to the prompt.
 search-adaptive: $(READY)
