@@ -84,7 +84,7 @@ ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
 reproduce-search: search-needle search-needle-7 search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
 # 1k needles at 64 tokens a head: the search, scores beside all methods, and where the tokens went. The methods rank with their own
-# kernel (7, for the searched shares 11), and once more all with 11.
+# kernel (7, for the searched shares 11), and once more four of them all with 11.
 search-needle: $(READY)
 	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 240 --budget 64 --steps 200 --kernel 11 \
 	  --out profiles/search/needle

@@ -48,14 +48,18 @@ class Chat:
         """The model's answer to a user's turn."""
         self._messages.append({"role": "user", "content": text})
         if self._cache is None:
-            self._ids = self._encode(self._template())
+            self._ids = self._encode(self._template(self._messages))
             found = compress(self._model, self._ids, self._policy, self._budget, reserve=4 * self._most)
             self._cache = found.cache
-            self._ids.append(int(found.logits.argmax()))
+            logits = found.logits
+            # An answer has a token at least; without this one that ends it could come first.
+            logits[list(self._model.stop_ids)] = float("-inf")
+            self._ids.append(int(logits.argmax()))
         else:
             # What the template puts after the last answer: the end of its turn, then the user's.
-            written, whole = self._messages[-2]["content"], self._template()
-            self._ids += self._encode(whole[whole.rindex(written) + len(written) :])
+            written, whole = self._messages[-2]["content"], self._template(self._messages)
+            opening = len(self._template(self._messages[:-2]))
+            self._ids += self._encode(whole[whole.index(written, opening) + len(written) :])
         before = len(self._ids)
         if before + self._most > self._model.context:
             raise RequestError(f"The conversation has filled the model's context of {self._model.context} tokens.")
@@ -75,11 +79,11 @@ class Chat:
         self._messages.append({"role": "assistant", "content": answer})
         return answer
 
-    def _template(self) -> str:
+    def _template(self, messages: list[Message]) -> str:
         tokenizer = self._model.text_tokenizer
         if tokenizer.chat_template is None:
             raise RequestError(f"Model '{self._model.name}' has no chat template; use one that was made for chats.")
-        return str(tokenizer.apply_chat_template(self._messages, tokenize=False, add_generation_prompt=True))
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
     def _encode(self, text: str) -> list[int]:
         return list(self._model.text_tokenizer.encode(text, add_special_tokens=False))

@@ -53,6 +53,26 @@ def test_with_all_kept_each_turn_is_what_rereading_the_conversation_gives(
         assert torch.equal(ids[0, :length], made[0, :length])
 
 
+def test_a_turn_that_repeats_the_answer_is_read_as_a_whole(
+    chat: ModuleType, texty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(texty_folder), device="cpu")
+    read: list[str] = []
+
+    def answer(ids: torch.Tensor, **options: Any) -> torch.Tensor:
+        read.append(model.text(ids[0].tolist()))
+        made = torch.tensor([model.tokenizer.encode("42", add_special_tokens=False)])
+        return torch.cat([ids, made], dim=1)
+
+    monkeypatch.setattr(model.network, "generate", answer)
+    talk = chat.Chat(model, get_policy("full"), 64, 5)
+    first = talk.say("What is six times seven? " * 5)
+    assert first.endswith("42")
+    talk.say(f"Is {first} prime?")
+    assert read[1].endswith(f"[Is {first} prime?]")
+    assert read[1].count("prime") == 1
+
+
 def test_a_conversation_from_a_file(
     chat: ModuleType, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

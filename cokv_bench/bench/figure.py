@@ -28,7 +28,7 @@ def draw(table: pd.DataFrame, path: Path) -> bool:
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     latency, memory = figure.subplots(1, 2)
-    lines = table.groupby(["method", "budget"], sort=False, dropna=False)
+    lines = table.sort_values("prompt_tokens", kind="stable").groupby(["method", "budget"], sort=False, dropna=False)
     for index, (_, rows) in enumerate(lines):
         lengths, colour = rows["prompt_tokens"], f"C{index % 10}"
         budget = rows["budget"].iloc[0]

@@ -110,7 +110,7 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
         prefill_s=prefilled - started,
         ttft_s=known - started,
         decode_ms=1000 * (ended - began) / steps,
-        graph_ms=_graph_ms(model, cache, prompt, steps),
+        graph_ms=_graph_ms_if_it_fits(model, cache, prompt, steps),
         peak_bytes=peak,
         after_bytes=after,
         kv_held=held,
@@ -142,8 +142,19 @@ def _prefill_compressed(model: Model, token_ids: Tensor, variant: Variant, setti
     return compressed.cache, compressed.logits
 
 
+def _graph_ms_if_it_fits(model: Model, cache: Any, prompt: Tensor, steps: int) -> float | None:
+    """`_graph_ms`, or None where the device has no room for it; the rest of a reading counts all the same."""
+    try:
+        return _graph_ms(model, cache, prompt, steps)
+    except torch.OutOfMemoryError:
+        return None
+
+
 def _graph_ms(model: Model, cache: Any, prompt: Tensor, steps: int) -> float | None:
-    """Milliseconds a step of `GraphStep` after the same prompt [rows, tokens + 1], the most likely token each time."""
+    """Milliseconds a step of `GraphStep` after the same prompt [rows, tokens + 1], the most likely token each time.
+
+    None without a GPU, where steps cannot be captured, and where FullKV has no room in the graph's layout.
+    """
     tokens = prompt.shape[1] - 1
     if steps < 2 or model.device.type != "cuda":
         return None

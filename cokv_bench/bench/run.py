@@ -92,6 +92,10 @@ def _attempt(model: Model, token_ids: Tensor, variant: Variant, settings: Settin
         return measure(model, token_ids, variant, settings)
     except torch.OutOfMemoryError:
         pass
+    except RuntimeError as error:
+        # A CPU's allocator has no error of its own.
+        if "DefaultCPUAllocator" not in str(error):
+            raise
     # Outside the handler, which holds the tensors of the call that failed.
     give_back(model.device)
     if model.device.type == "cuda":

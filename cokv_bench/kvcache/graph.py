@@ -27,9 +27,14 @@ class GraphStep:
 
     @staticmethod
     def serves(model: Model, cache: RaggedCache) -> bool:
-        """Whether steps can be captured: all of the model on one GPU, and attention without a loop over heads."""
+        """Whether steps can be captured: all of the model on one GPU, and attention without a loop over heads.
+
+        A rotary embedding that looks at the length on the host (`dynamic`) cannot be captured.
+        """
         devices = {parameter.device for parameter in model.network.parameters()}
-        return len(devices) == 1 and model.device.type == "cuda" and all(layer.has_kernel for layer in cache.layers)
+        rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type")
+        on_one_gpu = len(devices) == 1 and model.device.type == "cuda"
+        return on_one_gpu and rope != "dynamic" and all(layer.has_kernel for layer in cache.layers)
 
     def __call__(self, token_ids: Tensor, position: int) -> Tensor:
         """Hidden states [rows, width] after tokens [rows, 1] at `position`; valid until the next call."""
@@ -52,15 +57,17 @@ class GraphStep:
         return output.last_hidden_state[:, -1]
 
     def _capture(self) -> None:
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(_WARM_UPS):
-                self._forward()
-                # The same token is written to the same place each time.
-                self._cache.crop(-1)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._states = self._forward()
-        self._cache.crop(-1)
+        # The model's GPU need not be the current one, and a capture sees one GPU only.
+        with torch.cuda.device(self._model.device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(_WARM_UPS):
+                    self._forward()
+                    # The same token is written to the same place each time.
+                    self._cache.crop(-1)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=stream):
+                self._states = self._forward()
+            self._cache.crop(-1)

@@ -140,7 +140,9 @@ class RaggedLayer(AttendingLayer):
     def make_room(self, new: int) -> None:
         """See `RaggedCache.make_room`."""
         if self.own + new > self.room:
-            self._lay(*self._packed(self._starts, self.lengths), max(self.room + self.reserve, self.own + new))
+            self._lay(
+                *self._packed(self._starts, self.lengths), max(self.room + (self.reserve or RESERVE), self.own + new)
+            )
 
     def keep_rows(self, rows: Tensor) -> None:
         kept = rows.cpu()

@@ -1,12 +1,12 @@
 """Figures of what things cost: memory and latency of a benchmark, and how far estimators have come."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.errors import RequestError
 from cokv_bench.report.figures import Dot, Dots, Figure, Group, Lines, Number, Series
 from cokv_bench.report.folders import Bench
@@ -95,7 +95,7 @@ def estimators(paths: Sequence[Path]) -> Group | None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        file = json.loads(path.read_text(encoding="utf-8"))
+        file = strict_loads(path.read_text(encoding="utf-8"))
         checked = [(row["budgets"], row.get("estimator"), row.get("sampling")) for row in file["rows"]]
         file["pairs"] / len(checked), file["budget"] / 1
     except OSError as error:

@@ -96,6 +96,8 @@ def _read_bench(name: str, folder: Path) -> Bench:
         told = json.loads(description.read_text(encoding="utf-8")) if description.is_file() else {}
     except (OSError, ValueError, KeyError) as error:
         raise RequestError(f"{path} or its run.json is damaged ({error}); run `cokv-bench bench` again.") from None
+    if table.empty:
+        raise RequestError(f"{path} holds no measurement yet; run `cokv-bench bench` again.")
     return Bench(name, folder, told, table)
 
 

@@ -173,10 +173,26 @@ def failing(error: Callable[[], BaseException], after: int) -> Callable[..., Rea
     return take
 
 
-def test_what_does_not_fit_is_noted_and_the_rest_goes_on(
+def test_another_error_is_not_taken_for_too_little_memory(
     tiny_llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "measure", failing(torch.OutOfMemoryError, after=0))
+    monkeypatch.setattr(run, "measure", failing(lambda: RuntimeError("shapes differ"), after=0))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        bench(tiny_llama, request(methods=["snapkv"]), tmp_path, quiet)
+
+
+def of_a_cpu() -> RuntimeError:
+    """What torch raises where a CPU's memory does not suffice."""
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60)
+    return raised.value
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, of_a_cpu])
+def test_what_does_not_fit_is_noted_and_the_rest_goes_on(
+    tiny_llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Callable[[], Exception]
+) -> None:
+    monkeypatch.setattr(run, "measure", failing(error, after=0))
     asked = request(methods=["snapkv", "random"])
     bench(tiny_llama, asked, tmp_path, quiet)
     table = pd.read_csv(tmp_path / "bench.csv")

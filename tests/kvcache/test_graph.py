@@ -41,7 +41,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[GraphStep]:
         original(self)
 
     @contextmanager
-    def captured(_: Any) -> Iterator[None]:
+    def captured(_: Any, stream: Any) -> Iterator[None]:
         layers = found[-1]._cache.layers
         before = [(layer._places.clone(), layer.keys_flat.clone(), layer.values_flat.clone()) for layer in layers]
         yield
@@ -55,6 +55,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[GraphStep]:
     monkeypatch.setattr(GraphStep, "serves", staticmethod(lambda model, cache: isinstance(cache, RaggedCache)))
     monkeypatch.setattr(Recorded, "steps", found, raising=False)
     for name, stand_in in {
+        "device": lambda _: nullcontext(),
         "Stream": lambda: stream,
         "current_stream": lambda: stream,
         "stream": lambda _: nullcontext(),
@@ -72,6 +73,21 @@ def test_replayed_steps_answer_as_steps_do(tiny: Model, captures: list[GraphStep
     ragged = decode(tiny, prompt, choices, max_new_tokens=40, storage="ragged")
     assert captures
     assert [answer.token_ids for answer in ragged] == [answer.token_ids for answer in shared]
+
+
+def test_a_cpu_and_a_rotary_embedding_that_asks_the_host_have_no_graphs(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS), window=4)
+    cache = RaggedCache(prompt, [get_policy("snapkv").select(prompt, 12)])
+    assert not GraphStep.serves(tiny_llama, cache)
+    network = SimpleNamespace(
+        parameters=lambda: [SimpleNamespace(device=torch.device("cuda", 1))],
+        config=SimpleNamespace(rope_parameters={"rope_type": "dynamic"}),
+    )
+    model: Any = SimpleNamespace(network=network, device=torch.device("cuda", 1), config=network.config)
+    served: Any = SimpleNamespace(layers=[SimpleNamespace(has_kernel=True)])
+    assert not GraphStep.serves(model, served)
+    network.config.rope_parameters["rope_type"] = "llama3"
+    assert GraphStep.serves(model, served)
 
 
 def test_short_answers_are_not_worth_a_graph(tiny_llama: Model, captures: list[GraphStep]) -> None:

@@ -218,11 +218,17 @@ def test_benchmarks_and_estimators_of_the_repository(tmp_path: Path) -> None:
     assert "answers" not in Page((tmp_path / "report.html").read_text(encoding="utf-8")).data
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [1], "pairs": 2}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [1], "pairs": 2}', '{"rows": [], "pairs": NaN}'])
 def test_a_file_of_no_estimators(tmp_path: Path, content: str) -> None:
     (tmp_path / "file.json").write_text(content)
     with pytest.raises(RequestError, match="estimator_quality"):
         estimators([tmp_path / "file.json"])
+
+
+def test_a_benchmark_that_stopped_before_its_first_measurement(tmp_path: Path) -> None:
+    (tmp_path / "bench.csv").write_text((RESULTS / "gpu" / "batch" / "bench.csv").read_text().splitlines()[0] + "\n")
+    with pytest.raises(RequestError, match="no measurement yet"):
+        read_folders([tmp_path])
 
 
 def test_figures_as_files(folder: Path, tmp_path: Path) -> None:
