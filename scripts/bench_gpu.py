@@ -6,6 +6,7 @@ It takes about ten minutes on a card of 80 GB, which long prompts in the shape o
 does not stop the others; the exit status then is 1.
 """
 
+import os
 import shlex
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import typer
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 
-SCRIPTS = Path(__file__).parent
+# As one would type it: commands are recorded.
+SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
 _LLAMA = ["-m", "cokv_bench", "bench", "--random-weights", "llama3-8b", "--budget", "128"]
 
 
