@@ -15,6 +15,7 @@ from typing import Annotated
 import torch
 import typer
 
+from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import RaggedCache, compress
 from cokv_bench.models import Model, load_model
@@ -101,13 +102,14 @@ def main(
     """Answer questions, a line each, until the input ends."""
     try:
         text = read_documents()[0].text if file is None else file.read_text(encoding="utf-8")
-        chat = Chat(load_model(model), get_policy(method), budget, answer_tokens)
-        for number, line in enumerate(_questions()):
-            print(chat.say(f"{text.strip()}\n\n{line}" if number == 0 else line), flush=True)
-            if number == 0:
-                print(f"[{chat.kept_bytes / 2**20:.1f} of {chat.full_bytes / 2**20:.1f} MiB of the cache are left]")
-    except (RequestError, OSError, UnicodeDecodeError) as error:
-        sys.exit(f"{error}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"The text {file} cannot be read ({error}).") from None
+    policy = get_policy(method)
+    chat = Chat(load_model(model), policy, budget, answer_tokens)
+    for number, line in enumerate(_questions()):
+        print(chat.say(f"{text.strip()}\n\n{line}" if number == 0 else line), flush=True)
+        if number == 0:
+            print(f"[{chat.kept_bytes / 2**20:.1f} of {chat.full_bytes / 2**20:.1f} MiB of the cache are left]")
 
 
 def _questions() -> Iterator[str]:
@@ -124,4 +126,4 @@ def _questions() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_script(main)

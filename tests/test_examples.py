@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from cokv_bench.errors import RequestError
 from cokv_bench.models import load_model
 from cokv_bench.policies import get_policy
 
@@ -88,5 +89,7 @@ def test_a_conversation_from_a_file(
 
 def test_bad_input_is_one_sentence(chat: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("x\n"))
-    with pytest.raises(SystemExit, match="nowhere"):
+    with pytest.raises(RequestError, match="nowhere"):
         chat.main(tmp_path / "nowhere.txt")
+    with pytest.raises(RequestError, match="did you mean snapkv"):
+        chat.main(method="snapkw", model=str(tmp_path))

@@ -13,33 +13,7 @@ from cokv_bench.models import Model
 from cokv_bench.runs.plan import Variant
 
 NO_ROOM = "out of memory"
-COLUMNS = (
-    "model",
-    "device",
-    "dtype",
-    "threads",
-    "method",
-    "budget",
-    "rows",
-    "prompt_tokens",
-    "new_tokens",
-    "repeats",
-    "prefill_s",
-    "ttft_s",
-    "decode_ms",
-    "decode_ms_low",
-    "decode_ms_high",
-    "decode_vs_full",
-    "graph_ms",
-    "graph_vs_full",
-    "prefill_vs_full",
-    "peak_bytes",
-    "after_bytes",
-    "kv_bytes_held",
-    "kv_bytes_ideal",
-    "kv_bytes_reserved",
-    "note",
-)
+_LABELS = ("model", "device", "dtype", "threads", "method", "budget", "rows", "prompt_tokens", "new_tokens", "repeats")
 _TIMES = (
     "prefill_s",
     "ttft_s",
@@ -51,7 +25,8 @@ _TIMES = (
     "graph_vs_full",
     "prefill_vs_full",
 )
-_WHOLE = ("budget", "peak_bytes", "after_bytes", "kv_bytes_held", "kv_bytes_ideal", "kv_bytes_reserved")
+_BYTES = ("peak_bytes", "after_bytes", "kv_bytes_held", "kv_bytes_ideal", "kv_bytes_reserved")
+COLUMNS = (*_LABELS, *_TIMES, *_BYTES, "note")
 
 
 def ideal_bytes(model: Model, tokens: int, budget: int | None, rows: int) -> int:
@@ -97,7 +72,7 @@ def bench_table(
         )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     # Of a column without any number pandas would make one of objects.
-    return frame.astype({**dict.fromkeys(_WHOLE, "Int64"), **dict.fromkeys(_TIMES, "float64")})
+    return frame.astype({**dict.fromkeys(("budget", *_BYTES), "Int64"), **dict.fromkeys(_TIMES, "float64")})
 
 
 def _medians(measured: Sequence[Reading], full: Sequence[Reading] | None) -> dict[str, Any]:

@@ -39,13 +39,6 @@ _CHUNK = 16
 _DOT_ROWS = 16
 
 
-def available() -> bool:
-    """Whether kernels can run here: there is a CUDA device, or all of Triton was imported in interpreter mode."""
-    # Triton's own functions were made when it was imported, these when this module was: the mode can have changed.
-    functions = (tl.max, _attend)
-    return torch.cuda.is_available() or not any(isinstance(each, triton.JITFunction) for each in functions)
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """The tiles of a cache's kept prompt tokens, and memory for their partial results.

@@ -121,9 +121,15 @@ def test_the_gradient_of_budgets_is_the_same(pair: tuple[Model, Model]) -> None:
     torch.testing.assert_close(found[1][1], found[0][1], atol=2e-3, rtol=2e-2)
 
 
-def test_half_precision_loads_and_answers(tmp_path: Path) -> None:
+def test_half_precision_gives_the_same_from_both_storages(tmp_path: Path) -> None:
     model = load_model(str(save_tiny("llama", tmp_path, hidden_size=96)), device="cuda", dtype="bfloat16")
     prompt = prefill(model, random_ids(TOKENS), window=8)
     choice = get_policy("ada-snapkv").select(prompt, 24)
-    for storage in ("shared", "ragged"):
-        assert decode(model, prompt, [choice], max_new_tokens=5, storage=storage)[0].token_ids  # type: ignore[arg-type]
+    shared, ragged = (
+        decode(model, prompt, [choice], teacher=random_ids(12, seed=2), storage=storage)[0].logprobs
+        for storage in ("shared", "ragged")  # type: ignore[arg-type]
+    )
+    assert shared is not None
+    assert ragged is not None
+    # Numbers of eight bits of precision through three layers of large weights; on a CPU the two lie 0.4 nats apart.
+    assert (ragged - shared).abs().max() < 1

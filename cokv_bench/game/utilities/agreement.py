@@ -32,7 +32,6 @@ def own_answer(case: Case) -> list[int]:
             max_new_tokens=example.max_new_tokens,
             question=case.question,
             stop_at_newline=example.stop_at_newline,
-            storage="ragged",
         )
         prompt.memo[key] = answer.token_ids
     found: list[int] = prompt.memo[key]
