@@ -22,10 +22,11 @@ from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.gaps import OVER_ALL, gaps_table
 from cokv_bench.runs.journal import Journal, read_records
 from cokv_bench.runs.plan import Job, Plan
 from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.sources import Sources
 from cokv_bench.runs.tables import scores_table
 from cokv_bench.runs.versions import versions
@@ -55,6 +56,9 @@ def main(
     max_length: o.MaxLength = None,
     lengths: o.Lengths = "1024",
     examples: o.Examples = None,
+    shard: Annotated[
+        str | None, typer.Option(help="Share of this process, such as 1/2; the last call needs none.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the records and tables.")] = Path("results/search/logprobs"),
 ) -> None:
     """Measure, then write the tables."""
@@ -65,6 +69,7 @@ def main(
     for each in baselines:
         choose_baseline(methods, each)
     get_utility(utility)
+    share = None if shard is None else Shard.parse(shard)
     loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
     request = Request(
         tasks=o.names(tasks, "task"),
@@ -79,13 +84,17 @@ def main(
     plan = plan_request(request, loaded)
     configuration = {**plan.configuration, "utility": utility}
     with (
-        Journal(out, configuration, versions()) as journal,
+        Journal(out, configuration, versions(), share) as journal,
         progress_bar(o.progress_console, "Measuring") as progress,
     ):
-        for done, job in enumerate(plan.jobs):
-            progress(done, len(plan.jobs), job.parts[0].task)
+        jobs = plan.jobs if share is None else share.of(plan.jobs)
+        for done, job in enumerate(jobs):
+            progress(done, len(jobs), job.parts[0].task)
             if not {(part.task, part.example.id, *v.key) for part in job.parts for v in part.variants} <= journal.done:
                 journal.append(_measure(plan, loaded, job, utility))
+    if share is not None:
+        typer.echo(f"The records of share {shard} are in {out}; the same command without --shard writes the tables")
+        return
     frame = pd.DataFrame(read_records(out))
     frame["budget"] = frame["budget"].astype("Int64")
     scores = scores_table(frame, configuration).rename(columns={"score": "logprob"})
@@ -129,43 +138,9 @@ def _measure(plan: Plan, model: Model, job: Job, utility: str) -> list[dict[str,
     return records
 
 
-def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """budget, task, gap with its interval, method, closed: the share of the gap that is closed.
-
-    The gap is that between SnapKV (0) and the full cache (1), in nats a token, its interval a 95% bootstrap over the
-    examples. Rows over several tasks: "mean of tasks" is the mean of their shares, "mean of tasks with a gap" that of
-    the tasks whose gap's interval lies above 0 (where there is nothing to close, a share says nothing), and "gain over
-    gap" the mean gain divided by the mean gap, over all tasks and over those of each benchmark.
-    """
-    values = frame.assign(nats=_NATS * frame["score"]).set_index(["task", "example"])
-    full = values.loc[values["method"] == "full", "nats"]
-    rows: list[dict[str, Any]] = []
-    for budget, at in values[values["budget"].notna()].groupby("budget"):
-        by_method = {method: cell["nats"] for method, cell in at.groupby("method")}
-        lost = full - by_method["snapkv"]
-        for task, each in lost.groupby(level="task", sort=False):
-            low, high = interval([each.to_numpy()], seed)
-            start = {"budget": budget, "task": task, "gap": each.mean(), "gap_ci_low": low, "gap_ci_high": high}
-            for method, found in by_method.items():
-                gained = (found[task] - by_method["snapkv"][task]).mean()
-                rows.append({**start, "method": method, "gained": gained, "closed": gained / each.mean()})
-    table = pd.DataFrame(rows)
-    sums = []
-    for title, part in (("mean of tasks", table), ("mean of tasks with a gap", table[table["gap_ci_low"] > 0])):
-        means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()
-        sums.append(means.assign(task=title, tasks=part["task"].nunique()))
-    benchmark = table["task"].str.split("/").str[0]
-    parts = {"gain over gap": table, **{f"gain over gap, {name}": part for name, part in table.groupby(benchmark)}}
-    for title, part in parts.items():
-        means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained"]].mean()
-        closed = means["gained"] / means["gap"]
-        sums.append(means.assign(task=title, closed=closed, tasks=part["task"].nunique()))
-    return pd.concat([table, *sums], ignore_index=True)
-
-
 def draw(gaps: pd.DataFrame, path: Path) -> None:
     """Gain over gap by budget, a line a method."""
-    whole = gaps[(gaps["task"] == "gain over gap") & (gaps["method"] != "snapkv")]
+    whole = gaps[(gaps["task"] == OVER_ALL) & (gaps["method"] != "snapkv")]
     figure, axis = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
     budgets = sorted(whole["budget"].unique())
     # The searched shares come last, on top of the others; markers tell the methods apart without colour.

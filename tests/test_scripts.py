@@ -136,6 +136,13 @@ def test_search_evidence(texty: Model, texty_folder: Path, tmp_path: Path, capsy
     main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None)
     assert files == {name: (tmp_path / "out" / name).read_bytes() for name in files}
     assert "mean of tasks" in capsys.readouterr().out
+    # Shares of two processes give the same tables.
+    arguments["out"] = tmp_path / "shared"
+    for shard in ("1/2", "2/2", None):
+        main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None, shard=shard)
+    assert not (tmp_path / "shared" / "records.jsonl").read_bytes()
+    for name in ("logprobs.csv", "gaps.csv"):
+        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "shared" / name), pd.read_csv(tmp_path / "out" / name))
 
 
 def shares_of(model: Model) -> HeadShares:

@@ -39,27 +39,30 @@ def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
     from cokv_bench.cli.tables import print_scores
     from cokv_bench.report.costs import benchmarks
     from cokv_bench.report.terminal import print_lines
+    from cokv_bench.report.units import PERCENT, capital
 
     for run in runs:
         settings = run.configuration
-        _tell("Run", run.folder)
+        _tell("Run" if run.unit is PERCENT else capital(run.unit.plural), run.folder)
         _tell("Model", settings["model"]["id"])
         _tell("Settings", ", ".join(f"{name} {settings[name]}" for name in ("split", "window", "seed", "max_length")))
         _tell(
-            "Answers", f"{len(run.records)}, of {len(settings['tasks'])} tasks and {len(settings['methods'])} methods"
+            "Answers" if run.unit is PERCENT else "Measured",
+            f"{len(run.records)}, of {len(settings['tasks'])} tasks and {len(settings['methods'])} methods",
         )
-        print_scores(o.console, run.tables)
+        print_scores(o.console, run.tables, run.unit)
     for bench in benches:
         _tell("Benchmark", bench.folder)
     group = benchmarks(benches)
     if group is not None:
-        print_lines(o.console, group)
+        print_lines(o.console, group.figures)
 
 
 def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
     from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares
     from cokv_bench.cli.tables import print_values
-    from cokv_bench.report.heads import head_figures, head_map
+    from cokv_bench.report.head_figures import head_figures
+    from cokv_bench.report.heads import head_map
     from cokv_bench.report.terminal import print_maps
 
     model = file.model

@@ -34,7 +34,10 @@ def report(
     ] = None,
     estimators: Annotated[
         list[Path] | None,
-        typer.Option(help="What scripts/estimator_quality.py --json wrote; once for each file."),
+        typer.Option(
+            help="Folder of a profile, whose ledger is estimated again at growing lengths, or what "
+            "scripts/estimator_quality.py --json wrote; once for each."
+        ),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for every figure as PNG, SVG and PDF (needs matplotlib).")
@@ -60,7 +63,7 @@ def report(
         check_drawing()
     found, benches = read_folders(runs)
     maps = [named_map(text) for text in heads or ()]
-    groups = make_groups(found, benches, heads=maps, estimator_files=estimators or (), budget=budget)
+    groups = make_groups(found, benches, heads=maps, estimated=estimators or (), budget=budget)
     if terminal:
         _show(found, groups)
     else:
@@ -83,10 +86,14 @@ def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:
     for run in runs:
         if len(runs) > 1:
             o.console.print(run.name, highlight=False, markup=False, style="bold")
-        print_scores(o.console, run.tables)
+        print_scores(o.console, run.tables, run.unit)
         if "comparisons.csv" in run.tables:
-            print_comparisons(o.console, run.tables["comparisons.csv"])
+            for _, compared in run.tables["comparisons.csv"].groupby("baseline", sort=False):
+                print_comparisons(o.console, compared, run.unit)
     for group in groups:
         print_maps(o.console, group)
         if group.key in ("costs", "estimators"):
-            print_lines(o.console, group)
+            print_lines(o.console, group.figures)
+        elif group.key.endswith("gaps"):
+            # What sums the first run up; figures of single tasks are for the page.
+            print_lines(o.console, group.figures[:1])

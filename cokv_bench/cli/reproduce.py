@@ -4,12 +4,15 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from cokv_bench.runs.reproduction import Reproduction
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -24,16 +27,12 @@ def reproduce(
     Options that follow are given to each command that takes them, such as --data-dir FOLDER, --device cuda or
     --engine ray.
     """
-    from cokv_bench.cli.estimates import print_estimate
     from cokv_bench.runs.reproduction import read_reproduction
 
     plan = read_reproduction(config)
     o.console.print(plan.description.strip(), highlight=False)
     if dry_run:
-        for number, step in enumerate(plan.steps, start=1):
-            o.console.print(f"{number}. {_line(step.command, step.arguments)}", highlight=False, soft_wrap=True)
-        parts = [(f"{n}. {step.command} {plan.about(step)}", plan.loads(step)) for n, step in enumerate(plan.steps, 1)]
-        print_estimate(o.console, plan.shape, parts)
+        _plan(plan)
         return
     for step in plan.steps:
         extra = [] if step.command == "headkv_scores" else context.args
@@ -46,6 +45,28 @@ def reproduce(
         status = subprocess.run([*command, *step.arguments, *extra], check=False).returncode
         if status:
             raise RequestError(f"`{step.command}` ended with status {status}; the same command goes on from there.")
+
+
+def _plan(plan: "Reproduction") -> None:
+    """Print the steps, what they take, and what of it is taken from elsewhere or not known."""
+    from cokv_bench.cli.estimates import print_estimate
+
+    steps = [(f"{number}. {step.command}", step, plan.work(step)) for number, step in enumerate(plan.steps, start=1)]
+    for number, (_, step, _) in enumerate(steps, start=1):
+        _tell(f"{number}. {_line(step.command, step.arguments)}")
+    parts = [(f"{name} {plan.about(step)}", work.loads) for name, step, work in steps if work.loads]
+    if parts:
+        print_estimate(o.console, plan.shape, parts)
+    published = dict.fromkeys(task for _, _, work in steps for task in work.published)
+    if published:
+        _tell(f"Rows as published, which may be more than your data has: {', '.join(published)}.")
+    for name, _, work in steps:
+        for task, why in work.uncounted.items():
+            _tell(f"Not counted: {name} {task} ({why}).")
+
+
+def _tell(line: str) -> None:
+    o.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _line(command: str, arguments: list[str]) -> str:

@@ -7,33 +7,39 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from cokv_bench.budgets import HeadBudgets, HeadValues
+from cokv_bench.report.units import PERCENT, Unit, capital
 from cokv_bench.runs.means import is_mean, overall
 
 # Wider than any table.
 _UNBOUNDED = 10_000
 
 
-def print_scores(console: Console, tables: dict[str, pd.DataFrame]) -> None:
+def print_scores(console: Console, tables: dict[str, pd.DataFrame], unit: Unit = PERCENT) -> None:
     """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold.
 
     More tasks than the terminal is wide for are summed up by their means.
+
+    Args:
+        tables: by file name.
+        unit: of the scores.
     """
     every = [column for column in tables["table.csv"].columns if column not in {"method", "budget"}]
     alone = [column for column in every if not is_mean(column)]
-    whole = _scores(tables, every)
+    whole = _scores(tables, every, unit)
     width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum
     if width <= console.width or len(alone) == len(every):
         console.print(whole)
         return
-    console.print(_scores(tables, overall(alone)))
-    console.print(f"The {len(alone)} tasks one by one are in table.csv, table.md and scores.csv.")
+    console.print(_scores(tables, overall(alone), unit))
+    files = "table.csv, table.md and scores.csv" if unit is PERCENT else "logprobs.csv"
+    console.print(f"The {len(alone)} tasks one by one are in {files}.")
 
 
-def _scores(tables: dict[str, pd.DataFrame], tasks: list[str]) -> Table:
+def _scores(tables: dict[str, pd.DataFrame], tasks: list[str], unit: Unit) -> Table:
     wide = tables["table.csv"].fillna({"budget": 0})
     tidy = tables["scores.csv"].fillna({"budget": 0}).set_index(["method", "budget", "task"]).sort_index()
     counts = tidy.groupby("task")["n"].max()
-    table = Table(title="Score in percent [95% interval by bootstrap over examples]", title_justify="left")
+    table = Table(title=f"{unit.caption} [95% interval by bootstrap over examples]", title_justify="left")
     table.add_column("method", no_wrap=True)
     table.add_column("budget", justify="right", no_wrap=True)
     for task in tasks:
@@ -49,43 +55,54 @@ def _scores(tables: dict[str, pd.DataFrame], tasks: list[str]) -> Table:
             if not own["exact_total"].all():
                 kept += " unequal"
             scores = [
-                _cell(row[task], cells.loc[task] if task in cells.index else None, row[task] == best[task])
+                _cell(row[task], cells.loc[task] if task in cells.index else None, row[task] == best[task], unit)
                 for task in tasks
             ]
             table.add_row(row["method"], str(budget) if budget else "", *scores, kept)
     return table
 
 
-def _cell(score: float, interval: pd.Series | None, best: bool) -> str:
-    text = f"[bold]{score:.1f}[/bold]" if best else f"{score:.1f}"
+def _cell(score: float, interval: pd.Series | None, best: bool, unit: Unit) -> str:
+    number = f"{score:.{unit.decimals}f}"
+    text = f"[bold]{number}[/bold]" if best else number
     if interval is None or pd.isna(interval["ci_low"]):
         return text
-    return f"{text} [dim]{interval['ci_low']:.0f}\u2013{interval['ci_high']:.0f}[/dim]"
+    low, high = (f"{interval[end]:.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
+    return f"{text} [dim]{unit.between(low, high)}[/dim]"
 
 
-def print_comparisons(console: Console, comparisons: pd.DataFrame) -> None:
-    """Print what each method gains over the baseline, a table for each mean over tasks and each task outside them."""
+def print_comparisons(console: Console, comparisons: pd.DataFrame, unit: Unit = PERCENT) -> None:
+    """Print what each method gains over the baseline, a table for each mean over tasks and each task outside them.
+
+    Args:
+        comparisons: with one baseline.
+        unit: of the scores.
+    """
     wholes = overall(task for task in comparisons["task"].unique() if not is_mean(task))
     summing = comparisons[comparisons["task"].isin(wholes)]
     for whole in wholes:
         rows = summing[summing["task"] == whole]
-        told = f"Points over {rows['baseline'].iloc[0]}, {whole}; p corrected for {len(summing)} comparisons"
-        _print_comparison(console, rows, told)
+        gain = f"{capital(unit.gain)} over {rows['baseline'].iloc[0]}"
+        told = f"{gain}, {whole}; p corrected for {len(summing)} comparisons"
+        _print_comparison(console, rows, told, unit)
 
 
-def _print_comparison(console: Console, rows: pd.DataFrame, told: str) -> None:
+def _print_comparison(console: Console, rows: pd.DataFrame, told: str, unit: Unit) -> None:
     table = Table(title=told, title_justify="left")
-    for column in ("method", "budget", "points", "95%", "p", "won/tied/lost", ""):
-        table.add_column(column, justify="left" if column in ("method", "") else "right", no_wrap=True)
+    # Where the terminal is narrow names are folded, and no number is cut.
+    table.add_column("method", overflow="fold")
+    for column in ("budget", unit.short, "95%", "p", "won/tied/lost", ""):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in rows.to_dict("records"):
         if pd.isna(row["difference"]):
             table.add_row(row["method"], str(row["budget"]), "", "", "", "", "unequal totals, not compared")
             continue
+        ends = "..".join(f"{row[end]:+.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
         table.add_row(
             row["method"],
             str(row["budget"]),
-            f"{row['difference']:+.1f}",
-            "" if pd.isna(row["ci_low"]) else f"{row['ci_low']:+.0f}..{row['ci_high']:+.0f}",
+            f"{row['difference']:+.{unit.decimals}f}",
+            "" if pd.isna(row["ci_low"]) else ends,
             f"{row['p_value']:.3f}",
             f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}",
             "noise" if row["within_noise"] else "",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.methods import METHODS
 from cokv_bench.policies.allocators import Adaptive, AdaPyramid, EmbeddedBudgets, Pyramid, Static, Uniform
 from cokv_bench.policies.policy import Allocator, Policy, Scorer
 from cokv_bench.policies.scorers import AccumulatedAttention, Random, SinksRecency, WindowAttention
@@ -95,62 +96,15 @@ def _parameters(factory: Callable[..., Any] | None) -> list[str]:
     return [] if factory is None else list(inspect.signature(factory).parameters)
 
 
-register_policy("full", "FullKV: evicts nothing; what every method is measured against", None, None)
-register_policy(
-    "streaming-llm",
-    "StreamingLLM: the first 4 tokens and the most recent ones (arXiv 2309.17453)",
-    SinksRecency,
-    Uniform,
-)
-register_policy(
-    "h2o",
-    "H2O: the tokens that received most attention over the whole prompt (arXiv 2306.14048)",
-    AccumulatedAttention,
-    Uniform,
-)
-register_policy(
-    "snapkv",
-    "SnapKV: the tokens that the last prompt tokens look at (arXiv 2404.14469)",
-    WindowAttention,
-    Uniform,
-)
-register_policy(
-    "pyramidkv",
-    "PyramidKV: SnapKV's tokens, more in early layers than in late ones (arXiv 2406.02069)",
-    WindowAttention,
-    Pyramid,
-)
-register_policy(
-    "ada-snapkv",
-    "Ada-SnapKV: SnapKV's tokens, the heads of a layer compete for them (arXiv 2407.11550)",
-    WindowAttention,
-    Adaptive,
-)
-register_policy(
-    "ada-pyramid",
-    "Ada-Pyramid: PyramidKV's layer budgets, the heads of a layer compete (arXiv 2407.11550)",
-    WindowAttention,
-    AdaPyramid,
-)
-register_policy(
-    "headkv",
-    "HeadKV-R2: SnapKV's tokens, budgets by retrieval and reasoning scores of the heads (arXiv 2410.19258)",
-    WindowAttention,
-    Static,
-    budgets=EmbeddedBudgets("headkv"),
-)
-register_policy(
-    "cokv",
-    "CoKV: SnapKV's tokens, budgets by the heads' Shapley values in a cooperative game (arXiv 2502.17501)",
-    WindowAttention,
-    Static,
-    budgets=EmbeddedBudgets("cokv"),
-)
-register_policy(
-    "cokv-search",
-    "CoKV-Search: SnapKV's tokens, budgets of the heads searched at the deployed total (this project)",
-    WindowAttention,
-    Static,
-    budgets=EmbeddedBudgets("cokv-search"),
-)
-register_policy("random", "Random: tokens by chance, the control that has to be beaten", Random, Uniform)
+# In the order of METHODS, which is that of tables.
+register_policy("full", METHODS["full"], None, None)
+register_policy("streaming-llm", METHODS["streaming-llm"], SinksRecency, Uniform)
+register_policy("h2o", METHODS["h2o"], AccumulatedAttention, Uniform)
+register_policy("snapkv", METHODS["snapkv"], WindowAttention, Uniform)
+register_policy("pyramidkv", METHODS["pyramidkv"], WindowAttention, Pyramid)
+register_policy("ada-snapkv", METHODS["ada-snapkv"], WindowAttention, Adaptive)
+register_policy("ada-pyramid", METHODS["ada-pyramid"], WindowAttention, AdaPyramid)
+register_policy("headkv", METHODS["headkv"], WindowAttention, Static, budgets=EmbeddedBudgets("headkv"))
+register_policy("cokv", METHODS["cokv"], WindowAttention, Static, budgets=EmbeddedBudgets("cokv"))
+register_policy("cokv-search", METHODS["cokv-search"], WindowAttention, Static, budgets=EmbeddedBudgets("cokv-search"))
+register_policy("random", METHODS["random"], Random, Uniform)

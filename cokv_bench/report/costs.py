@@ -1,14 +1,10 @@
-"""Figures of what things cost: memory and latency of a benchmark, and how far estimators have come."""
+"""Figures of what things cost: memory and latency of a benchmark."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from cokv_bench.budgets.checked_json import strict_loads
-from cokv_bench.errors import RequestError
-from cokv_bench.report.figures import Dot, Dots, Figure, Group, Lines, Number, Series
+from cokv_bench.report.figures import Group, Lines, Number, Series
 from cokv_bench.report.folders import Bench
 
 _MIB = 2**20
@@ -70,67 +66,3 @@ def _column(rows: pd.DataFrame, name: str) -> tuple[Number, ...]:
     if name not in rows:
         return (None,) * len(rows)
     return tuple(None if pd.isna(value) else float(value) for value in rows[name])
-
-
-def estimators(paths: Sequence[Path]) -> Group | None:
-    """How stable values are by the length of the ledger, and what budgets made of them find; None without files.
-
-    Args:
-        paths: files that `scripts/estimator_quality.py --json` wrote.
-
-    Raises:
-        RequestError: a file is not one of these.
-    """
-    if not paths:
-        return None
-    files = [_read(path) for path in paths]
-    figures: list[Figure] = [
-        _convergence(files, "half_split_correlation", "rank correlation of the ledger's halves"),
-        _convergence(files, "standard_error", "median standard error"),
-    ]
-    figures += [_found(path, file) for path, file in zip(paths, files, strict=True)]
-    about = "Values of heads by estimator and sampling, from ledgers of some lengths (pairs of coalitions)."
-    return Group("estimators", "Estimators", about, tuple(figures))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        file = strict_loads(path.read_text(encoding="utf-8"))
-        checked = [(row["budgets"], row.get("estimator"), row.get("sampling")) for row in file["rows"]]
-        file["pairs"] / len(checked), file["budget"] / 1
-    except OSError as error:
-        raise RequestError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
-        raise RequestError(f"{path} is not a file of scripts/estimator_quality.py --json.") from None
-    return dict(file)
-
-
-def _convergence(files: Sequence[dict[str, Any]], what: str, told: str) -> Lines:
-    points: dict[str, dict[float, float]] = {}
-    for file in files:
-        for row in file["rows"]:
-            if row.get(what) is not None:
-                points.setdefault(f"{row['estimator']}, {row['sampling']}", {})[float(file["pairs"])] = row[what]
-    series = [
-        Series(name, tuple(sorted(at)), tuple(at[x] for x in sorted(at)), (None,) * len(at), (None,) * len(at), style)
-        for style, (name, at) in enumerate(points.items())
-    ]
-    about = "A point a file. Estimators whose errors cannot be told have none."
-    return Lines(told[0].upper() + told[1:], about, "pairs of coalitions", told, tuple(series), log_x=True)
-
-
-def _found(path: Path, file: dict[str, Any]) -> Dots:
-    dots = [
-        Dot(
-            row["budgets"].removeprefix("cokv, "),
-            row.get("found"),
-            row.get("ci_low"),
-            row.get("ci_high"),
-            cells=("" if row.get("logprob") is None else f"{row['logprob']:.3f}", str(row.get("alpha", ""))),
-            style=0 if "estimator" in row else 1,
-        )
-        for row in file["rows"]
-    ]
-    title = f"Needles found with the values of {file['pairs']} pairs, {path.name}"
-    about = f"{file['budget']} tokens a head, {file.get('examples', '?')} test needles; 95% intervals."
-    return Dots(title, about, "estimator and sampling", "percent found", tuple(dots), ("log-probability", "alpha"))

@@ -169,17 +169,47 @@ Figure = Lines | Dots | Heat
 
 
 @dataclass(frozen=True)
+class Kind:
+    """Maps of one kind of number and of one size, two or more.
+
+    Attributes:
+        name: what the numbers are.
+        about: what the difference of two maps means, a sentence.
+        unit: the same at the scale of its colours.
+        x_label, y_label: of columns and rows.
+        ratio: whether two are compared by the base-2 logarithm of their ratio, or one subtracted from the other.
+    """
+
+    name: str
+    about: str
+    unit: str
+    x_label: str
+    y_label: str
+    panels: tuple[Panel, ...]
+    ratio: bool = False
+
+    @property
+    def difference(self) -> Heat:
+        """The figure of a difference, with the numbers of the first map and colours from -1 to 1."""
+        rows = self.panels[0].values
+        x, y = (tuple(map(str, range(count))) for count in (len(rows[0]), len(rows)))
+        return Heat("", self.about, self.x_label, self.y_label, x, y, self.panels[:1], self.unit, -1, 1, diverging=True)
+
+
+@dataclass(frozen=True)
 class Group:
     """Figures of one kind, shown one at a time.
 
     Attributes:
         key: for links and file names.
+        pairs: maps of which the reader of a page picks any two to see their difference.
     """
 
     key: str
     title: str
     about: str
     figures: tuple[Figure, ...]
+    pairs: tuple[Kind, ...] = ()
 
 
 def named(groups: list[Group]) -> Iterator[tuple[str, Figure]]:

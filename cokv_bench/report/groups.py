@@ -1,16 +1,20 @@
 """All figures of a report, in the order of the page."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cokv_bench.errors import RequestError
-from cokv_bench.report.costs import benchmarks, estimators
+from cokv_bench.report.costs import benchmarks
+from cokv_bench.report.estimators import estimators
 from cokv_bench.report.figures import Group
 from cokv_bench.report.folders import Bench, Run
-from cokv_bench.report.heads import BUDGET, HeadMap, head_figures, maps_of_run
-from cokv_bench.report.scores import curves, differences, needles
+from cokv_bench.report.gaps import gaps
+from cokv_bench.report.head_figures import head_figures
+from cokv_bench.report.heads import BUDGET, HeadMap, maps_of_run
+from cokv_bench.report.scores import by_unit, curves, differences, needles
 
 
 def make_groups(
@@ -18,26 +22,26 @@ def make_groups(
     benches: Sequence[Bench],
     *,
     heads: Sequence[HeadMap] = (),
-    estimator_files: Sequence[Path] = (),
+    estimated: Sequence[Path] = (),
     budget: int | None = None,
 ) -> list[Group]:
     """The figures that the folders and files give.
 
     Args:
         heads: further head maps, shown before those of the runs' static methods.
-        estimator_files: what `scripts/estimator_quality.py --json` wrote.
+        estimated: folders of profiles, and files that `scripts/estimator_quality.py --json` wrote.
         budget: of head maps that any budget can be asked of; default those of the runs, or 128.
 
     Raises:
         RequestError: a file is not what it should be, or the head maps do not fit together.
     """
     budgets = [budget] if budget is not None else _budgets(runs)
+    numbers = [make(unit, alike) for unit, alike in by_unit(runs).items() for make in (curves, gaps, differences)]
     groups = (
-        curves(runs),
-        differences(runs),
+        *numbers,
         needles(runs),
         head_figures(_all_maps(runs, heads, budgets), budgets),
-        estimators(estimator_files),
+        estimators(estimated),
         benchmarks(benches),
     )
     return [group for group in groups if group is not None]
@@ -59,5 +63,5 @@ def _all_maps(runs: Sequence[Run], given: Sequence[HeadMap], budgets: Sequence[i
                 maps[m.name] = m
             elif any(not np.array_equal(m.tokens(budget), there.tokens(budget)) for budget in budgets):
                 name = f"{m.name} · {run.name}"
-                maps[name] = HeadMap(name, m.tokens, measured=m.measured)
+                maps[name] = replace(m, name=name)
     return list(maps.values())

@@ -1,6 +1,6 @@
 """Head maps: what our JSON files say of each head, and the budgets of a run's static methods where they are known."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, 
 from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
-from cokv_bench.report.figures import Group, Heat, Number, Panel
 
 #: Budget of maps where no run has one.
 BUDGET = 128
@@ -35,12 +34,14 @@ class HeadMap:
         tokens: budget -> tokens a KV head, int64 [layers, kv_heads]; of a budgets file, whatever is asked, its own.
         budget: the only budget that there is, of a budgets file.
         measured: float64 [layers, heads] by what they are: values, standard errors (KV heads), scores (query heads).
+        utility: in whose units values and standard errors are; empty for scores.
     """
 
     name: str
     tokens: Callable[[int], NDArray[np.int64]]
     budget: int | None = None
     measured: Mapping[str, Array] = field(default_factory=dict)
+    utility: str = ""
 
 
 def load_heads(path: Path) -> HeadFile:
@@ -101,6 +102,7 @@ def head_map(
             budget, window=window or file.window, zeroed=zeroed, published_rounding=published_rounding
         ),
         measured={"head value": file.values, "standard error": file.standard_errors},
+        utility=file.utility,
     )
 
 
@@ -133,91 +135,3 @@ def maps_of_run(configuration: Mapping[str, Any]) -> list[HeadMap]:
                 )
                 maps.append(made)
     return maps
-
-
-def head_figures(maps: Sequence[HeadMap], budgets: Sequence[int]) -> Group | None:
-    """Tokens by layer and head at each budget, differences to the first map, and what was measured; None without maps.
-
-    Raises:
-        RequestError: the maps are of models of several shapes, or a budget is not above a map's window.
-    """
-    if not maps:
-        return None
-    wanted = [*budgets, *sorted({m.budget for m in maps if m.budget is not None} - set(budgets))]
-    figures: list[Heat] = []
-    for budget in wanted:
-        there = [m for m in maps if m.budget in (None, budget)]
-        tokens = {m.name: m.tokens(budget).astype(np.float64) for m in there}
-        if len({table.shape for table in tokens.values()}) > 1:
-            raise RequestError("The head maps are of models of different shapes; report one model at a time.")
-        if tokens:
-            figures.append(tokens_figure(tokens, budget))
-        if len(tokens) > 1:
-            figures.append(_differences(tokens, budget))
-    for what in dict.fromkeys(name for m in maps for name in m.measured):
-        figures += [_measured(what, m) for m in maps if what in m.measured]
-    about = "Layers from left to right, the heads of a layer one below the other."
-    return Group("heads", "Head maps", about, tuple(figures))
-
-
-def tokens_figure(tokens: Mapping[str, Array], budget: int) -> Heat:
-    """Maps of tokens [layers, kv_heads] by name, with logarithmic colours."""
-    return _heat(
-        f"Tokens a head at budget {budget}",
-        "Every map spends the same total, unless its file was rounded as published. Colours are logarithmic.",
-        tokens,
-        "tokens kept",
-        (min(t.min() for t in tokens.values()), max(t.max() for t in tokens.values())),
-        log=True,
-    )
-
-
-def _differences(tokens: Mapping[str, Array], budget: int) -> Heat:
-    first, *others = tokens
-    ratios = {f"{name} to {first}": np.log2(tokens[name] / tokens[first]) for name in others}
-    end = max(1.0, *(float(np.abs(ratio).max()) for ratio in ratios.values()))
-    about = f"Base-2 logarithm of a head's tokens over its tokens under {first}: 1 means twice as many, -1 half."
-    return _heat(f"Against {first} at budget {budget}", about, ratios, "log2 of the ratio", (-end, end), diverging=True)
-
-
-def _measured(what: str, shown: HeadMap) -> Heat:
-    table = shown.measured[what]
-    known = table[np.isfinite(table)]
-    ends = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    query = what == "head score"
-    about = "Scores of query heads, as measured." if query else "In the units of the profile's utility, as measured."
-    return _heat(f"{what}, {shown.name}", about, {shown.name: table}, what, ends, rows="head" if query else "KV head")
-
-
-def _heat(
-    title: str,
-    about: str,
-    tables: Mapping[str, Array],
-    unit: str,
-    ends: tuple[float, float],
-    *,
-    rows: str = "KV head",
-    log: bool = False,
-    diverging: bool = False,
-) -> Heat:
-    layers, heads = next(iter(tables.values())).shape
-    return Heat(
-        title,
-        about,
-        "layer",
-        rows,
-        tuple(map(str, range(layers))),
-        tuple(map(str, range(heads))),
-        tuple(
-            Panel(name, tuple(tuple(map(_known, row)) for row in table.T.tolist())) for name, table in tables.items()
-        ),
-        unit,
-        float(ends[0]),
-        float(ends[1]),
-        log=log,
-        diverging=diverging,
-    )
-
-
-def _known(value: float) -> Number:
-    return value if np.isfinite(value) else None

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.report.units import PERCENT, Unit
 from cokv_bench.runs.means import is_mean, overall
 
 _MIB = 2**20
@@ -55,34 +56,38 @@ class Layout:
     notes: tuple[str, ...]
 
 
-def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]) -> Layout:
+def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any], unit: Unit = PERCENT) -> Layout:
     """Decide what stands in each cell.
 
     Args:
-        tables: of a run, by file name: `scores.csv`, `table.csv` and, where it has one, `comparisons.csv`.
+        tables: of a run, by file name: `scores.csv`, `table.csv` and, where it has one, `comparisons.csv`; marks are
+            those of its first baseline.
         configuration: of the run.
+        unit: of its numbers.
     """
     wide = tables["table.csv"].fillna({"budget": 0}).astype({"budget": int})
     columns = [column for column in wide.columns if column not in {"method", "budget"}]
     tasks = [column for column in columns if not is_mean(column)]
     measured = _by_cell(tables["scores.csv"])
-    compared = _by_cell(tables["comparisons.csv"]) if "comparisons.csv" in tables else {}
+    sized = "kv_bytes" in tables["scores.csv"]
+    comparisons = tables.get("comparisons.csv", pd.DataFrame({"baseline": []}))
+    baseline = str(comparisons["baseline"].iloc[0]) if len(comparisons) else ""
+    compared = _by_cell(comparisons[comparisons["baseline"] == baseline])
     scores = []
     costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in overall(tasks)}
     for _, part in wide.groupby("budget"):
         rows = part.to_dict("records")
         best = {task: _best(part, task, measured) for task in columns}
-        scores.append(tuple(_score_row(row, columns, best, compared) for row in rows))
+        scores.append(tuple(_score_row(row, columns, best, compared, unit) for row in rows))
         for whole, sections in costs.items():
-            sections.append(tuple(_cost_row(row, whole, measured) for row in rows))
+            sections.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
     cells = [cell for section in scores for row in section for cell in row]
-    baseline = str(tables["comparisons.csv"]["baseline"].iloc[0]) if compared else ""
     return Layout(
-        Grid("Score in percent", ("method", "budget", *columns), tuple(scores)),
+        Grid(unit.caption, ("method", "budget", *columns), tuple(scores)),
         tuple(
             Grid(
-                "Score with its 95% interval, tokens kept a KV head, and size of the KV cache",
-                ("method", "budget", whole, "95% interval", "tokens a head", "KV cache (MiB)"),
+                f"{unit.title} with its 95% interval, tokens kept a KV head" + (", and size of the KV cache" * sized),
+                ("method", "budget", whole, "95% interval", "tokens a head", *["KV cache (MiB)"] * sized),
                 tuple(sections),
             )
             for whole, sections in costs.items()
@@ -113,6 +118,7 @@ def _score_row(
     columns: list[str],
     best: Mapping[str, float],
     compared: Mapping[_Key, Mapping[str, Any]],
+    unit: Unit,
 ) -> tuple[Cell, ...]:
     cells = [Cell(row["method"]), Cell(str(row["budget"]) if row["budget"] else "")]
     for task in columns:
@@ -120,7 +126,7 @@ def _score_row(
         uncompared = comparison is not None and bool(pd.isna(comparison["within_noise"]))
         cells.append(
             Cell(
-                _number(row[task]),
+                _number(row[task], unit.decimals),
                 bold=row["method"] != "full" and row[task] == best[task],
                 differs=comparison is not None and not uncompared and not comparison["within_noise"],
                 uncompared=uncompared,
@@ -129,26 +135,29 @@ def _score_row(
     return tuple(cells)
 
 
-def _cost_row(row: Mapping[Any, Any], whole: str, measured: Mapping[_Key, Mapping[str, Any]]) -> tuple[Cell, ...]:
+def _cost_row(
+    row: Mapping[Any, Any], whole: str, measured: Mapping[_Key, Mapping[str, Any]], unit: Unit, *, sized: bool
+) -> tuple[Cell, ...]:
     total = measured.get((row["method"], row["budget"], whole), {})
-    low, high = _number(total.get("ci_low")), _number(total.get("ci_high"))
+    score, low, high = (_number(total.get(name), unit.decimals) for name in ("score", "ci_low", "ci_high"))
     kept = _number(total.get("kept_per_head"))
     unequal = "" if total.get("exact_total", True) else " unequal"
-    texts = (
+    texts = [
         row["method"],
         str(row["budget"]) if row["budget"] else "",
-        _number(total.get("score")),
-        f"{low}–{high}" if low and high else "",
+        score,
+        unit.between(low, high) if low and high else "",
         f"{kept}{unequal}".strip(),
-        _number(total.get("kv_bytes", float("nan")) / _MIB),
-    )
+    ]
+    if sized:
+        texts.append(_number(total.get("kv_bytes", float("nan")) / _MIB))
     return tuple(Cell(text) for text in texts)
 
 
-def _number(value: float | None) -> str:
-    """One decimal; nothing where there is no number."""
+def _number(value: float | None, decimals: int = 1) -> str:
+    """Nothing where there is no number."""
     # Rounded before it is printed, so that the same mean summed in another order prints the same.
-    return "" if value is None or pd.isna(value) else f"{round(value, 6):.1f}"
+    return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
 
 
 def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, Any]) -> tuple[str, ...]:

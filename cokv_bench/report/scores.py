@@ -4,16 +4,20 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cokv_bench.policies import POLICIES
+from cokv_bench.methods import METHODS
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
 from cokv_bench.report.folders import Run
+from cokv_bench.report.units import PERCENT, Unit, capital
 from cokv_bench.runs.means import is_mean, overall
 
+BUDGET_AXIS = "budget (tokens a KV head)"
 
-def style_of(method: str) -> int:
-    """The number of a method's colour and marker, the same in every figure; unknown methods share the last one."""
-    names = [name for name in POLICIES if name != "full"]
-    return names.index(method) if method in names else len(names)
+
+def styles(runs: Sequence[Run]) -> dict[str, int]:
+    """The number of each method's colour and marker: of known methods the same in every report, others come after."""
+    known = [name for name in METHODS if name != "full"]
+    methods = [method for run in runs for method in run.configuration["methods"]]
+    return {name: place for place, name in enumerate(dict.fromkeys([*known, *methods]))}
 
 
 def line_name(run: Run, method: str, runs: Sequence[Run]) -> str:
@@ -21,12 +25,20 @@ def line_name(run: Run, method: str, runs: Sequence[Run]) -> str:
     return method if len(runs) == 1 else f"{method} · {run.name}"
 
 
-def curves(runs: Sequence[Run]) -> Group | None:
-    """Scores against budgets, a figure a task and a line a method; what sums the runs up comes first."""
+def by_unit(runs: Sequence[Run]) -> dict[Unit, list[Run]]:
+    """Runs whose numbers can stand in one figure."""
+    alike: dict[Unit, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(run.unit, []).append(run)
+    return alike
+
+
+def curves(unit: Unit, runs: Sequence[Run]) -> Group | None:
+    """Numbers of one unit against budgets, a figure a task and a line a method; what sums the runs up comes first."""
     tasks = _ordered([task for run in runs for task in run.tables["scores.csv"]["task"].unique()])
-    figures = [_curve(task, runs) for task in tasks]
-    about = "Percent, with 95% bootstrap intervals over the examples. Points of one budget stand side by side."
-    return Group("curves", "Score against budget", about, tuple(figures)) if figures else None
+    figures = [_curve(unit, task, runs) for task in tasks]
+    about = f"{unit.caption}, with 95% bootstrap intervals over the examples. Points of one budget stand side by side."
+    return Group(f"{unit.key}curves", f"{unit.title} against budget", about, tuple(figures)) if figures else None
 
 
 def _ordered(tasks: Sequence[str]) -> list[str]:
@@ -40,8 +52,9 @@ def _ordered(tasks: Sequence[str]) -> list[str]:
     ]
 
 
-def _curve(task: str, runs: Sequence[Run]) -> Lines:
+def _curve(unit: Unit, task: str, runs: Sequence[Run]) -> Lines:
     series = []
+    style = styles(runs)
     counts = set()
     for place, run in enumerate(runs):
         scores = run.tables["scores.csv"]
@@ -56,33 +69,35 @@ def _curve(task: str, runs: Sequence[Run]) -> Lines:
                     _numbers(ordered["score"]),
                     _numbers(ordered["ci_low"]),
                     _numbers(ordered["ci_high"]),
-                    style=style_of(str(method)),
+                    style=style[str(method)],
                     reference=full,
                     dash=place,
                 )
             )
     told = " or ".join(str(count) for count in sorted(counts))
-    title, examples = f"{task}, score against budget", f"{told} examples."
-    return Lines(title, examples, "budget (tokens a KV head)", "score (%)", tuple(series), log_x=True, apart=True)
+    title, examples = f"{task}, {unit.noun} against budget", f"{told} examples."
+    return Lines(title, examples, BUDGET_AXIS, unit.axis, tuple(series), log_x=True, apart=True)
 
 
-def differences(runs: Sequence[Run]) -> Group | None:
-    """What each method gains over the baseline, paired by example; None where no run compares."""
-    having = [run for run in runs if "comparisons.csv" in run.tables]
+def differences(unit: Unit, runs: Sequence[Run]) -> Group | None:
+    """What each method gains over each baseline, paired by example; None where no run compares."""
     figures = []
-    for run in having:
-        table = run.tables["comparisons.csv"]
-        for task in _ordered(list(table["task"])):
-            figures.append(_forest(run, task, table[table["task"] == task], runs))
+    for run in runs:
+        table = run.tables.get("comparisons.csv", pd.DataFrame({"baseline": []}))
+        for baseline, compared in table.groupby("baseline", sort=False):
+            for task in _ordered(list(compared["task"])):
+                figures.append(_forest(run, str(baseline), task, compared[compared["task"] == task], runs))
     about = (
-        "Points over the baseline at the same budget, paired example by example, with 95% bootstrap intervals. "
-        "Hollow: within noise (corrected p of 0.05 or more). Unequal totals are not compared."
+        f"{capital(unit.gain)} over the baseline at the same budget, paired example by example, with 95% bootstrap "
+        "intervals. Hollow: within noise (corrected p of 0.05 or more). Unequal totals are not compared."
     )
-    return Group("differences", "Differences with the baseline", about, tuple(figures)) if figures else None
+    title = "Differences with the baseline" if unit is PERCENT else f"Differences in {unit.noun}"
+    return Group(f"{unit.key}differences", title, about, tuple(figures)) if figures else None
 
 
-def _forest(run: Run, task: str, rows: pd.DataFrame, runs: Sequence[Run]) -> Dots:
+def _forest(run: Run, baseline: str, task: str, rows: pd.DataFrame, runs: Sequence[Run]) -> Dots:
     dots = []
+    style = styles(runs)
     for row in rows.to_dict("records"):
         missing = pd.isna(row["difference"])
         noise = not missing and bool(row["within_noise"])
@@ -103,15 +118,15 @@ def _forest(run: Run, task: str, rows: pd.DataFrame, runs: Sequence[Run]) -> Dot
                 _number(row["ci_low"]),
                 _number(row["ci_high"]),
                 cells=(str(row["n"]), *cells),
-                style=style_of(row["method"]),
+                style=style[row["method"]],
                 faint=noise,
             )
         )
-    baseline = rows["baseline"].iloc[0]
-    title = f"{task}, points over {baseline}" + ("" if len(runs) == 1 else f" · {run.name}")
+    gain = f"{run.unit.gain} over {baseline}"
+    title = f"{task}, {gain}" + ("" if len(runs) == 1 else f" · {run.name}")
     columns = ("n", "corrected p", "won/tied/lost", "win probability", "verdict")
     about = f"{rows['n'].max()} examples."
-    return Dots(title, about, "method and budget", f"points over {baseline}", tuple(dots), columns, zero=True)
+    return Dots(title, about, "method and budget", gain, tuple(dots), columns, zero=True)
 
 
 def needles(runs: Sequence[Run]) -> Group | None:

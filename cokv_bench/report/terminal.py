@@ -1,11 +1,13 @@
 """Figures in a terminal: maps as coloured blocks, costs as a table."""
 
+from collections.abc import Iterable
+
 from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cokv_bench.report.figures import Group, Heat, Lines, Number, Panel, number
+from cokv_bench.report.figures import Figure, Group, Heat, Lines, Number, Panel, number
 from cokv_bench.report.palettes import DIVERGING, SEQUENTIAL, colour, is_dark
 
 #: Maps of so many columns have their numbers in the cells.
@@ -74,9 +76,9 @@ def _scale(console: Console, figure: Heat) -> Text:
     return bar.append(f" {figure.at(1):.3g}" + (" (logarithmic)" if figure.log else ""))
 
 
-def print_lines(console: Console, group: Group) -> None:
-    """Print the lines of a group as tables: a row a line, a column an x."""
-    for figure in group.figures:
+def print_lines(console: Console, figures: Iterable[Figure]) -> None:
+    """Print lines as tables: a row a line, a column an x. Other figures are passed over."""
+    for figure in figures:
         if isinstance(figure, Lines):
             table = Table(title=f"{figure.title}: {figure.y_label}", title_justify="left")
             table.add_column(figure.x_label)
@@ -84,5 +86,6 @@ def print_lines(console: Console, group: Group) -> None:
                 table.add_column(number(tick), justify="right")
             for series in figure.series:
                 at = dict(zip(series.x, series.y, strict=True))
-                table.add_row(series.name, *(number(at.get(tick)) for tick in figure.ticks))
+                level = series.y[0] if series.reference else None
+                table.add_row(series.name, *(number(at.get(tick, level)) for tick in figure.ticks))
             console.print(table)

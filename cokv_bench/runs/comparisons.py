@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import false_discovery_control, permutation_test
 
 from cokv_bench.errors import unknown
 from cokv_bench.runs.intervals import interval
@@ -67,6 +66,8 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
                     rows.append({**start, **_compare(cell, int(configuration["seed"]))})
     table = pd.DataFrame(rows)
     if len(table):
+        from scipy.stats import false_discovery_control  # On first use, as in `interval`.
+
         known = table["p_value"].notna()
         summing = table["task"].isin(overall(tasks))
         for family in (known & summing, known & ~summing):
@@ -113,6 +114,8 @@ def _p_value(groups: list[NDArray[np.float64]], seed: int) -> float:
     shares = shares[shares != 0]
     if shares.size < 2:
         return 1.0
+    from scipy.stats import permutation_test
+
     result = permutation_test(
         (shares,),
         lambda sample, axis: sample.sum(axis=axis),

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 _RESAMPLES = 2000
 
@@ -25,6 +24,8 @@ def interval(groups: Sequence[NDArray[np.float64]], seed: int) -> tuple[float, f
     if all(np.ptp(group) == 0 for group in groups):
         mean = float(np.mean([group[0] for group in groups]))
         return mean, mean
+
+    from scipy.stats import bootstrap  # On first use: importing it takes over a second, and tables are often read only.
 
     def mean_of_means(*samples: NDArray[np.float64], axis: int) -> Any:
         return np.mean([sample.mean(axis=axis) for sample in samples], axis=0)

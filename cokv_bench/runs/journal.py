@@ -8,7 +8,7 @@ from typing import Any
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, whole_lines
-from cokv_bench.policies import POLICIES
+from cokv_bench.methods import METHODS
 from cokv_bench.runs.shards import Shard
 
 Key = tuple[str, str, str, int | None]
@@ -106,7 +106,7 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     if not unique:
         return []
     tasks = {name: place for place, name in enumerate(read_run(folder)["configuration"]["tasks"])}
-    methods = {name: place for place, name in enumerate(POLICIES)}
+    methods = {name: place for place, name in enumerate(METHODS)}
 
     def place(key: Key) -> tuple[int, int, str, int, str]:
         task, example, method, budget = key

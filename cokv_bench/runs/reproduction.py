@@ -8,17 +8,11 @@ from typing import Any
 import yaml
 
 from cokv_bench.errors import RequestError, unknown
-from cokv_bench.runs.estimate import Load, Shape
-from cokv_bench.tasks import text
-from cokv_bench.tasks.longbench.specs import spec_of
-from cokv_bench.tasks.made import DEFAULT_EXAMPLES
-from cokv_bench.tasks.needle import task as needle
-from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, expand
-from cokv_bench.tasks.ruler import subtasks as ruler
+from cokv_bench.runs.estimate import Shape
+from cokv_bench.runs.work import Work, names, work
 
 _KEYS = ("description", "model", "shape", "examples", "tasks", "steps")
 _COMMANDS = ("profile", "eval", "headkv_scores")
-_PROFILE_SHARE = 0.15
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,8 @@ class Reproduction:
 
     Attributes:
         shape: of the model, for estimates; no model is loaded for them.
-        examples: number of examples a task, profile and test together, for estimates.
+        examples: number of examples a task, profile and test together, for estimates; LongBench's tasks that are not
+            among them are taken to have their published rows.
     """
 
     description: str
@@ -56,73 +51,14 @@ class Reproduction:
     examples: Mapping[str, int]
     steps: tuple[Step, ...]
 
-    def loads(self, step: Step) -> list[Load]:
-        """What a step does, as far as its options and the numbers of examples say.
-
-        Raises:
-            RequestError: an unknown task, or one of rows that nobody counted.
-        """
-        options = step.options
-        lengths = _integers(options.get("lengths", 1024))
-        if step.command == "headkv_scores":
-            return [Load(int(options.get("examples", 16)), length, 1, 1) for length in lengths]
-        budgets, methods = _integers(options.get("budget", 128)), _names(options.get("method", ""))
-        found = []
-        for task in self._tasks(options):
-            made = _made(task, options)
-            if made is not None:
-                sizes, (new, examples) = lengths, made
-            else:
-                sizes, new = [int(options.get("max-length", 0)) or lengths[0]], spec_of(task).max_new_tokens
-                examples = self._rows(task, options, test=step.command == "eval")
-            for size in sizes:
-                if step.command == "eval":
-                    rows = sum(1 if method == "full" else len(budgets) for method in methods)
-                    found.append(Load(examples, size, rows, new, accumulated="h2o" in methods))
-                else:
-                    found.append(Load(examples, size, 2 * int(options.get("samples", 240)), new))
-        return found
+    def work(self, step: Step) -> Work:
+        """What a step does. Raises `RequestError` where one of its tasks is unknown."""
+        return work(step.command, step.options, self.examples)
 
     def about(self, step: Step) -> str:
         """The tasks of a step in a few words."""
-        tasks = _names(step.options.get("tasks", "needle"))
+        tasks = names(step.options.get("tasks", "needle"))
         return ", ".join(tasks) if len(tasks) < 3 else f"{tasks[0]} and {len(tasks) - 1} more"
-
-    def _tasks(self, options: Mapping[str, Any]) -> list[str]:
-        """The tasks of a step; the group "longbench" is those that the file counts."""
-        files = _names(options.get("ruler-qa", []))
-        found: list[str] = []
-        for name in _names(options.get("tasks", "needle")):
-            if name == "longbench":
-                found += self.examples
-            elif name == "ruler":
-                # Each file makes one of these subtasks; which one only the file tells, but they cost the same.
-                found += [ruler.PREFIX + each for each in (*SUBTASKS, *list(FROM_FILE)[: len(files)])]
-            elif name.startswith(ruler.PREFIX):
-                found += [ruler.PREFIX + each for each in expand(name, FROM_FILE if files else ())]
-            else:
-                found.append(name)
-        return found
-
-    def _rows(self, task: str, options: Mapping[str, Any], *, test: bool) -> int:
-        held = self.examples.get(task)
-        if held is None:
-            raise RequestError(f"The reproduction does not say under 'examples' how many rows '{task}' has.")
-        mine = round(held * _PROFILE_SHARE)
-        return min(held - mine if test else mine, int(options.get("limit", held)))
-
-
-def _made(task: str, options: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The most tokens of an answer, and the examples a length and split, of a task that makes them; None for rows."""
-    if task == "needle":
-        new_tokens, examples = needle.MAX_NEW_TOKENS, options.get("depths", needle.DEFAULT_DEPTHS)
-    elif task == "text":
-        new_tokens, examples = text.MAX_NEW_TOKENS, DEFAULT_EXAMPLES
-    elif task.startswith(ruler.PREFIX):
-        new_tokens, examples = ruler.max_new_tokens(task.removeprefix(ruler.PREFIX)), DEFAULT_EXAMPLES
-    else:
-        return None
-    return new_tokens, int(options.get("examples", options.get("limit", examples)))
 
 
 def read_reproduction(path: Path) -> Reproduction:
@@ -152,7 +88,7 @@ def read_reproduction(path: Path) -> Reproduction:
     shape = content["shape"]
     if not isinstance(shape, dict) or set(shape) != wanted or not all(type(n) is int for n in shape.values()):
         raise RequestError(f"'shape' in {path} must hold whole numbers for {', '.join(sorted(wanted))}.")
-    tasks = _names(content.get("tasks", []))
+    tasks = names(content.get("tasks", []))
     steps = tuple(step for entry in content["steps"] for step in _steps(entry, str(content["model"]), tasks, path))
     return Reproduction(str(content.get("description", "")), Shape(**shape), content.get("examples") or {}, steps)
 
@@ -176,15 +112,3 @@ def _filled(value: Any, tasks: list[str], task: str | None) -> Any:
         return value.replace("{task}", name if value == "{task}" else name.replace("/", "-"))
 
     return [fill(name) for name in tasks] if task is None else fill(task)
-
-
-def _names(value: Any) -> list[str]:
-    parts = value if isinstance(value, list) else str(value).split(",")
-    return [str(part).strip() for part in parts if str(part).strip()]
-
-
-def _integers(value: Any) -> list[int]:
-    try:
-        return [int(name) for name in _names(value)]
-    except ValueError:
-        raise RequestError(f"'{value}' in a reproduction is not a list of whole numbers.") from None

@@ -19,7 +19,8 @@ from cokv_bench.tasks.longbench.specs import Rules
 from cokv_bench.tasks.metrics import METRICS
 
 PREFIX = "jsonl:"
-_HUB = "hf:"
+#: Before the name of a data set on the hub.
+HUB = "hf:"
 _YAML = (".yaml", ".yml")
 _DEFAULTS: dict[str, Any] = {
     "template": "{context}\n\n{input}",
@@ -46,6 +47,9 @@ class JsonlTask(RowTask):
         seed: of the split into profile and test examples.
         profile_share: share of the rows on which heads are profiled.
         limit: the most examples of a split, the first in file order; None for all.
+
+    Attributes:
+        source: the rows: a path, or `hf:OWNER/NAME`.
 
     Raises:
         RequestError: a malformed YAML file, an unknown key or metric, or a template without a place to fill.
@@ -81,6 +85,7 @@ class JsonlTask(RowTask):
         if settings["max_new_tokens"] < 1:
             raise RequestError(f"max_new_tokens of {named} must be at least 1, not {settings['max_new_tokens']}.")
         fill(settings["template"], "", "")  # Refuses a template without a place to fill.
+        self.source = source
         super().__init__(
             PREFIX + named,
             Rules(**settings),
@@ -93,13 +98,13 @@ class JsonlTask(RowTask):
 
 def _source_and_settings(named: str) -> tuple[str, dict[str, Any]]:
     """The rows that a path names, and the settings of the YAML file that goes with it ({} without one)."""
-    if named.startswith(_HUB):
+    if named.startswith(HUB):
         return named, {}
     path = Path(named).expanduser()
     if path.suffix in _YAML:
         settings = _read_yaml(path)
         data = settings.pop("data", path.with_suffix(".jsonl").name)
-        return data if data.startswith(_HUB) else str(path.parent / Path(data).expanduser()), settings
+        return data if data.startswith(HUB) else str(path.parent / Path(data).expanduser()), settings
     beside = next((path.with_suffix(suffix) for suffix in _YAML if path.with_suffix(suffix).is_file()), None)
     settings = _read_yaml(beside) if beside else {}
     settings.pop("data", None)
@@ -123,7 +128,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _load(source: str) -> list[Row]:
     path = Path(source)
-    if source.startswith(_HUB) or path.is_dir() or path.suffix == ".parquet":
+    if source.startswith(HUB) or path.is_dir() or path.suffix == ".parquet":
         return [
             row_of(record, f"{source}, row {index}", index, labelled=False)
             for index, record in enumerate(_data_set(source))
@@ -136,8 +141,8 @@ def _data_set(source: str) -> Any:
     import datasets  # On first use: importing it takes over a second.
 
     try:
-        if source.startswith(_HUB):
-            found = datasets.load_dataset(source.removeprefix(_HUB))
+        if source.startswith(HUB):
+            found = datasets.load_dataset(source.removeprefix(HUB))
         elif Path(source).is_dir():
             found = datasets.load_from_disk(source)
         else:

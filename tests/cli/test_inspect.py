@@ -7,6 +7,7 @@ import pytest
 
 from cokv_bench.budgets import embedded
 from tests.report.made_run import make_run
+from tests.report.test_logprobs import make_logprobs
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -50,6 +51,15 @@ def test_a_run_and_a_benchmark(cli, tmp_path: Path) -> None:
     status, out, err = cli("inspect", RESULTS / "gpu" / "decode")
     assert status == 0, err
     assert "Decoding time" in out
+
+
+def test_log_probabilities(cli, tmp_path: Path) -> None:
+    make_logprobs(tmp_path / "evidence", tables=True)
+    status, out, err = cli("inspect", "evidence")
+    assert status == 0, err
+    assert "Log-probabilities of reference answers: evidence" in out
+    assert "Measured: 168, of 2 tasks and 4 methods" in out
+    assert "-1.500 -4.00 to -0.25" in out
 
 
 @pytest.mark.parametrize(("path", "says"), [("none.json", "none.json"), (".", "neither"), ("bad.json", "of kind")])

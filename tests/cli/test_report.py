@@ -3,12 +3,16 @@
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cokv_bench.budgets import embedded
 from tests.report.made_run import make_run
+from tests.report.test_estimators import make_ledger
+from tests.report.test_logprobs import make_logprobs
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -52,6 +56,39 @@ def test_a_report_in_the_terminal(cli, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "report.html").exists()
 
 
+def test_log_probabilities_in_the_terminal(cli, tmp_path: Path) -> None:
+    make_logprobs(tmp_path / "evidence")
+    status, out, err = cli("report", "evidence", "--terminal")
+    assert status == 0, err
+    assert "Log-probability of reference answers in nats a token" in " ".join(out.split())
+    assert "Nats a token over snapkv, needle" in out
+    assert "Share closed: gain over gap" in out
+    assert "percent" not in out
+
+
+def test_a_profile_among_the_estimators(cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    make_ledger(tmp_path / "profile", 40)
+    status, out, err = cli("report", "run", "--estimators", "profile", "--terminal")
+    assert status == 0, err
+    assert "Rank correlation of the ledger's halves, profile" in out
+
+
+@pytest.mark.parametrize("folder", ["smollm2-135m", "search/universal"])
+def test_tables_are_shown_without_the_heavy_libraries(tmp_path: Path, folder: str) -> None:
+    """Their imports would take longer than the report."""
+    pytest.importorskip("plotly", reason="the page needs Plotly")
+    out = tmp_path / "report.html"
+    code = (
+        "import sys; from cokv_bench.cli import make_app; "
+        f"make_app()(['report', {str(RESULTS / folder)!r}, '--out', {str(out)!r}], standalone_mode=False); "
+        "print({'torch', 'transformers', 'scipy', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("set()\n"), done.stdout
+    assert out.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -61,6 +98,7 @@ def test_a_report_in_the_terminal(cli, tmp_path: Path) -> None:
         (("run", "--heads", "x=none.json"), "none.json"),
         (("run", *2 * ("--heads", f"x={embedded.shares_path()}")), "same name"),
         (("run", "--estimators", "none.json"), "none.json"),
+        (("run", "--estimators", "run"), "ledger.jsonl"),
         (("run", "--budget", "8"), "above the window"),
         (("empty",), "no records"),
         (("logprobs",), "no answers"),

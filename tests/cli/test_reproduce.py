@@ -59,3 +59,24 @@ def test_dry_runs_do_nothing(cli, texty_folder: Path, tmp_path: Path) -> None:
     assert 1300 < int(tokens.replace(",", "")) <= 1500
     assert not Path("results").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml"]
+
+
+def test_dry_runs_say_what_they_cannot_count(cli, tmp_path: Path) -> None:
+    step = {"method": "full,snapkv", "budget": 64, "max-length": 300}
+    document = {
+        "model": "m",
+        "shape": SHAPE,
+        "steps": [
+            {"command": "eval", "options": {"tasks": "longbench-e", **step}},
+            {"command": "eval", "options": {"tasks": "jsonl:none.jsonl", **step}},
+        ],
+    }
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(document))
+    status, out, err = cli("reproduce", tmp_path / "r.yaml", "--dry-run")
+    assert status == 0, err
+    lines = out.splitlines()
+    planned = [line.split() for line in lines if line.startswith(" ")]
+    assert [row[3:6] for row in planned if row[:2] == ["1.", "eval"]] == [["3,118", "935.4k", "6,236"]]
+    assert not any(row[:1] == ["2."] for row in planned)
+    assert any(line.startswith("Rows as published, which may be more") for line in lines)
+    assert "Not counted: 2. eval jsonl:none.jsonl (Cannot read none.jsonl: No such file or directory)." in lines

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.selection import Selection
+from cokv_bench.methods import METHODS
 from cokv_bench.policies import POLICIES, get_policy, register_policy
 from cokv_bench.policies.allocators import Uniform
 
@@ -159,7 +160,7 @@ def test_policies_differ(make_prompt):
 
 
 def test_every_name_is_described_with_its_source():
-    assert list(POLICIES) == NAMES
+    assert list(POLICIES) == NAMES == list(METHODS)
     for name in NAMES:
         policy = get_policy(name)
         assert policy.name == name

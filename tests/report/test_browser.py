@@ -6,13 +6,17 @@ import subprocess
 import time
 import urllib.parse
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
+from cokv_bench.report.heads import head_map
 from cokv_bench.report.html import write_page
 from tests.report.made_run import ATTACKS, make_run
 
@@ -29,7 +33,9 @@ window.addEventListener("unhandledrejection", (event) => window.wrong.push(Strin
 document.addEventListener("securitypolicyviolation", (event) => window.wrong.push(event.violatedDirective));
 for (const level of ["error", "warn"]) console[level] = (...words) => window.wrong.push(words.join(" "));
 </script>"""
+_LAYER = 17
 _USE = """<script>
+const LAYER = %d;
 (async () => {
   const seen = {};
   const pause = (time) => new Promise((done) => setTimeout(done, time));
@@ -78,17 +84,42 @@ _USE = """<script>
       .map((element) => element.textContent);
     seen.legend = [...document.querySelectorAll("#curves .figure:not([hidden]) .legendtext")]
       .map((element) => element.textContent);
+    const [one, other] = document.querySelectorAll(".pairs select");
+    const names = (select) => [...select.options].map((option) => option.textContent);
+    // Of one layer: a title holds little.
+    const cells = () => [...document.querySelectorAll(".pairs tbody tr")].map(
+      (row) => [0, 1, 2 + LAYER].map((place) => row.cells[place].textContent));
+    const pick = async (select, place) => {
+      select.focus();
+      select.selectedIndex = place;
+      select.dispatchEvent(new Event("change"));
+      await pause(100);
+    };
+    seen.maps = [...one.querySelectorAll("optgroup")].map((group) => [group.label, group.children.length]);
+    seen.others = names(other);
+    await pick(one, 0);
+    await pick(other, 2);
+    seen.pair = $(".pairs [role=status]").textContent;
+    seen.ratios = cells();
+    seen.coloured = $(".pairs .js-plotly-plot").data[0].z.map((row) => row[LAYER]);
+    await pick(one, names(one).length - 1);
+    seen.values = names(other);
+    seen.pairOfValues = $(".pairs [role=status]").textContent;
+    seen.lessened = cells();
+    seen.focus = [document.activeElement === one, one.labels[0].textContent.startsWith("Map"), one.tabIndex];
+    seen.plots = document.querySelectorAll(".pairs .js-plotly-plot").length;
     const paper = () => getComputedStyle(document.body).backgroundColor;
     seen.papers = [paper()];
     $("#theme").click();
     seen.papers.push(paper());
+    seen.inks = [$(".pairs .js-plotly-plot").layout.font.color, getComputedStyle(document.body).color];
     seen.width = innerWidth;
     seen.hanging = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   } catch (error) { window.wrong.push(String(error)); }
   seen.wrong = window.wrong.slice(0, 5).map((text) => text.slice(0, 100));
   parent.postMessage(JSON.stringify(seen), "*");
 })();
-</script>"""
+</script>""".replace("%d", str(_LAYER))
 #: Around the page, which then is as narrow as wanted (windows have a least width); tells in its title what was seen.
 _FRAME = """<body><iframe src="{source}" style="width: {width}px; height: 900px; border: 0"></iframe><script>
 addEventListener("message", (event) => {{ document.title = `SEEN${{encodeURIComponent(event.data)}}`; }});
@@ -133,13 +164,22 @@ def _seen(port: Path) -> dict[str, Any]:
     raise AssertionError(f"The page was not used to its end in {_SECONDS} s; titles: {titles}")
 
 
+def make_page(folder: Path, **options: Any) -> Path:
+    """A report of a made run, whose CoKV has the embedded values, and of two further head maps."""
+    runs, benches = read_folders([make_run(folder / "run", **options)])
+    values, shares = HeadValues.load(embedded.values_path()), HeadShares.load(embedded.shares_path())
+    halved = replace(values, values=values.values / 2)
+    heads = [head_map("searched", shares), head_map("<i>halved</i>", halved)]
+    write_page(folder / "report.html", runs, benches, make_groups(runs, benches, heads=heads))
+    return folder / "report.html"
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 def test_a_reader_uses_the_report(tmp_path: Path, width: int) -> None:
-    runs, benches = read_folders([make_run(tmp_path / "run")])
-    page = tmp_path / "report.html"
-    write_page(page, runs, benches, make_groups(runs, benches))
+    page = make_page(tmp_path)
     seen = use(page, width=width)
     assert seen["wrong"] == []
+    check_pairs(seen)
     assert seen["all"] == "168 of 168 answers, 24 examples"
     assert (seen["pages"], seen["second"]) == ("Page 1 of 4", "Page 2 of 4")
     assert seen["texts"] == list(ATTACKS[:3])
@@ -156,10 +196,31 @@ def test_a_reader_uses_the_report(tmp_path: Path, width: int) -> None:
     assert (seen["width"], seen["hanging"]) == (width, 0)
 
 
+def check_pairs(seen: dict[str, Any]) -> None:
+    """Any two maps of a kind can be picked, and the numbers are those of the files."""
+    values, shares = HeadValues.load(embedded.values_path()), HeadShares.load(embedded.shares_path())
+    budgets = [f"{name}, budget {budget}" for budget in (64, 128) for name in ("searched", "<i>halved</i>", "cokv")]
+    assert seen["maps"] == [["tokens kept", 6], ["head value (loglik)", 2], ["standard error (loglik)", 2]]
+    assert seen["others"] == [budgets[0], *budgets[2:]]
+    assert seen["pair"].startswith("searched, budget 64 against searched, budget 128. Base-2 logarithm")
+    first, second = (shares.budgets(budget, window=shares.window).T for budget in (64, 128))
+    ratios = np.log2(first / second)
+    assert [row[:2] for row in seen["ratios"][2:4]] == [["searched, budget 64", "2"], ["searched, budget 128", "0"]]
+    numbers = [float(row[2]) for row in seen["ratios"]]
+    assert numbers[:6] == [*first[:, _LAYER], *second[:, _LAYER]]
+    assert numbers[6:] == pytest.approx(ratios[:, _LAYER], rel=1e-3)
+    assert seen["coloured"] == pytest.approx((1 + ratios[:, _LAYER] / abs(ratios).max()) / 2)
+    assert seen["values"] == ["<i>halved</i>"]
+    assert seen["pairOfValues"].startswith("cokv against <i>halved</i>. The standard error of the first map less")
+    numbers = [float(row[2]) for row in seen["lessened"]]
+    assert numbers[:3] == pytest.approx(values.standard_errors[_LAYER], rel=1e-3)
+    assert numbers[6:] == [0, 0, 0]
+    assert (seen["focus"], seen["plots"]) == ([True, True, 0], 1)
+    assert seen["inks"] == ["#e6e8eb", "rgb(230, 232, 235)"]
+
+
 def test_packed_answers_are_unpacked(tmp_path: Path) -> None:
-    runs, benches = read_folders([make_run(tmp_path / "run", examples=2500)])
-    page = tmp_path / "report.html"
-    write_page(page, runs, benches, make_groups(runs, benches))
+    page = make_page(tmp_path, examples=2500)
     assert 'data-encoding="gzip"' in page.read_text(encoding="utf-8")
     seen = use(page, width=1280)
     assert seen["wrong"] == []

@@ -8,6 +8,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cokv_bench.budgets import HeadShares, HeadValues, embedded
+from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded
 from cokv_bench.errors import RequestError
-from cokv_bench.report.costs import estimators
 from cokv_bench.report.figures import Dots, Group, Heat, Lines, Panel, named
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
-from cokv_bench.report.heads import head_figures, head_map, load_heads, named_map
+from cokv_bench.report.head_figures import head_figures
+from cokv_bench.report.heads import head_map, load_heads, named_map
 from cokv_bench.report.html import write_page
 from cokv_bench.report.html.embedding import data_element, safe_json
 from cokv_bench.report.html.predictions import columns
@@ -82,11 +83,11 @@ def page(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_nothing_is_fetched_and_no_text_is_markup(page: Page) -> None:
     scripts = [attributes for tag, attributes in page.tags if tag == "script"]
-    assert [s.get("id") for s in scripts] == ["figures", "answers", None, None]
+    assert [s.get("id") for s in scripts] == ["figures", "heads-pairs", "answers", None, None]
     assert not any("src" in attributes or tag in ("link", "img", "iframe") for tag, attributes in page.tags)
     assert not any(tag in ("b", "i") for tag, _ in page.tags)
     assert any(TASKS[1] in shown for shown in page.shown)
-    for name in ("figures", "answers"):
+    for name in ("figures", "heads-pairs", "answers"):
         assert "<" not in page.data[name]
         json.loads(page.data[name])
     policy = next(a["content"] for tag, a in page.tags if tag == "meta" and a.get("http-equiv"))
@@ -175,6 +176,42 @@ def test_head_maps_are_the_budgets() -> None:
     assert (value.title, error.title) == ("head value, cokv", "standard error, cokv")
 
 
+def test_maps_of_the_same_kind_are_compared_and_no_others() -> None:
+    values, scores = HeadValues.load(embedded.values_path()), HeadScores.load(embedded.scores_path())
+    fewer = HeadBudgets({**values.model, "layers": 2}, 96, 8, np.full((2, 3), 96), {"text": "alike", "parameters": {}})
+    other = HeadBudgets(values.model, 48, 8, np.full((30, 3), 48), {"text": "alike", "parameters": {}})
+    maps = [
+        head_map("cokv", values),
+        head_map("by score", replace(values, utility="metric")),
+        head_map("again", values),
+        head_map("headkv", scores),
+        head_map("alike", other),
+    ]
+    group = head_figures(maps, [64])
+    assert group is not None
+    assert [(kind.name, kind.ratio, [panel.title for panel in kind.panels]) for kind in group.pairs] == [
+        (
+            "tokens kept",
+            True,
+            [f"{m.name}, budget 64" for m in maps[:4]] + [f"{m.name}, budget 48" for m in maps],
+        ),
+        ("head value (loglik)", False, ["cokv", "again"]),
+        ("standard error (loglik)", False, ["cokv", "again"]),
+    ]
+    np.testing.assert_array_equal(np.array(group.pairs[1].panels[0].values).T, values.values)
+    sizes = head_figures([head_map("fewer", fewer), head_map("alike", other)], [])
+    assert sizes is not None
+    assert sizes.pairs == ()
+
+
+def test_a_single_map_is_compared_with_its_other_budgets() -> None:
+    maps = [head_map("cokv", HeadValues.load(embedded.values_path()))]
+    for budgets, pairs in (([64], 0), ([64, 128], 1)):
+        group = head_figures(maps, budgets)
+        assert group is not None
+        assert len(group.pairs) == pairs
+
+
 @pytest.mark.parametrize("path", [embedded.values_path(), embedded.scores_path(), embedded.shares_path()])
 def test_all_kinds_of_files_are_known(path: Path) -> None:
     group = head_figures([named_map(f"it={path}")], [128])
@@ -206,7 +243,7 @@ def test_a_profile_folder_is_its_values(tmp_path: Path) -> None:
 def test_benchmarks_and_estimators_of_the_repository(tmp_path: Path) -> None:
     runs, benches = read_folders([RESULTS / "gpu" / "decode"])
     files = [RESULTS / "smollm2-135m" / name for name in ("estimators.json", "estimators_quarter_hour.json")]
-    groups = make_groups(runs, benches, estimator_files=files)
+    groups = make_groups(runs, benches, estimated=files)
     assert [group.key for group in groups] == ["estimators", "costs"]
     memory = figure(groups, "costs", "Memory, decode")
     held = next(series for series in memory.series if series.name == "full, KV kept")
@@ -216,13 +253,6 @@ def test_benchmarks_and_estimators_of_the_repository(tmp_path: Path) -> None:
     assert next(s for s in halves.series if s.name == "cc, slices").x == (500.0, 5120.0)
     write_page(tmp_path / "report.html", runs, benches, groups)
     assert "answers" not in Page((tmp_path / "report.html").read_text(encoding="utf-8")).data
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"rows": [1], "pairs": 2}', '{"rows": [], "pairs": NaN}'])
-def test_a_file_of_no_estimators(tmp_path: Path, content: str) -> None:
-    (tmp_path / "file.json").write_text(content)
-    with pytest.raises(RequestError, match="estimator_quality"):
-        estimators([tmp_path / "file.json"])
 
 
 def test_a_benchmark_that_stopped_before_its_first_measurement(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_every_reproduction_has_known_options_and_costs_something(path: Path) ->
     plan = read_reproduction(path)
     assert plan.description.strip()
     for step in plan.steps:
-        cost = estimate(plan.shape, plan.loads(step))
+        cost = estimate(plan.shape, plan.work(step).loads)
         assert cost.prompts > 0
         assert cost.prefill > 0
         if step.command in commands:

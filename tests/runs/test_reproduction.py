@@ -1,5 +1,6 @@
 """Reproductions: what their YAML says becomes commands, and what it cannot say is refused."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import yaml
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.runs.reproduction import read_reproduction
+from cokv_bench.runs.work import Work
+from cokv_bench.tasks.jsonl import JsonlTask
+from cokv_bench.tasks.longbench import expand
+from cokv_bench.tasks.longbench.sizes import published_rows
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from cokv_bench.tasks.ruler import SUBTASKS
 
@@ -67,9 +72,9 @@ def test_steps_become_commands(tmp_path: Path) -> None:
 
 def test_counts_follow_the_split(tmp_path: Path) -> None:
     plan = read_reproduction(write(tmp_path, content()))
-    (trec,) = plan.loads(plan.steps[0])
+    (trec,) = plan.work(plan.steps[0]).loads
     assert (trec.prompts, trec.rows, trec.tokens, trec.new_tokens) == (30, 48, 300, 64)
-    loads = plan.loads(plan.steps[2])
+    loads = plan.work(plan.steps[2]).loads
     assert [(load.prompts, load.rows) for load in loads] == [(170, 3), (17, 3)]
 
 
@@ -77,7 +82,7 @@ def made_up(folder: Path, command: str, **options: object) -> list[tuple[int, in
     """Prompts, tokens and answer tokens of the loads of one step over tasks that make their examples."""
     step = {"command": command, "options": {"method": "full,snapkv", "budget": 16, **options}}
     plan = read_reproduction(write(folder, content(steps=[step])))
-    return [(load.prompts, load.tokens, load.new_tokens) for load in plan.loads(plan.steps[0])]
+    return [(load.prompts, load.tokens, load.new_tokens) for load in plan.work(plan.steps[0]).loads]
 
 
 def test_tasks_that_make_their_examples_need_no_counts(tmp_path: Path) -> None:
@@ -141,7 +146,61 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_reproduction(broken)
 
 
-def test_rows_that_nobody_counted(tmp_path: Path) -> None:
-    plan = read_reproduction(write(tmp_path, content(examples={"longbench/trec": 200})))
-    with pytest.raises(RequestError, match="how many rows 'longbench/samsum'"):
-        plan.loads(plan.steps[2])
+def work_of(folder: Path, tasks: str, command: str = "eval", **changes: object) -> Work:
+    options = {"tasks": tasks, "method": "full,snapkv", "budget": 16, "max-length": 300, **changes}
+    plan = read_reproduction(write(folder, content(steps=[{"command": command, "options": options}])))
+    return plan.work(plan.steps[0])
+
+
+def test_rows_that_the_file_does_not_count_are_those_published(tmp_path: Path) -> None:
+    done = work_of(tmp_path, "longbench-e,longbench/qasper_e,longbench/trec")
+    assert [load.prompts for load in done.loads[:3]] == [224 - 34, 150 - 22, 300 - 45]
+    assert (len(done.loads), done.loads[-1].prompts) == (14, 170)
+    assert done.published == expand("longbench-e")
+    assert done.uncounted == {}
+    (load,) = work_of(tmp_path, "longbench/lcc_e", "profile", limit=7).loads
+    assert (load.prompts, load.tokens, load.new_tokens) == (7, 300, 64)
+
+
+def test_the_group_longbench_is_what_eval_makes_of_it(tmp_path: Path) -> None:
+    done = work_of(tmp_path, "longbench")
+    assert len(done.loads) == 16
+    assert set(done.published) == set(expand("longbench")) - {"longbench/trec", "longbench/samsum"}
+
+
+def test_published_rows() -> None:
+    assert sum(map(published_rows, expand("longbench/all"))) == 4750
+    assert sum(map(published_rows, expand("longbench-e"))) == 3668
+
+
+def test_own_rows_are_counted(tmp_path: Path) -> None:
+    lines = [{"input": f"What is {n}?", "context": f"It is {n}.", "answers": [str(n)]} for n in range(40)]
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[0]]))
+    (tmp_path / "own.yaml").write_text("max_new_tokens: 9\n")
+    task = f"jsonl:{tmp_path / 'own.jsonl'}"
+    examples = {split: len(JsonlTask(task).examples(split)) for split in ("profile", "test")}
+    assert sum(examples.values()) == 40
+    for command, split in (("profile", "profile"), ("eval", "test")):
+        (load,) = work_of(tmp_path, task, command).loads
+        assert (load.prompts, load.tokens, load.new_tokens) == (examples[split], 300, 9)
+    assert work_of(tmp_path, task, limit=5).loads[0].prompts == 5
+    plan = read_reproduction(write(tmp_path, content(examples={"jsonl:none.jsonl": 100}, steps=[
+        {"command": "eval", "options": {"tasks": "jsonl:none.jsonl", "method": "full", "max-length": 300}},
+    ])))  # fmt: skip
+    assert plan.work(plan.steps[0]).loads[0].prompts == 85
+
+
+def test_what_cannot_be_counted_says_why(tmp_path: Path) -> None:
+    (tmp_path / "hub.yaml").write_text("data: hf:owner/name\n")
+    tasks = {"jsonl:none.jsonl": "No such file", "jsonl:hf:owner/name": "on the hub", "jsonl:none.yaml": "No such file"}
+    tasks[f"jsonl:{tmp_path / 'hub.yaml'}"] = "on the hub"
+    done = work_of(tmp_path, ",".join(["longbench/trec", *tasks]))
+    assert len(done.loads) == 1
+    assert list(done.uncounted) == list(tasks)
+    for task, why in tasks.items():
+        assert why in done.uncounted[task]
+    steps = [{"command": "eval", "options": {"tasks": "longbench/trec,needle", "method": "full"}}]
+    plan = read_reproduction(write(tmp_path, content(steps=steps)))
+    done = plan.work(plan.steps[0])
+    assert len(done.loads) == 1
+    assert "max-length" in done.uncounted["longbench/trec"]

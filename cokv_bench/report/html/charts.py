@@ -5,9 +5,10 @@ Where a colour is "ink", the script puts the theme's. Plotly reads markup in lab
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any
 
-from cokv_bench.report.figures import Dot, Dots, Figure, Heat, Lines, Number, Series, number
+from cokv_bench.report.figures import Dot, Dots, Figure, Heat, Kind, Lines, Number, Series, number
 from cokv_bench.report.palettes import DIVERGING, QUALITATIVE, SEQUENTIAL, marker
 
 _SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "pentagon")
@@ -27,6 +28,31 @@ def chart(figure: Figure) -> list[dict[str, Any]]:
     if isinstance(figure, Dots):
         return [_dots(figure)]
     return [_panel(figure, place) for place in range(len(figure.panels))]
+
+
+def comparable(kinds: Sequence[Kind]) -> list[dict[str, Any]]:
+    """Maps of which the page's script draws the difference of any two.
+
+    Returns:
+        Of each kind `name`, `about`, `ratio`, its `maps` (name and rows of numbers), the header of the table of its
+        numbers, and the `plot` of a map, into which the script puts the difference.
+    """
+    found = []
+    for kind in kinds:
+        figure = kind.difference
+        (plot,) = chart(figure)
+        found.append(
+            {
+                "name": kind.name,
+                "about": kind.about,
+                "unit": kind.unit,
+                "ratio": kind.ratio,
+                "maps": [{"name": panel.title, "rows": panel.values} for panel in kind.panels],
+                "header": figure.table.header,
+                "plot": plot,
+            }
+        )
+    return found
 
 
 def gradient(figure: Heat) -> tuple[list[str], list[str]]:

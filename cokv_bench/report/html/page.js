@@ -60,25 +60,26 @@
     });
   }
 
+  function show(holder, plots) {
+    const maps = holder.classList.contains("maps");
+    if (maps) holder.classList.toggle("broad", plots[0].data[0].x.length > 15);
+    for (const plot of plots) {
+      const cell = make("div");
+      if (maps) cell.append(make("h3", "", plot.title));
+      const target = make("div");
+      cell.append(target);
+      holder.append(cell);
+      draw(target, plot);
+    }
+  }
+
   async function figures() {
     const all = await load("figures");
-    const show = (holder) => {
-      if (holder.childElementCount) return;
-      const plots = all[Number(holder.dataset.figure)];
-      const maps = holder.classList.contains("maps");
-      if (maps && plots[0].data[0].x.length > 15) holder.classList.add("broad");
-      for (const plot of plots) {
-        const cell = make("div");
-        if (maps) cell.append(make("h3", "", plot.title));
-        const target = make("div");
-        cell.append(target);
-        holder.append(cell);
-        draw(target, plot);
-      }
-    };
     const seen = new IntersectionObserver((entries) => {
       for (const entry of entries) {
-        if (entry.isIntersecting) { seen.unobserve(entry.target); show(entry.target); }
+        if (!entry.isIntersecting) continue;
+        seen.unobserve(entry.target);
+        show(entry.target, all[Number(entry.target.dataset.figure)]);
       }
     }, { rootMargin: "400px" });
     for (const holder of document.querySelectorAll("[data-figure]")) {
@@ -92,6 +93,90 @@
       select.closest("label").hidden = false;
       choose();
     }
+  }
+
+  /** Four digits that count, as in the other tables. */
+  function spoken(value) {
+    return value === null ? "" : String(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
+  }
+
+  /** Of two maps: the base-2 logarithm of the ratio, or the difference; null where either has no number. */
+  function difference(kind, one, other) {
+    const pair = (a, b) => (a === null || b === null ? null : kind.ratio ? Math.log2(a / b) : a - b);
+    return one.rows.map((row, y) => row.map((value, x) => pair(value, other.rows[y][x])));
+  }
+
+  /** The figure whose two maps the reader picks: any map, and any other of the same kind. */
+  async function pairs(figure) {
+    const kinds = await load(figure.dataset.pairs);
+    const [one, other] = figure.querySelectorAll("select");
+    const all = kinds.flatMap((kind) => kind.maps.map((map) => ({ kind, map })));
+    for (const kind of kinds) {
+      const group = make("optgroup");
+      group.label = kind.name;
+      all.forEach((each, place) => {
+        if (each.kind === kind) group.append(new Option(`${each.map.name}, ${kind.name}`, place));
+      });
+      one.append(group);
+    }
+
+    /** Offers what the first map can be compared with, the choice kept where it is still there. */
+    function offer() {
+      const { kind, map } = all[one.value];
+      const kept = other.value;
+      other.replaceChildren();
+      all.forEach((each, place) => {
+        if (each.kind === kind && each.map !== map) other.append(new Option(each.map.name, place));
+      });
+      if ([...other.options].some((option) => option.value === kept)) other.value = kept;
+    }
+
+    function compare() {
+      const [{ kind, map: first }, { map: second }] = [all[one.value], all[other.value]];
+      const rows = difference(kind, first, second);
+      const largest = Math.max(...rows.flat().map((value) => Math.abs(value)));
+      // So that ratios of little more or less than one look like it.
+      const end = kind.ratio ? Math.max(1, largest) : largest || 1;
+      const plot = structuredClone(kind.plot);
+      const data = plot.data[0];
+      const told = (value, y, x) => `${spoken(value)} (${spoken(first.rows[y][x])} and ${spoken(second.rows[y][x])})`;
+      plot.title = `${first.name} against ${second.name}`;
+      data.z = rows.map((row) => row.map((value) => (value === null ? null : (1 + value / end) / 2)));
+      data.text = rows.map((row) => row.map((value) => spoken(value)));
+      data.customdata = rows.map((row, y) => row.map((value, x) => told(value, y, x)));
+      data.hovertemplate = data.hovertemplate.replace("%{text}", "%{customdata}");
+      const holder = figure.querySelector(".maps");
+      for (const element of holder.querySelectorAll(".js-plotly-plot")) { drawn.delete(element); Plotly.purge(element); }
+      holder.replaceChildren();
+      holder.setAttribute("aria-label", `${plot.title}; its numbers are in the table below`);
+      show(holder, [plot]);
+      figure.querySelector("[role=status]").textContent = `${plot.title}. ${kind.about}`;
+      figure.querySelector(".scale > span").textContent = kind.unit;
+      figure.querySelectorAll(".ticks > span").forEach((tick, place) => {
+        tick.textContent = spoken(Number((end * (place / 2 - 1)).toPrecision(3)));
+      });
+      tabulate(kind, [[first.name, first.rows], [second.name, second.rows], [kind.unit, rows]]);
+    }
+
+    function tabulate(kind, blocks) {
+      const table = figure.querySelector("table");
+      const line = (tag, cells) => {
+        const row = make("tr");
+        row.append(...cells.map((cell) => make(tag, "", cell)));
+        return row;
+      };
+      table.tHead.replaceChildren(line("th", kind.header));
+      for (const cell of table.tHead.rows[0].cells) cell.scope = "col";
+      table.tBodies[0].replaceChildren(...blocks.flatMap(([name, rows]) =>
+        rows.map((row, y) => line("td", [name, kind.plot.data[0].y[y], ...row.map(spoken)]))));
+    }
+
+    one.addEventListener("change", () => { offer(); compare(); });
+    other.addEventListener("change", compare);
+    one.value = 1;
+    offer();
+    figure.hidden = false;
+    compare();
   }
 
   function themes() {
@@ -262,5 +347,8 @@
 
   themes();
   figures().catch((error) => { byId("overview").append(make("p", "", `Figures: ${error.message}`)); });
+  for (const figure of document.querySelectorAll("[data-pairs]")) {
+    pairs(figure).catch((error) => { figure.hidden = false; figure.append(make("p", "", error.message)); });
+  }
   predictions().catch((error) => { byId("count").textContent = error.message; });
 })();

@@ -11,10 +11,11 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.report.figures import Figure, Group, Heat, Table
 from cokv_bench.report.folders import Bench, Run
-from cokv_bench.report.html.charts import chart, gradient
+from cokv_bench.report.html.charts import chart, comparable, gradient
 from cokv_bench.report.html.embedding import data_element, text
 from cokv_bench.report.html.predictions import columns
 from cokv_bench.report.layout import Cell, Grid, lay_out
+from cokv_bench.report.units import PERCENT
 
 #: Nothing is fetched from anywhere, whatever a text in the page says.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -37,12 +38,14 @@ def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups
     folders: list[Run | Bench] = [*runs, *benches]
     figures = [chart(figure) for group in groups for figure in group.figures]
     sections = [_overview(runs, benches), *_tables(runs), *_groups(groups)]
-    if runs:
+    answered = [run for run in runs if run.unit is PERCENT]
+    if answered:
         sections.append(("predictions", "Predictions", _BROWSER))
     sections.append(("configuration", "Configuration and versions", _configuration(runs) + _configuration(benches)))
     names = ", ".join(one.name for one in folders)
     data = [data_element("figures", figures)]
-    data += [data_element("answers", columns(runs))] if runs else []
+    data += [data_element(f"{group.key}-pairs", comparable(group.pairs)) for group in groups if group.pairs]
+    data += [data_element("answers", columns(answered))] if answered else []
     links = "".join(f'<a href="#{key}">{text(title)}</a>' for key, title, _ in sections)
     body = "".join(f'<section id="{key}"><h2>{text(title)}</h2>{inner}</section>' for key, title, inner in sections)
     write_text(
@@ -79,7 +82,7 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, 
                 ", ".join(configuration["methods"]),
                 ", ".join(map(str, configuration["budgets"])),
                 f"{len(tasks)}: {', '.join(tasks)}",
-                str(len(run.records)),
+                f"{len(run.records)} {'answers' if run.unit is PERCENT else run.unit.plural}",
                 run.description.get("versions", {}).get("git") or "",
             )
         )
@@ -91,13 +94,13 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, 
         revision = bench.description.get("versions", {}).get("git") or ""
         about = f"memory and latency of prompts of {lengths} tokens"
         rows.append((bench.name, str(table["model"].iloc[0]), methods, budgets, about, "", revision))
-    header = ("folder", "model", "methods", "budgets", "tasks", "answers", "revision")
+    header = ("folder", "model", "methods", "budgets", "tasks", "measured", "revision")
     return "overview", "Overview", _table(Table(header, tuple(rows)), numeric=False)
 
 
 def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
     for number, run in enumerate(runs):
-        layout = lay_out(run.tables, run.configuration)
+        layout = lay_out(run.tables, run.configuration, run.unit)
         marks = [f"{mark} {words}." for mark, words in (("†", layout.differs), ("‡", layout.uncompared)) if words]
         if layout.differs:
             marks.append("Without a mark: within noise of it.")
@@ -106,7 +109,8 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
             f"<details><summary>{text(grid.caption)}: {text(grid.header[2])}</summary>{_grid(grid)}</details>"
             for grid in layout.costs
         )
-        title = "Scores" if len(runs) == 1 else f"Scores, {run.name}"
+        title = "Scores" if run.unit is PERCENT else "Log-probabilities"
+        title += "" if len(runs) == 1 else f", {run.name}"
         yield f"scores-{number}", title, f"<p>{text(layout.scores.caption)}.</p>{_grid(layout.scores)}{notes}{costs}"
 
 
@@ -141,18 +145,32 @@ def _groups(groups: Sequence[Group]) -> Iterable[tuple[str, str, str]]:
         if len(figures) > 1:
             options = "".join(f"<option>{text(figure.title)}</option>" for figure in group.figures)
             choice = f'<label class="choice" hidden>Figure <select data-group="{group.key}">{options}</select></label>'
-        yield group.key, group.title, f"<p>{text(group.about)}</p>{choice}{''.join(figures)}"
+        pairs = _pairs(group) if group.pairs else ""
+        yield group.key, group.title, f"<p>{text(group.about)}</p>{choice}{''.join(figures)}{pairs}"
+
+
+def _pairs(group: Group) -> str:
+    """Two choices and the figure of their difference, which the page's script fills."""
+    return (
+        f'<figure class="pairs" data-pairs="{group.key}-pairs" hidden><figcaption><strong>Any two maps.</strong> '
+        '<span role="status"></span></figcaption><form><label>Map <select name="one"></select></label>'
+        '<label>Compared with <select name="other"></select></label></form>'
+        f'{_scale(group.pairs[0].difference)}<div class="maps" role="img"></div>'
+        f"<details><summary>Numbers of this figure</summary>{_table(Table((), ()))}</details></figure>"
+    )
+
+
+def _scale(figure: Heat) -> str:
+    colours, ticks = gradient(figure)
+    spoken = "".join(f"<span>{text(tick)}</span>" for tick in ticks)
+    return (
+        f'<div class="scale"><span>{text(figure.unit)}</span><div><div class="bar" style="background:'
+        f'linear-gradient(to right,{",".join(colours)})"></div><div class="ticks">{spoken}</div></div></div>'
+    )
 
 
 def _figure(number: int, figure: Figure) -> str:
-    scale = ""
-    if isinstance(figure, Heat):
-        colours, ticks = gradient(figure)
-        spoken = "".join(f"<span>{text(tick)}</span>" for tick in ticks)
-        scale = (
-            f'<div class="scale"><span>{text(figure.unit)}</span><div><div class="bar" style="background:'
-            f'linear-gradient(to right,{",".join(colours)})"></div><div class="ticks">{spoken}</div></div></div>'
-        )
+    scale = _scale(figure) if isinstance(figure, Heat) else ""
     kind = "maps" if isinstance(figure, Heat) else "plot"
     return (
         f'<figure class="figure"><figcaption><strong>{text(figure.title)}.</strong> {text(figure.about)}</figcaption>'

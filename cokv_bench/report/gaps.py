@@ -1,0 +1,66 @@
+"""Figures of the gap between SnapKV and the full cache: which share of it each method closes, by budget."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from cokv_bench.report.figures import Group, Lines, Series, number
+from cokv_bench.report.folders import Run
+from cokv_bench.report.scores import BUDGET_AXIS, styles
+from cokv_bench.report.units import Unit
+from cokv_bench.runs.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
+
+
+def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
+    """A figure for what sums the tasks of a run up, and one for each task; None where no run has a gap."""
+    figures = []
+    for run in runs:
+        for task, rows in _by_task(run.tables.get("gaps.csv", pd.DataFrame({"task": []}))):
+            name = "" if len(runs) == 1 else f" · {run.name}"
+            figures.append(_figure(f"Share closed: {task}{name}", rows, unit, styles(runs)))
+    about = (
+        f"What a method gains over {LOWER}, divided by what the full cache gains over it, both of them means of the "
+        f"{unit.noun}: {LOWER} closes 0, the full cache 1."
+    )
+    return (
+        Group(f"{unit.key}gaps", f"Share closed of the gap in {unit.noun}", about, tuple(figures)) if figures else None
+    )
+
+
+def _by_task(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The rows of each figure, sums first; of one task there are none, for they would say the same."""
+    names = [str(task) for task in table["task"].unique()]
+    single = [name for name in names if not is_sum(name)]
+    # A mean of shares is left out where tasks without a gap are in it, whose shares may be anything.
+    sums = [name for name in names if name.startswith(OVER_ALL)] + [name for name in names if name == OVER_GAPS]
+    return [(name, table[table["task"] == name]) for name in (*(sums if len(single) > 1 else ()), *single)]
+
+
+def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -> Lines:
+    summing = is_sum(str(rows["task"].iloc[0]))
+    series = []
+    for method, line in rows[~rows["method"].isin([LOWER, UPPER])].groupby("method", sort=False):
+        ordered = line.sort_values("budget")
+        closes = np.isfinite(ordered["closed"]) & (ordered["gap" if summing else "gap_ci_low"] > 0)
+        shares = tuple(float(share) if there else None for share, there in zip(ordered["closed"], closes, strict=True))
+        none = (None,) * len(shares)
+        budgets = tuple(map(float, ordered["budget"]))
+        series.append(Series(str(method), budgets, shares, none, none, style[str(method)]))
+    ends = [
+        Series(name, (0.0,), (share,), (None,), (None,), reference=True, dash=place)
+        for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
+    ]
+    about = _gaps(rows, unit)
+    if not summing:
+        about += " Where the interval reaches 0 there is nothing to close, and no share is shown."
+    return Lines(title, about, BUDGET_AXIS, "share of the gap closed", (*ends, *series), log_x=True)
+
+
+def _gaps(rows: pd.DataFrame, unit: Unit) -> str:
+    """How wide the gap is at each budget."""
+    told = []
+    for row in rows.drop_duplicates("budget").sort_values("budget").to_dict("records"):
+        low, high = number(row["gap_ci_low"]), number(row["gap_ci_high"])
+        told.append(f"{row['budget']}: {row['gap']:.{unit.decimals}f}" + (f" ({low} to {high})" if low else ""))
+    return f"The gap by budget, in {unit.gain}, with its 95% interval where there is one: {', '.join(told)}."

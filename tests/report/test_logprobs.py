@@ -1,0 +1,172 @@
+"""Folders of log-probabilities: curves, differences and gaps in nats a token, apart from all scores."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cokv_bench.errors import RequestError
+from cokv_bench.report.figures import Dots, Group, Lines
+from cokv_bench.report.folders import Run, read_folders
+from cokv_bench.report.groups import make_groups
+from cokv_bench.report.html import write_page
+from cokv_bench.report.layout import lay_out
+from cokv_bench.report.units import PERCENT
+from cokv_bench.runs.comparisons import comparisons_table
+from cokv_bench.runs.gaps import gaps_table
+from tests.report.made_run import make_run
+
+UNIVERSAL = Path(__file__).resolve().parents[2] / "results" / "search" / "universal"
+
+
+def make_logprobs(folder: Path, *, utility: str = "loglik", tables: bool = False) -> Path:
+    """The made run with log-probabilities instead of answers: -0.5 for what was right, -3.5 for what was wrong.
+
+    The second task has no gap: SnapKV is as likely as the full cache.
+    """
+    make_run(folder, questions=False)
+    description = json.loads((folder / "run.json").read_text())
+    description["configuration"]["utility"] = utility
+    (folder / "run.json").write_text(json.dumps(description))
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    for record in records:
+        del record["prediction"]
+        right = record["score"] or (record["task"] != "needle" and record["method"] == "snapkv")
+        record["score"] = -0.005 if right else -0.035
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    if tables:
+        frame = pd.DataFrame(records).astype({"budget": "Int64"})
+        scores = frame.groupby(["method", "budget", "task"], dropna=False, sort=False).agg(
+            n=("score", "size"), logprob=("score", lambda score: 100 * score.mean())
+        )
+        known = {"ci_low": -4.0, "ci_high": -0.25, "kept_per_head": 64.0, "exact_total": True}
+        scores.reset_index().assign(**known).to_csv(folder / "logprobs.csv", index=False)
+        first, second = (comparisons_table(frame, description["configuration"], each) for each in ("cokv", "snapkv"))
+        pd.concat([first.assign(within_noise=False), second.assign(within_noise=True)]).to_csv(
+            folder / "comparisons.csv", index=False
+        )
+        gaps_table(frame, 0).assign(gap_ci_high=9.0).to_csv(folder / "gaps.csv", index=False)
+    return folder
+
+
+def read(folder: Path) -> Run:
+    (run,), _ = read_folders([folder])
+    return run
+
+
+def group(groups: list[Group], key: str) -> Group:
+    (found,) = [each for each in groups if each.key == key]
+    return found
+
+
+def test_counted_from_the_records(tmp_path: Path) -> None:
+    run = read(make_logprobs(tmp_path / "run"))
+    assert run.unit.axis == "log-probability (nats a token)"
+    groups = make_groups([run], [])
+    assert [each.key for each in groups] == ["loglik-curves", "loglik-gaps", "loglik-differences", "heads"]
+    curve = group(groups, "loglik-curves").figures[0]
+    assert isinstance(curve, Lines)
+    assert curve.y_label == "log-probability (nats a token)"
+    by_name = {series.name: series for series in curve.series}
+    assert by_name["full"].y == pytest.approx((-0.5,))
+    assert by_name["snapkv"].y == pytest.approx((-1.5, -1.5))
+    assert by_name["cokv"].y == pytest.approx((-1.25, -1.25))
+    forest = group(groups, "loglik-differences").figures[0]
+    assert isinstance(forest, Dots)
+    assert forest.x_label == "nats a token over snapkv"
+    assert {dot.label: dot.value for dot in forest.dots}["cokv 64"] == pytest.approx(0.25)
+
+
+def test_the_share_of_the_gap_is_that_of_the_means(tmp_path: Path) -> None:
+    figures = group(make_groups([read(make_logprobs(tmp_path / "run"))], []), "loglik-gaps").figures
+    shares: dict[str, dict[str, Any]] = {}
+    for figure in figures:
+        assert isinstance(figure, Lines)
+        shares[figure.title.removeprefix("Share closed: ")] = {series.name: series.y for series in figure.series}
+    own = "jsonl:<b>own</b>.jsonl"
+    assert list(shares) == [
+        *("gain over gap", f"gain over gap, {own.split('/')[0]}", "gain over gap, needle", "mean of tasks with a gap"),
+        *("needle", own),
+    ]
+    assert shares["needle"]["cokv"] == pytest.approx((0.25, 0.25))
+    assert (shares["needle"]["full"], shares["needle"]["snapkv"]) == ((1.0,), (0.0,))
+    # Nothing to close: no share.
+    assert shares[own]["cokv"] == (None, None)
+    assert shares["mean of tasks with a gap"]["cokv"] == pytest.approx((0.25, 0.25))
+    assert "64: 1.000 (0.25 to 1.75), 128" in figures[4].about
+
+
+def test_tables_of_the_folder_are_read(tmp_path: Path) -> None:
+    run = read(make_logprobs(tmp_path / "run", tables=True))
+    assert (run.tables["gaps.csv"].query("task == 'needle'")["gap_ci_high"] == 9).all()
+    forests = group(make_groups([run], []), "loglik-differences").figures
+    assert [forest.title for forest in forests[::2]] == [f"needle, nats a token over {n}" for n in ("cokv", "snapkv")]
+    layout = lay_out(run.tables, run.configuration, run.unit)
+    assert layout.scores.caption == "Log-probability of reference answers in nats a token"
+    assert [cell.text for cell in layout.scores.sections[1][0]] == ["snapkv", "64", "-1.500", "-0.500"]
+    # The marks are those of the first baseline; the size of the cache is not in these tables.
+    assert layout.differs == "differs from cokv (paired test, corrected p < 0.05)"
+    assert layout.costs[0].header == ("method", "budget", "needle", "95% interval", "tokens a head")
+    assert [cell.text for cell in layout.costs[0].sections[1][0]][3:] == ["-4.000 to -0.250", "64.0"]
+    # Of other records they are not used.
+    with (tmp_path / "run" / "records.jsonl").open("a") as file:
+        file.write(json.dumps({**run.records[0], "example": "another"}) + "\n")
+    assert (read(tmp_path / "run").tables["gaps.csv"].query("task == 'needle'")["gap_ci_high"] < 9).all()
+
+
+def test_scores_and_log_probabilities_share_no_figure_and_no_table(tmp_path: Path) -> None:
+    folders = [make_run(tmp_path / "eval"), make_logprobs(tmp_path / "a"), make_logprobs(tmp_path / "b")]
+    own = make_logprobs(tmp_path / "own", utility="agreement")
+    runs, _ = read_folders([*folders, own])
+    groups = make_groups(runs, [])
+    axes = {each.key: {f.y_label for f in each.figures if isinstance(f, Lines)} for each in groups}
+    assert axes["curves"] == {"score (%)"}
+    assert axes["loglik-curves"] == axes["agreement-curves"] == {"log-probability (nats a token)"}
+    names = {key: len(group(groups, key).figures[0].table.rows) for key in ("loglik-curves", "agreement-curves")}
+    assert names["loglik-curves"] == 2 * names["agreement-curves"]
+    assert len({each.title for each in groups}) == len(groups)
+    write_page(tmp_path / "all.html", runs, [], groups)
+    page = (tmp_path / "all.html").read_text()
+    for heading in ("Scores, eval", "Log-probabilities, a", "Log-probabilities, own", "168 log-probabilities of the"):
+        assert heading in page
+    write_page(tmp_path / "one.html", runs[1:2], [], make_groups(runs[1:2], []))
+    page = (tmp_path / "one.html").read_text()
+    assert 'id="answers"' not in page
+    assert "Predictions" not in page.partition("<script")[0]
+
+
+def test_utilities_that_are_no_log_probability(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="loglik or agreement"):
+        read_folders([make_logprobs(tmp_path / "run", utility="metric")])
+
+
+def test_unknown_methods_have_styles_of_their_own(tmp_path: Path) -> None:
+    folder = make_logprobs(tmp_path / "run")
+    for name in ("run.json", "records.jsonl"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text.replace('"ada-snapkv"', '"mine"').replace('"cokv"', '"mine too"'))
+    curve = group(make_groups([read(folder)], []), "loglik-curves").figures[0]
+    assert isinstance(curve, Lines)
+    assert len({series.style for series in curve.series}) == len(curve.series) == 4
+
+
+def test_the_shipped_evidence() -> None:
+    run = read(UNIVERSAL)
+    assert run.unit is not PERCENT
+    scores = run.tables["scores.csv"].set_index(["task", "method", "budget"])["score"]
+    full = run.tables["scores.csv"].query("method == 'full'").set_index("task")["score"]
+    figure = next(
+        f for f in group(make_groups([run], []), "loglik-gaps").figures if f.title == "Share closed: ruler/vt"
+    )
+    assert isinstance(figure, Lines)
+    line = next(series for series in figure.series if series.name == "cokv-search")
+    for budget, share in zip(line.x, line.y, strict=True):
+        snap, found = (scores["ruler/vt", method, budget] for method in ("snapkv", "cokv-search"))
+        assert share == pytest.approx((found - snap) / (full["ruler/vt"] - snap))
+    np.testing.assert_allclose(
+        run.tables["table.csv"].set_index(["method", "budget"]).loc[("cokv", 64), "needle"],
+        scores["needle", "cokv", 64],
+    )
