@@ -1,20 +1,14 @@
 """The code in the documentation runs, and its links lead somewhere."""
 
-import importlib.util
+import importlib
 import re
-import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
-import typer
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+from tests.documented import FENCE, PAGES, ROOT, load
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -38,66 +32,6 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-COMMANDS = ("cokv-bench ", "make ", "python scripts/")
-
-
-def commands(page: Path) -> Iterator[str]:
-    """What a page tells to type: lines of its shell blocks, and commands within its sentences."""
-    text = page.read_text(encoding="utf-8")
-    lines = [
-        line.strip()
-        for language, block in FENCE.findall(text)
-        if language in ("", "bash")
-        for line in block.replace("\\\n", " ").splitlines()
-    ]
-    lines += [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
-    return (line for line in lines if line.startswith(COMMANDS))
-
-
-TYPED = sorted({(page.name, line) for page in PAGES for line in commands(page)})
-
-
-@pytest.mark.parametrize(("page", "line"), TYPED)
-def test_every_command_is_one_that_can_be_typed(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Options and arguments are parsed by the real program; nothing runs."""
-    program, *words = shlex.split(line, comments=True)
-    if program == "make":
-        target, *_ = words
-        assert target in make_targets()
-    elif program == "python":
-        path = ROOT / words[0]
-        assert path.is_file()
-        monkeypatch.syspath_prepend(path.parent)
-        app = typer.Typer()
-        app.command()(load(path).main)
-        typer.main.get_command(app).make_context(path.name, words[1:])
-    else:
-        check_command(*words)
-
-
-def check_command(name: str, *words: str) -> None:
-    from cokv_bench.cli import make_app
-    from cokv_bench.policies import POLICIES
-
-    known: dict[str, Any] = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
-    assert name in known
-    if not words:
-        return  # A sentence may name a command without the arguments that it needs.
-    context = known[name].make_context(name, list(words))
-    # `reproduce` hands on what it does not know.
-    if context.args:
-        known["eval"].make_context("eval", context.args)
-    for method in (context.params.get("method") or "full").split(","):
-        assert method in POLICIES
-
-
-def make_targets() -> set[str]:
-    lines = re.findall(r"^([a-z][\w% -]*):(?!=)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    targets = {target for line in lines for target in line.split()}
-    return targets | {f"reproduce-{path.stem}" for path in (ROOT / "configs/reproduce").glob("*.yaml")}
-
-
 def test_what_reproductions_take_is_what_the_dry_run_says(capsys: pytest.CaptureFixture[str]) -> None:
     """Hours aside, which are the machine's; a table's row ends as the page's does."""
     from cokv_bench.cli.reproduce import reproduce
@@ -112,15 +46,6 @@ def test_what_reproductions_take_is_what_the_dry_run_says(capsys: pytest.Capture
         assert [cell.strip() for cell in row.split("|")] == [prompts, answers, *rest[:3]]
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_api_page_names_what_can_be_imported() -> None:
     """Where a name is defined, which the page reads its text from, and where it is imported from are one object."""
     text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
@@ -130,20 +55,6 @@ def test_the_api_page_names_what_can_be_imported() -> None:
         home, name = defined.rsplit(".", 1)
         package, public_name = public.rsplit(".", 1)
         assert getattr(importlib.import_module(package), public_name) is getattr(sys.modules[home], name)
-
-
-@pytest.mark.model
-def test_the_quick_start_runs(tmp_path: Path) -> None:
-    """As the first page has it, with fewer and shorter examples."""
-    small = {"1024": "300", "24": "2", "8": "2", "160": "6"}
-    typed = [shlex.split(line) for line in commands(ROOT / "docs/index.md") if line.startswith("cokv-bench ")]
-    assert [words[1] for words in typed[:5]] == ["doctor", "profile", "budgets", "eval", "report"]
-    # What `doctor` says, and its status, are the machine's.
-    for words in typed[1:]:
-        command = [sys.executable, "-m", "cokv_bench", *(small.get(word, word) for word in words[1:])]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert (tmp_path / "results/first/report.html").is_file()
 
 
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:

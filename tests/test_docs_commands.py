@@ -1,0 +1,362 @@
+"""Every command that the pages tell to type is typed, with less work to do, and leaves what it says.
+
+All of them are typed in one folder, in which what the pages stand for with a capital name (DATA, RUN, a model's id)
+lies under that very name. Only what says how much work there is differs from the page: see SMALL.
+"""
+
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from cokv_bench.bench import PRESETS
+from cokv_bench.budgets import embedded
+from cokv_bench.cli import main
+from cokv_bench.tasks.longbench.specs import plain_names, specs
+from cokv_bench.tasks.text import TextTask
+from tests.cli.test_import import write_slice
+from tests.documented import ROOT, TYPED, made, parse, parser
+from tests.report.made_run import make_run
+
+RUN = list(dict.fromkeys(line for lines in TYPED.values() for line in lines if not line.startswith("make ")))
+MADE = list(dict.fromkeys(line for lines in TYPED.values() for line in lines if line.startswith("make ")))
+
+# How little is enough, of options of commands and scripts that say how much work there is.
+SMALL = {
+    "coalitions": "8",
+    "examples": "2",
+    "length": "400",
+    "limit": "1",
+    "max_length": "160",
+    "new_tokens": "2",
+    "pairs": "4",
+    "repeated": "2",
+    "repeats": "1",
+    "samples": "8",
+    "steps": "1",
+    "validation": "1",
+}
+# The same where a page has them: alone they would mean something else.
+SMALL_IF_GIVEN = {"layers": "1", "time_limit": "1s", "workers": "1"}
+
+# What FILE is on a page depends on who reads it.
+FILES = {"import": "cc_llama_qasper_64.npy", "inspect": "values.json", "reproduce": "configs/reproduce/needle.yaml"}
+
+# What a command says when it ends, with the place where it left something, and what is there then.
+LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bench": (r"bench\.csv.* are in (.*)", ("bench.csv", "run.json")),
+    "budgets": (r"Wrote (.*)", ("",)),
+    "eval": (r"Tables, records and settings are in (.*)", ("run.json", "scores.csv", "table.csv", "table.md")),
+    "headkv_scores": (r"Wrote ([^:]*):", ("",)),
+    "import": (r"Wrote ([^:]*):", ("",)),
+    "profile": (r"Ledger and head values are in (.*)", ("ledger.jsonl", "values.json")),
+    "report": (r"Wrote (.*) \(", ("",)),
+    "reproduce": (r"Tables, records and settings are in (.*)", ("run.json", "table.csv", "reference.csv")),
+    "search": (r"the search's ledger are in (.*)", ("search.jsonl", "shares.json")),
+}
+# What the others say.
+SAID = {
+    "bench_profile": "Seconds a coalition and example",
+    "doctor": "embedded model",
+    "estimator_quality": "kernelshap",
+    "inspect": "Most valuable of 90 heads",
+    "ls": "what it is",
+    "report --terminal": "Points over snapkv",
+    "reproduce --dry-run": "PFLOP",
+}
+
+NOT_RUN = {
+    "python scripts/bench_gpu.py": "takes ten minutes of a GPU of 80 GB; tests/test_scripts.py checks its parts",
+}
+# Packages that a user may lack, and the commands that need them.
+NEEDED = {"ray": "--engine ray", "matplotlib": "--figures", "plotly": "^cokv-bench report (?!.*--terminal)"}
+# Options that name what a command writes.
+WRITTEN = ("out", "json", "figures")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The folder in which commands are typed, and how those ended that were."""
+
+    folder: Path
+    done: dict[str, Done] = field(default_factory=dict)
+
+    def type(self, line: str) -> Done:
+        """Run what a page tells to type, once: what it leaves lies there for those that follow."""
+        if line not in self.done:
+            # What another line of the page, or the project, has written there is not this one's.
+            for path in self.written(line):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            self.done[line] = run(words(line))
+        return self.done[line]
+
+    def written(self, line: str) -> list[Path]:
+        """The files and folders that the options of a command name as its own."""
+        named = parse(line).params
+        return [self.folder / named[option] for option in WRITTEN if named.get(option) is not None]
+
+
+def words(line: str) -> list[str]:
+    """A command as a shell reads it, with less to do."""
+    return [word for part in smaller(line) for word in (sorted(map(str, Path().glob(part))) if "*" in part else [part])]
+
+
+def smaller(line: str) -> list[str]:
+    """The words of a command, followed by options that leave it less to do: the last value of an option counts."""
+    program, name, *_ = shlex.split(line)
+    command, arguments = parser(line)
+    given = {part for part in arguments if part.startswith("--")}
+    found = [program, name]
+    found += [FILES[name] if part.startswith("FILE") else os.path.expandvars(part) for part in arguments]
+    for option in command.params:
+        flag, small = option.opts[0], SMALL.get(option.name)
+        if option.name == "lengths":
+            # As many as the page has.
+            lengths = str(parse(line).params["lengths"]).split(",")
+            small = ",".join(str(300 + 20 * n) for n in range(len(lengths)))
+        if option.name == "model" and program == "python":
+            # A benchmark's work is mostly its model's, and its table has the same columns.
+            small = "FOLDER"
+        if flag in given:
+            small = SMALL_IF_GIVEN.get(option.name, small)
+        elif option.name == "samples" and "--time-limit" in given:
+            # What lies there is 8 pairs, and a time limit is looked at between hundreds.
+            small = "12"
+        if small is not None:
+            found += [flag, small]
+    return found
+
+
+def run(typed: list[str]) -> Done:
+    """Run a command in this process, as its program would."""
+    program, name, *arguments = typed
+    before, paths = sys.argv, list(sys.path)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        try:
+            if program == "python":
+                sys.argv = [name, *arguments]
+                sys.path.insert(0, str(ROOT / "scripts"))
+                runpy.run_path(str(ROOT / name), run_name="__main__")
+            else:
+                sys.argv = typed
+                main()
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        finally:
+            sys.argv, sys.path[:] = before, paths
+    return Done(status, out.getvalue(), err.getvalue())
+
+
+def run_step(command: list[str], check: bool) -> SimpleNamespace:
+    """For `subprocess.run` of a reproduction's step: here, and with less to do as what is typed has."""
+    if command[1] == "-m":
+        typed = ["cokv-bench", *command[3:]]
+    else:
+        typed = ["python", *(part.removeprefix(f"{ROOT}/") for part in command[1:])]
+    done = run(smaller(shlex.join(typed)))
+    print(done.out, done.err)
+    return SimpleNamespace(returncode=done.status)
+
+
+@pytest.fixture(scope="module")
+def desk(texty_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """A folder with all that the pages presuppose, what is the reader's under the names that they use for it."""
+    folder = tmp_path_factory.mktemp("desk")
+    write_rows(folder / "DATA")
+    # FOLDER is a model on one line and data on another.
+    shutil.copytree(texty_folder, folder / "FOLDER")
+    shutil.copytree(folder / "DATA", folder / "FOLDER" / "data")
+    for model in ("mistralai/Mistral-7B-Instruct-v0.2", "meta-llama/Meta-Llama-3-8B-Instruct"):
+        shutil.copytree(texty_folder, folder / model)
+    shutil.copytree(ROOT / "cokv_bench/tasks/needle/haystack", folder / "FOLDER_OF_TXT")
+    for number in ("", "1", "2"):
+        make_run(folder / f"RUN{number}")
+    shutil.copytree(ROOT / "results/gpu/decode", folder / "BENCH")
+    shutil.copytree(ROOT / "results/smollm2-135m", folder / "results/smollm2-135m")
+    shutil.copy(embedded.values_path(), folder / "values.json")
+    shutil.copy(embedded.shares_path(), folder / "shares.json")
+    for name in ("trec_32", "trec_64", "qasper_64"):
+        write_slice(folder / f"cc_llama_{name}.npy")
+    shutil.copytree(ROOT / "configs", folder / "configs")
+    # A step a task would be minutes.
+    config = folder / "configs/reproduce/llama3-8b.yaml"
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    config.write_text(yaml.safe_dump({**content, "tasks": content["tasks"][:1]}), encoding="utf-8")
+    return Desk(folder)
+
+
+def write_rows(folder: Path) -> None:
+    """Rows of every task of LongBench; an answer that each metric can read."""
+    folder.mkdir()
+    places = [f"Paragraph {number}" for number in range(1, 5)]
+    for name in plain_names():
+        lines = []
+        for number in range(40):
+            context = " ".join(f"In {place} a boat of {number + 7} feet waits for the tide." for place in places * 2)
+            row = {"input": f"Which boat? {number}", "context": context, "answers": [places[number % 4]]}
+            labels = {"all_classes": places, "length": 88, "dataset": name, "language": "en", "_id": str(number)}
+            lines.append(json.dumps({**row, **labels}) + "\n")
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster that another process has started."""
+    code = (
+        "import sys, ray; print(ray.init(address='local', num_cpus=2, include_dashboard=False, log_to_driver=False)"
+        ".address_info['gcs_address'], flush=True); sys.stdin.read()"
+    )
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            process.wait(60)
+
+
+@pytest.fixture
+def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Desk:
+    """The desk with someone at it: this process is in its folder, and answers and shapes are small."""
+    monkeypatch.chdir(desk.folder)
+    # What programs say in one line stays in one line.
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COKV_BENCH_DATA", str(desk.folder / "DATA"))
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "8")
+    # No option says how long answers are, how many tasks "longbench" is, and how wide a shape. (The packages export
+    # functions of the modules' names.)
+    few = {
+        name: replace(spec, max_new_tokens=4, papers=name in ("qasper", "trec", "lcc"))
+        for name, spec in specs().items()
+    }
+    monkeypatch.setattr(sys.modules["cokv_bench.tasks.longbench.specs"], "specs", lambda: few)
+    defaults = TextTask.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "max_new_tokens", 8)
+    narrow = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "llama3-8b", {**PRESETS["llama3-8b"], **narrow})
+    monkeypatch.setattr(sys.modules["cokv_bench.cli.reproduce"], "subprocess", SimpleNamespace(run=run_step))
+    line = request.node.callspec.params["line"]
+    for package, where in NEEDED.items():
+        if re.search(where, line):
+            pytest.importorskip(package, reason=f"`{line}` needs {package}, which is not installed")
+    if "--address" in line:
+        address = request.getfixturevalue("cluster")
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        for name, value in zip(("head", "port"), address.split(":"), strict=True):
+            monkeypatch.setenv(name, value)
+    return desk
+
+
+def before(line: str) -> list[str]:
+    """What the page tells to type before a line that reads what others have made."""
+    page = next(lines for lines in TYPED.values() if line in lines)
+    makers = [each for each in page[: page.index(line)] if re.match(r"cokv-bench (profile|search|budgets|eval) ", each)]
+    places = ("profiles/", *re.findall(r"--out (\S+)", " ".join(makers)))
+    reads = any(part.startswith(places) for part in shlex.split(re.sub(r"--(out|json) \S+", "", line)))
+    return makers if reads else []
+
+
+def with_the_embedded_model(line: str) -> bool:
+    """Whether a command loads the model that is its default; scripts get a tiny one."""
+    _, arguments = parser(line)
+    loads = re.match("cokv-bench (profile|search|eval|bench)( |$)", line)
+    return bool(loads) and not {"--model", "--random-weights"} & set(arguments)
+
+
+def misses_arguments(line: str) -> bool:
+    """Whether a sentence only names a command, which needs more to run."""
+    command, arguments = parser(line)
+    return not arguments and any(option.required for option in command.params)
+
+
+def marked(line: str) -> Any:
+    marks = [pytest.mark.skip(reason=NOT_RUN[line])] if line in NOT_RUN else []
+    if any(map(with_the_embedded_model, [line, *before(line)])):
+        marks.append(pytest.mark.model)
+    return pytest.param(line, marks=marks, id=line)
+
+
+@pytest.mark.parametrize("line", [marked(line) for line in RUN if not misses_arguments(line)])
+def test_what_is_typed_runs(line: str, reader: Desk) -> None:
+    for earlier in before(line):
+        reader.type(earlier)
+    done = reader.type(line)
+    _, name, *arguments = shlex.split(line)
+    # What `doctor` finds, and so its status, is the machine's.
+    assert done.status == 0 or (name == "doctor" and done.status == 1), done
+    assert all(path.exists() for path in reader.written(line))
+    name = Path(name).stem
+    said = [words for key, words in SAID.items() if set(key.split()) <= {name, *arguments}]
+    if said:
+        assert said[0] in done.out, done
+        return
+    pattern, files = LEFT[name]
+    if "--reference" in arguments:
+        files = (*files, "reference.csv")
+    places = re.findall(pattern, done.out)
+    assert places, done
+    for place in places:
+        assert all((reader.folder / place / file).exists() for file in files), place
+
+
+@pytest.mark.parametrize("line", [line for line in RUN if misses_arguments(line)])
+def test_a_command_that_is_only_named_is_typed_in_full_elsewhere(line: str) -> None:
+    assert any(other.startswith(f"{line} ") and other not in NOT_RUN for other in RUN)
+
+
+def test_exceptions_are_of_commands_that_are_typed() -> None:
+    assert set(NOT_RUN) <= set(RUN)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("line", MADE)
+def test_what_make_would_run_can_be_typed(line: str) -> None:
+    """Nothing runs: most of it is hours of work, and the rest is set-up and tests."""
+    for command in made(line):
+        if re.match("cokv-bench |python scripts/", command):
+            parse(command)
+        else:
+            assert re.match(r"(cp|mkdir|mkdocs|mypy|pip|python3?|ruff|touch)\b", command), command
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("line", ["make demo"])
+def test_the_demonstration_runs_on_a_tiny_model(line: str, reader: Desk) -> None:
+    assert line in MADE
+    commands = [command for command in made(line) if command.startswith("cokv-bench ")]
+    for command in commands:
+        takes_a_model = any(option.name == "model" for option in parser(command)[0].params)
+        done = reader.type(f"{command} --model FOLDER" if takes_a_model else command)
+        assert done.status == 0 or command == "cokv-bench doctor", done
+    assert "essays" in done.out
+    assert "cokv" in done.out
