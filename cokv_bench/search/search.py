@@ -35,6 +35,8 @@ BATCH = 10
 ROUND = 20
 # Factors on the log-shares to choose from at the end; below 1 they lie closer to equal shares, which 0 falls back on.
 _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
+# Where the examples to choose on lose almost nothing with equal shares, what is closed of it is told as of this much.
+_SMALLEST_GAP = 0.25
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def search(
     with SearchLedger(folder / "search.jsonl", header) as ledger:
         run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
         run.climb(searched, chosen)
-        kept, factor, merit = run.shrink(chosen)
+        kept, factor, closed = run.shrink(chosen)
     level, slope = (*kept, torch.zeros_like(kept[0]))[:2]
     shares = HeadShares(
         level=level.double().numpy(),
@@ -135,7 +137,7 @@ def search(
             "seconds": round(ledger.rounds[-1].seconds, 1),
             "chosen_step": best_round(ledger.rounds).step,
             "shrinkage": factor,
-            "gap_closed": merit,
+            "gap_closed": closed,
             "ledger_sha256": file_sha256(folder / "search.jsonl"),
         },
     )
@@ -230,11 +232,20 @@ class _Run:
             self.progress(ascent.step, last, _note(rounds))
 
     def shrink(self, chosen: list[int]) -> tuple[Tensor, float, dict[str, float]]:
-        """The best round's average, drawn towards equal shares as far as it helps: log-shares, factor, merit."""
+        """The best round's average, drawn towards equal shares as far as it helps: log-shares, factor, gap closed.
+
+        Merits are measured by the gaps of all cases, those of the gap closed by that of the cases to choose on: equal
+        shares close 0 of it.
+        """
         average = torch.tensor(best_round(self.ledger.rounds).average)
         merits = {factor: self._merit(factor * average, chosen) for factor in _SHRINKAGE}
         factor = max(merits, key=lambda one: sum(merits[one].values()))
-        return factor * average, factor, merits[factor]
+        equal = merits[0.0]
+        closed = {
+            budget: (merit - equal[budget]) / max(_SMALLEST_GAP, 1 - equal[budget])
+            for budget, merit in merits[factor].items()
+        }
+        return factor * average, factor, closed
 
     def _start(self) -> Tensor:
         model = self.examples.model

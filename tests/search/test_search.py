@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.search.examples import Point
+from cokv_bench.search.gaps import Gaps
+from cokv_bench.search.ledger import Ends
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 
@@ -30,6 +34,14 @@ def rounds(folder: Path) -> list[dict]:
     return [{**json.loads(line), "seconds": 0} for line in lines]
 
 
+def merit(examples: SearchExamples, ends: Ends, cases: list[int], log_shares: np.ndarray) -> float:
+    """The mean share closed at a budget of 24, over the groups of some cases."""
+    gaps = Gaps(examples.groups, ends)
+    scores = examples.score([Point(case, 24) for case in cases], [torch.tensor(log_shares)] * len(cases))
+    closed = {case: gaps.closed(case, 24, score) for case, score in zip(cases, scores, strict=True)}
+    return float(np.mean([np.mean([closed[case] for case in group]) for group in gaps.members(cases).values()]))
+
+
 @pytest.mark.parametrize("utility", ["loglik", "agreement,loglik"])
 def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path, utility: str) -> None:
     examples = material(texty, utility)
@@ -40,8 +52,12 @@ def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path
     rows = [{case // len(examples.utilities) for case in part} for part in (searched, chosen)]
     assert not rows[0] & rows[1]  # under no utility is an example in both parts
     assert len(rows[0] | rows[1]) == len(examples.rows)
-    # At worst it falls back on equal shares, and never on less than the best round.
-    assert shares.search["gap_closed"]["24"] >= max(line["chosen"]["24"] for line in ledger[2:])
+    # At worst it falls back on equal shares, which close nothing, and never on less than the best round.
+    ends = {name: value for name, value in ledger[1].items() if name in ("full", "uniform")}
+    found, equal = (merit(examples, Ends(**ends), chosen, table) for table in (shares.level, np.zeros((3, 2))))
+    assert found >= max(line["chosen"]["24"] for line in ledger[2:]) - 1e-6
+    assert shares.search["gap_closed"]["24"] == pytest.approx((found - equal) / max(0.25, 1 - equal), abs=1e-5)
+    assert shares.search["gap_closed"]["24"] >= 0
     file = HeadBudgets.load(tmp_path / "cokv-search-24.budgets.json")
     assert (file.total, file.method) == (24 * 6, "cokv-search")
     assert set(file.examples) == {example.id for _, example in examples.rows}
