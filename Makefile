@@ -79,9 +79,9 @@ embedded-search: $(READY)
 # What searches find, part by part: any of them can be made alone.
 SEARCH := results/search
 ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
-.PHONY: search-needle search-needle-7 search-families search-universal search-adaptive search-lengths search-transfer search-cost
+.PHONY: search-needle search-needle-7 search-equal-cost search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
-reproduce-search: search-needle search-needle-7 search-families search-universal search-adaptive search-lengths search-transfer search-cost
+reproduce-search: search-needle search-needle-7 search-equal-cost search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
 # 1k needles at 64 tokens a head: the search, scores beside all methods, and where the tokens went. The methods rank with their own
 # kernel (7, for the searched shares 11), and once more four of them all with 11.
@@ -90,7 +90,7 @@ search-needle: $(READY)
 	  --out profiles/search/needle
 	mkdir -p $(SEARCH) && cp profiles/search/needle/shares.json $(SEARCH)/needle.shares.json
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
-	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle
+	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 240 --out $(SEARCH)/needle
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --kernel 11 \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-11
 	$(BIN)/python scripts/head_maps.py --map "CoKV, needles"=cokv_bench/budgets/shipped/smollm2-135m.values.json \
@@ -104,6 +104,17 @@ search-needle-7: $(READY)
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle-7.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-7
 	$(BIN)/python scripts/search_curve.py profiles/search/needle-7 --lengths 1024 --examples 40 --out $(SEARCH)/curve
+
+# Fifteen minutes for a search, fifteen for CoKV's game.
+EQUAL := profiles/search/equal-cost
+search-equal-cost: $(READY)
+	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 160 --budget 64 --kernel 11 --time-limit 15m --out $(EQUAL)/search
+	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --time-limit 15m --out $(EQUAL)/cokv
+	$(BIN)/cokv-bench budgets $(EQUAL)/cokv --budget 64
+	mkdir -p $(SEARCH) && cp $(EQUAL)/search/shares.json $(SEARCH)/equal-cost.shares.json
+	cp $(EQUAL)/cokv/cokv-64.budgets.json $(SEARCH)/equal-cost.budgets.json
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --shares $(SEARCH)/equal-cost.shares.json \
+	  --budgets $(SEARCH)/equal-cost.budgets.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-equal-cost
 
 # Families of searches in the same time, and the needles that shares by layer in EvolKV's manner find.
 search-families: $(READY)

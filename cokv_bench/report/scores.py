@@ -11,11 +11,13 @@ from cokv_bench.report.units import PERCENT, Unit, capital
 from cokv_bench.runs.means import is_mean, overall
 
 BUDGET_AXIS = "budget (tokens a KV head)"
+# There are fewer colours than methods: those that are compared most have one each.
+_COMPARED = ("snapkv", "cokv-search", "cokv", "ada-snapkv", "pyramidkv", "headkv")
 
 
 def styles(runs: Sequence[Run]) -> dict[str, int]:
     """The number of each method's colour and marker: of known methods the same in every report, others come after."""
-    known = [name for name in METHODS if name != "full"]
+    known = [*_COMPARED, *(name for name in METHODS if name != "full")]
     methods = [method for run in runs for method in run.configuration["methods"]]
     return {name: place for place, name in enumerate(dict.fromkeys([*known, *methods]))}
 

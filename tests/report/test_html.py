@@ -322,3 +322,23 @@ def test_maps_in_a_terminal_have_colours_or_shades() -> None:
     assert "░" not in coloured.file.getvalue()  # type: ignore[attr-defined]
     assert "██" in plain.file.getvalue()  # type: ignore[attr-defined]
     assert "\x1b" not in plain.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_many_tasks_of_a_benchmark_are_told_by_their_number() -> None:
+    from cokv_bench.report.html.page import _in_short
+
+    few = ["needle", "ruler/vt", "ruler/cwe"]
+    assert _in_short(few) == "3: needle, ruler/vt, ruler/cwe"
+    assert (
+        _in_short([*few, *(f"longbench/{name}" for name in "abcd")]) == "7: needle, ruler/vt, ruler/cwe, longbench (4)"
+    )
+
+
+def test_methods_that_are_compared_most_differ_in_colour() -> None:
+    from cokv_bench.report.palettes import QUALITATIVE
+    from cokv_bench.report.scores import styles
+
+    style = styles([])
+    compared = ("snapkv", "ada-snapkv", "pyramidkv", "headkv", "cokv", "cokv-search")
+    assert len({style[name] % len(QUALITATIVE) for name in compared}) == len(compared)
+    assert len(set(style.values())) == len(style)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -19,6 +20,8 @@ from cokv_bench.report.units import PERCENT
 
 #: Nothing is fetched from anywhere, whatever a text in the page says.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+# Tasks of one benchmark that the overview names one by one.
+_FEW = 3
 
 
 def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups: Sequence[Group]) -> None:
@@ -81,7 +84,7 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, 
                 configuration["model"]["id"],
                 ", ".join(configuration["methods"]),
                 ", ".join(map(str, configuration["budgets"])),
-                f"{len(tasks)}: {', '.join(tasks)}",
+                _in_short(tasks),
                 f"{len(run.records)} {'answers' if run.unit is PERCENT else run.unit.plural}",
                 run.description.get("versions", {}).get("git") or "",
             )
@@ -96,6 +99,15 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, 
         rows.append((bench.name, str(table["model"].iloc[0]), methods, budgets, about, "", revision))
     header = ("folder", "model", "methods", "budgets", "tasks", "measured", "revision")
     return "overview", "Overview", _table(Table(header, tuple(rows)), numeric=False)
+
+
+def _in_short(tasks: Iterable[str]) -> str:
+    """Tasks by name, those of a benchmark of several by their number."""
+    names = list(tasks)
+    sizes = Counter(name.split("/")[0] for name in names)
+    several = {benchmark for benchmark, size in sizes.items() if size > _FEW}
+    told = dict.fromkeys(name.split("/")[0] if name.split("/")[0] in several else name for name in names)
+    return f"{len(names)}: {', '.join(f'{each} ({sizes[each]})' if each in several else each for each in told)}"
 
 
 def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
