@@ -135,6 +135,8 @@ search-universal: $(READY)
 search-adaptive: $(READY)
 	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle-7.shares.json --budget 64 --lengths 1024 \
 	  --examples 40 --out $(SEARCH)/adaptive-needle
+	$(BIN)/python scripts/adaptive_shares.py --tasks ruler,longbench $(ROWS) --limit 2 --lengths 2048 --examples 2 \
+	  --shares cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/adaptive-many
 
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)
