@@ -79,9 +79,9 @@ embedded-search: $(READY)
 # What searches find, part by part: any of them can be made alone.
 SEARCH := results/search
 ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
-.PHONY: search-needle search-needle-7 search-equal-cost search-families search-universal search-adaptive search-lengths search-transfer search-cost
+.PHONY: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
-reproduce-search: search-needle search-needle-7 search-equal-cost search-families search-universal search-adaptive search-lengths search-transfer search-cost
+reproduce-search: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
 # 1k needles at 64 tokens a head: the search, scores beside all methods, and where the tokens went. The methods rank with their own
 # kernel (7, for the searched shares 11), and once more four of them all with 11.
@@ -130,6 +130,14 @@ search-universal: $(READY)
 
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --budget 64,128,256 --tasks ruler,longbench $(ROWS) \
 	  --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
+
+# RULER and needles of one length, and the references' log-probability alone.
+search-ruler: $(READY)
+	$(BIN)/cokv-bench search --tasks needle,ruler --utility loglik --lengths 2048 --examples 4 --budget 64,128,256 --steps 100 \
+	  --out profiles/search/ruler
+	mkdir -p $(SEARCH) && cp profiles/search/ruler/shares.json $(SEARCH)/ruler.shares.json
+	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
+	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --shares $(SEARCH)/ruler.shares.json --out $(SEARCH)/ruler
 
 # Searched shares together with Ada-KV's adaptation to the prompt.
 search-adaptive: $(READY)
