@@ -138,6 +138,8 @@ search-ruler: $(READY)
 	mkdir -p $(SEARCH) && cp profiles/search/ruler/shares.json $(SEARCH)/ruler.shares.json
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
 	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --shares $(SEARCH)/ruler.shares.json --out $(SEARCH)/ruler
+	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
+	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --out $(SEARCH)/ruler-shipped
 
 # Searched shares together with Ada-KV's adaptation to the prompt.
 search-adaptive: $(READY)
