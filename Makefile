@@ -72,7 +72,7 @@ embedded-profile: $(READY)
 
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
-	  --max-length 2000 --lengths 1024,2048 --examples 4 --utility loglik,agreement --budget 64,128,256 --steps 100 \
+	  --max-length 2000 --lengths 2048,4096 --examples 3 --utility loglik --budget 64,128,256 --steps 120 \
 	  --out profiles/embedded-search
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
 
@@ -126,8 +126,7 @@ search-families: $(READY)
 # The shares that ship (make embedded-search), on unseen rows of many tasks.
 search-universal: $(READY)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench,longbench-e $(ROWS) --limit 4 --lengths 2048,4096 \
-	  --examples 3 --budget 32,64,128,256,512 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
-
+	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --budget 64,128,256 --tasks ruler,longbench $(ROWS) \
 	  --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
 

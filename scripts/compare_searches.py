@@ -287,12 +287,9 @@ def _adaptive(examples: SearchExamples, budget: int) -> Array:
 
 def _file(examples: SearchExamples, shares: Array, budget: int, family: str) -> HeadShares:
     model = examples.model
-    level = shares.reshape(model.layers, model.kv_heads)
     return HeadShares(
-        level,
-        np.zeros_like(level),
-        budget,
-        budget,
+        (budget,),
+        shares.reshape(1, model.layers, model.kv_heads),
         examples.window,
         examples.utilities,
         tuple(dict.fromkeys(task.name for task, _ in examples.rows)),

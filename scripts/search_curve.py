@@ -7,7 +7,6 @@ the seconds, and the mean over tasks of the share of the gap between equal share
 each budget of the search; curve.png shows it.
 """
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -108,8 +107,7 @@ def main(
             progress(done, len(rounds), f"step {each['step']}")
             average = torch.tensor(each["average"])
             for budget in budgets:
-                slope = average[1] * math.log2(budget / math.sqrt(budgets[0] * budgets[-1])) if len(average) > 1 else 0
-                found = scores(budget, average[0] + slope)
+                found = scores(budget, average[budgets.index(budget)])
                 unseen = [
                     np.mean([gaps.closed(case, budget, found[case]) for case in group])
                     for group in gaps.members(cases).values()

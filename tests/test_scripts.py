@@ -112,7 +112,7 @@ def test_tokens_go_where_curves_are_steepest() -> None:
 
 def test_search_evidence(texty: Model, texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shares = HeadShares(
-        *np.random.default_rng(0).normal(size=(2, 3, 2)), 16, 48, 8, ("loglik",), (), (), texty.fingerprint, {}
+        (16, 48), np.random.default_rng(0).normal(size=(2, 3, 2)), 8, ("loglik",), (), (), texty.fingerprint, {}
     )
     shares.save(tmp_path / "shares.json")
     arguments: dict[str, Any] = {"tasks": "needle,ruler/vt", "method": "full,snapkv,h2o,cokv-search", "budget": "24,48"}
@@ -146,8 +146,8 @@ def test_search_evidence(texty: Model, texty_folder: Path, tmp_path: Path, capsy
 
 
 def shares_of(model: Model) -> HeadShares:
-    level, slope = np.random.default_rng(0).normal(size=(2, model.layers, model.kv_heads))
-    return HeadShares(level, slope, 16, 48, 8, ("loglik",), ("needle",), (), model.fingerprint, {})
+    tables = np.random.default_rng(0).normal(size=(2, model.layers, model.kv_heads))
+    return HeadShares((16, 48), tables, 8, ("loglik",), ("needle",), (), model.fingerprint, {})
 
 
 def test_adaptive_shares(texty: Model, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,20 +97,34 @@ class Document:
 
     def integers(self, key: str, rows: int, columns: int) -> NDArray[np.int64]:
         """An integer table, int64 [rows, columns]."""
-        table = self._table(key, rows, columns)
+        table = self._table(key, self.data.get(key), rows, columns)
         if not all(is_integer(cell) and abs(cell) < 2**63 for row in table for cell in row):
             self.fail(key, "integers only")
         return np.array(table, dtype=np.int64)
 
+    def counts(self, key: str) -> tuple[int, ...]:
+        value = self.data.get(key)
+        if not isinstance(value, list) or not all(is_integer(item) for item in value):
+            self.fail(key, "a list of integers")
+        return tuple(value)
+
     def floats(self, key: str, rows: int, columns: int, *, null: bool = False) -> NDArray[np.float64]:
         """A table of finite numbers, float64 [rows, columns]; where allowed, null becomes NaN."""
-        table = self._table(key, rows, columns)
+        return self._finite(key, self._table(key, self.data.get(key), rows, columns), null=null)
+
+    def tables(self, key: str, number: int, rows: int, columns: int) -> NDArray[np.float64]:
+        """Several tables of finite numbers, float64 [number, rows, columns]."""
+        tables = self.data.get(key)
+        if not isinstance(tables, list) or len(tables) != number:
+            self.fail(key, f"a list of {number} tables [layers][kv_heads]")
+        return np.array([self._finite(key, self._table(key, each, rows, columns)) for each in tables])
+
+    def _finite(self, key: str, table: list[list[Any]], *, null: bool = False) -> NDArray[np.float64]:
         if not all(_is_finite(cell) or (null and cell is None) for row in table for cell in row):
             self.fail(key, "finite numbers only" + (" (null where unknown)" if null else ""))
         return np.array(table, dtype=np.float64)
 
-    def _table(self, key: str, rows: int, columns: int) -> list[list[Any]]:
-        table = self.data.get(key)
+    def _table(self, key: str, table: Any, rows: int, columns: int) -> list[list[Any]]:
         if not isinstance(table, list) or not all(isinstance(row, list) for row in table):
             self.fail(key, "a list of lists [layers][kv_heads]")
         widths = sorted({len(row) for row in table})

@@ -1,7 +1,7 @@
 """How the heads of a model share any budget in a range: the file that a search ends in."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +16,19 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
 KIND = "head-shares"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, eq=False)
 class HeadShares:
-    """Log-shares of the tokens beyond the window, linear in the logarithm of the budget.
+    """Log-shares of the tokens beyond the window at some budgets, between them linear in the logarithm of the budget.
 
-    At budget B a head's share is proportional to exp(level + slope * log2(B / middle)), B taken within the range that
-    was searched.
+    A head's share at a budget is proportional to the exponential of its log-share there; below the lowest budget and
+    above the highest those of the lowest and the highest hold.
 
     Attributes:
-        level, slope: float64 [layers, kv_heads].
-        lowest, highest: the range of budgets, in tokens a head with the window; `middle` is their geometric mean.
+        knots: the budgets that were searched, rising, in tokens a head with the window.
+        tables: float64 [knots, layers, kv_heads], log-shares at each of them, each up to a constant.
         window: the last prompt tokens that every head keeps.
         utilities: names of the utilities that were maximised.
         tasks: names of the tasks.
@@ -38,13 +38,11 @@ class HeadShares:
         kernel, pooling: how the window's scores were pooled when the heads' tokens were ranked.
 
     Raises:
-        RequestError: arrays that do not have the model's shape or are not finite, or a range that is none.
+        RequestError: tables that do not have the model's shape or are not finite, or budgets that do not rise.
     """
 
-    level: NDArray[np.float64]
-    slope: NDArray[np.float64]
-    lowest: int
-    highest: int
+    knots: tuple[int, ...]
+    tables: NDArray[np.float64]
     window: int
     utilities: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -56,31 +54,25 @@ class HeadShares:
 
     def __post_init__(self) -> None:
         check_fingerprint(self.model)
-        shape = (self.model["layers"], self.model["kv_heads"])
-        for name in ("level", "slope"):
-            array = np.array(getattr(self, name), dtype=np.float64)
-            if array.shape != shape or not np.isfinite(array).all():
-                raise RequestError(
-                    f"The {name} must be finite numbers of the shape {list(shape)} (layers, KV heads); "
-                    f"given {list(array.shape)}."
-                )
-            array.setflags(write=False)
-            object.__setattr__(self, name, array)
-        if not 1 <= self.window < self.lowest <= self.highest:
+        window, rising = self.window, list(self.knots)
+        if not rising or not 1 <= window < rising[0] or sorted(set(rising)) != rising:
             raise RequestError(
-                f"Window {self.window} and budgets {self.lowest} to {self.highest} do not fit; expected "
-                "window < lowest <= highest."
+                f"Window {window} and budgets {', '.join(map(str, rising)) or 'of none'} do not fit; expected budgets "
+                "that rise, the first above the window."
             )
-
-    @property
-    def middle(self) -> float:
-        """The budget at which the slope plays no part."""
-        return math.sqrt(self.lowest * self.highest)
+        shape = (len(rising), self.model["layers"], self.model["kv_heads"])
+        tables = np.array(self.tables, dtype=np.float64)
+        if tables.shape != shape or not np.isfinite(tables).all():
+            raise RequestError(
+                f"The log-shares must be finite numbers of the shape {list(shape)} (budgets, layers, KV heads); "
+                f"given {list(tables.shape)}."
+            )
+        tables.setflags(write=False)
+        object.__setattr__(self, "tables", tables)
 
     def log_shares(self, budget: int) -> NDArray[np.float64]:
         """float64 [layers, kv_heads] at a budget, up to a constant."""
-        within = min(max(budget, self.lowest), self.highest)
-        return np.asarray(self.level + self.slope * math.log2(within / self.middle))
+        return np.asarray(np.tensordot(knot_weights(self.knots, budget), self.tables, axes=1))
 
     def budgets(self, budget: int, *, window: int) -> NDArray[np.int64]:
         """Tokens a KV head, int64 [layers, kv_heads], window included, budget * layers * kv_heads in all.
@@ -107,12 +99,10 @@ class HeadShares:
                 "window": self.window,
                 "kernel": self.kernel,
                 "pooling": self.pooling,
-                "lowest": self.lowest,
-                "highest": self.highest,
+                "knots": list(self.knots),
                 "search": dict(self.search),
                 "examples": list(self.examples),
-                "level": self.level.tolist(),
-                "slope": self.slope.tolist(),
+                "log_shares": self.tables.tolist(),
             },
         )
 
@@ -128,11 +118,11 @@ class HeadShares:
         model = document.mapping("model")
         with document.naming():
             check_fingerprint(model)
-        layers, kv_heads = model["layers"], model["kv_heads"]
+        knots = document.counts("knots")
         fields: dict[str, Any] = {
-            "level": document.floats("level", layers, kv_heads),
-            "slope": document.floats("slope", layers, kv_heads),
-            **{name: document.integer(name) for name in ("lowest", "highest", "window")},
+            "knots": knots,
+            "tables": document.tables("log_shares", len(knots), model["layers"], model["kv_heads"]),
+            "window": document.integer("window"),
             "utilities": document.texts("utilities"),
             "tasks": document.texts("tasks"),
             "examples": document.texts("examples"),
@@ -143,3 +133,10 @@ class HeadShares:
         fields |= {name: value for name, value in pooled.items() if value is not None}
         with document.naming():
             return cls(model=model, **fields)
+
+
+def knot_weights(knots: Sequence[int], budget: int) -> list[float]:
+    """What the table of each knot counts at a budget: linear in its logarithm between neighbours, 1 in all."""
+    logs = [math.log2(knot) for knot in knots]
+    place = math.log2(min(max(budget, knots[0]), knots[-1]))
+    return [float(np.interp(place, logs, row)) for row in np.eye(len(logs))]

@@ -76,7 +76,7 @@ def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
     else:
         budgets = [budget]
         if isinstance(file, HeadShares):
-            _tell("Searched", f"budgets {file.lowest} to {file.highest}, utilities {', '.join(file.utilities)}")
+            _tell("Searched", f"budgets {', '.join(map(str, file.knots))}; utilities {', '.join(file.utilities)}")
         elif isinstance(file, HeadScores):
             _tell("Source", file.source)
         else:

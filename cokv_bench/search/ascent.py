@@ -48,7 +48,7 @@ class Ascent:
     """Log-shares on their way up.
 
     Attributes:
-        parameters: float32 [parameters, layers, kv_heads], level and, where there are several budgets, slope.
+        parameters: float32 [budgets, layers, kv_heads], log-shares at each budget.
         average: their moving average, of the same shape.
         step: steps done.
     """

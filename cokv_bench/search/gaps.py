@@ -1,6 +1,5 @@
 """Scores of different tasks and utilities on one scale: the share closed of what equal shares lose."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -40,9 +39,8 @@ class Gaps:
         return found
 
     def gap(self, case: int, budget: int) -> float:
-        """The gap of a case's group, in nats a token, at the measured budget that is nearest by ratio."""
-        nearest = min(self._gaps, key=lambda known: abs(math.log(known / budget)))
-        return self._gaps[nearest][self._groups[case]]
+        """The gap of a case's group at one of the measured budgets, in nats a token."""
+        return self._gaps[budget][self._groups[case]]
 
     def closed(self, case: int, budget: int, score: float) -> float:
         """The share of the gap that a score closes: on average 0 with equal shares and 1 with the full cache."""

@@ -11,7 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.log import AppendLog
 
 KIND = "search-ledger"
-SCHEMA = 1
+SCHEMA = 2
 
 Table = list[list[float]]
 
@@ -25,7 +25,7 @@ class Round:
         seconds: time that all calls have searched.
         followed: mean over the round's steps of what they followed, in shares of the gap that were closed.
         chosen: budget -> share of the gap closed on the examples to choose on, by the average.
-        parameters, average, first, second: [parameters][layers][kv_heads]: log-shares (level and slope), their moving
+        parameters, average, first, second: [budgets][layers][kv_heads]: log-shares at each budget, their moving
             average, and the optimiser's two moments.
     """
 
@@ -40,7 +40,7 @@ class Round:
 
     @property
     def merit(self) -> float:
-        """What rounds are chosen by: the mean over the budgets."""
+        """The mean over the budgets."""
         return sum(self.chosen.values()) / len(self.chosen)
 
 
@@ -129,9 +129,9 @@ class SearchLedger:
         self.close()
 
 
-def best_round(rounds: Sequence[Round]) -> Round:
-    """The first of the rounds that are best on the examples to choose on."""
-    return max(rounds, key=lambda one: one.merit)
+def best_round(rounds: Sequence[Round], budget: int) -> Round:
+    """The first of the rounds that are best at a budget on the examples to choose on."""
+    return max(rounds, key=lambda one: one.chosen[str(budget)])
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -29,7 +29,7 @@ Progress = Callable[[int, int | None, str], None]
 
 #: Steps where nothing else says when to stop.
 DEFAULT_STEPS = 200
-#: Examples that a step follows.
+#: Examples that a step follows at each budget.
 BATCH = 10
 #: Steps between two looks at the examples to choose on.
 ROUND = 20
@@ -83,9 +83,9 @@ def search(
 ) -> HeadShares:
     """Search, write the ledger `search.jsonl`, `shares.json` and `cokv-search-<budget>.budgets.json` into a folder.
 
-    Several budgets are searched as one: log-shares are linear in the logarithm of the budget, and steps follow budgets
-    anywhere between the lowest and the highest. A search that is there already is gone on with; with the same number
-    of steps it ends with the same ledger but for the seconds, whether it was stopped or not.
+    Several budgets are searched side by side on the same prompts, each with log-shares of its own. A search that is
+    there already is gone on with; with the same number of steps it ends with the same ledger but for the seconds,
+    whether it was stopped or not.
 
     Args:
         budgets: tokens a KV head on average, window included.
@@ -117,13 +117,10 @@ def search(
     with SearchLedger(folder / "search.jsonl", header) as ledger:
         run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
         run.climb(searched, chosen)
-        kept, factor, closed = run.shrink(chosen)
-    level, slope = (*kept, torch.zeros_like(kept[0]))[:2]
+        kept = run.choose(chosen)
     shares = HeadShares(
-        level=level.double().numpy(),
-        slope=slope.double().numpy(),
-        lowest=wanted[0],
-        highest=wanted[-1],
+        knots=tuple(wanted),
+        tables=torch.stack([kept[budget].log_shares for budget in wanted]).double().numpy(),
         window=examples.window,
         utilities=examples.utilities,
         tasks=tasks,
@@ -135,9 +132,9 @@ def search(
             "seed": seed,
             "steps": ledger.rounds[-1].step,
             "seconds": round(ledger.rounds[-1].seconds, 1),
-            "chosen_step": best_round(ledger.rounds).step,
-            "shrinkage": factor,
-            "gap_closed": closed,
+            "chosen_step": {str(budget): kept[budget].step for budget in wanted},
+            "shrinkage": {str(budget): kept[budget].factor for budget in wanted},
+            "gap_closed": {str(budget): kept[budget].closed for budget in wanted},
             "ledger_sha256": file_sha256(folder / "search.jsonl"),
         },
     )
@@ -178,6 +175,16 @@ def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What is kept at a budget: log-shares [layers, kv_heads], their step and factor, the share of the gap closed."""
+
+    log_shares: Tensor
+    step: int
+    factor: float
+    closed: float
+
+
 @dataclass
 class _Run:
     examples: SearchExamples
@@ -199,7 +206,7 @@ class _Run:
 
     def _measure_ends(self) -> Ends:
         """Score every example with the full cache and with equal shares, once a search."""
-        equal = self._log_shares(self._start(), self.budgets[0])
+        equal = torch.zeros(self.examples.model.layers, self.examples.model.kv_heads)
         cases = len(self.examples.groups)
         ends = Ends([None] * cases, {str(budget): [None] * cases for budget in self.budgets})
         for case in range(cases):
@@ -231,31 +238,26 @@ class _Run:
             self.ledger.append(ascent.round(self.seconds, float(np.mean(followed)), merit))
             self.progress(ascent.step, last, _note(rounds))
 
-    def shrink(self, chosen: list[int]) -> tuple[Tensor, float, dict[str, float]]:
-        """The best round's average, drawn towards equal shares as far as it helps: log-shares, factor, gap closed.
+    def choose(self, chosen: list[int]) -> dict[int, _Kept]:
+        """At each budget the best round's average, drawn towards equal shares as far as it helps.
 
         Merits are measured by the gaps of all cases, those of the gap closed by that of the cases to choose on: equal
         shares close 0 of it.
         """
-        average = torch.tensor(best_round(self.ledger.rounds).average)
-        merits = {factor: self._merit(factor * average, chosen) for factor in _SHRINKAGE}
-        factor = max(merits, key=lambda one: sum(merits[one].values()))
-        equal = merits[0.0]
-        closed = {
-            budget: (merit - equal[budget]) / max(_SMALLEST_GAP, 1 - equal[budget])
-            for budget, merit in merits[factor].items()
-        }
-        return factor * average, factor, closed
+        rounds = {budget: best_round(self.ledger.rounds, budget) for budget in self.budgets}
+        best = torch.stack([torch.tensor(rounds[budget].average[place]) for place, budget in enumerate(self.budgets)])
+        merits = {factor: self._merit(factor * best, chosen) for factor in _SHRINKAGE}
+        kept = {}
+        for place, budget in enumerate(self.budgets):
+            at = {factor: merit[str(budget)] for factor, merit in merits.items()}
+            factor = max(at, key=lambda one: at[one])
+            closed = (at[factor] - at[0.0]) / max(_SMALLEST_GAP, 1 - at[0.0])
+            kept[budget] = _Kept(factor * best[place], rounds[budget].step, factor, closed)
+        return kept
 
     def _start(self) -> Tensor:
         model = self.examples.model
-        return torch.zeros(1 if len(self.budgets) == 1 else 2, model.layers, model.kv_heads)
-
-    def _log_shares(self, parameters: Tensor, budget: int) -> Tensor:
-        if len(parameters) == 1:
-            return parameters[0]
-        middle = math.sqrt(self.budgets[0] * self.budgets[-1])
-        return parameters[0] + parameters[1] * math.log2(budget / middle)
+        return torch.zeros(len(self.budgets), model.layers, model.kv_heads)
 
     def _by_group(self, cases: Sequence[int]) -> list[list[int]]:
         """The cases that budgets can change, by task and utility."""
@@ -266,14 +268,10 @@ class _Run:
 
     def _follow(self, parameters: Tensor, step: int, by_group: list[list[int]]) -> float:
         """Accumulate the gradient of a minibatch; what share of the gap it closes."""
-        random = np.random.default_rng([self.seed, step])
-        low, high = math.log(self.budgets[0]), math.log(self.budgets[-1])
-        points = [
-            Point(self._turn(by_group, step * BATCH + place), round(math.exp(random.uniform(low, high))))
-            for place in range(BATCH)
-        ]
+        cases = [self._turn(by_group, step * BATCH + place) for place in range(BATCH)]
+        points = self._points(cases)
         weights = [1 / self.gaps.gap(point.case, point.budget) for point in points]
-        shares = [self._log_shares(parameters, point.budget) for point in points]
+        shares = [parameters[self.budgets.index(point.budget)] for point in points]
         scores = follow(self.examples, points, shares, weights)
         return float(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
 
@@ -284,21 +282,16 @@ class _Run:
         cycle, member = divmod(turn, len(group))
         return group[np.random.default_rng([self.seed, 2, cycle, group[0]]).permutation(len(group))[member]]
 
+    def _points(self, cases: Sequence[int]) -> list[Point]:
+        return [Point(case, budget) for case in cases for budget in self.budgets]
+
     def _closed(self, point: Point, score: float) -> float:
         return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Share of the gap closed at each budget, mean over tasks and utilities of the cases to choose on.
-
-        Each case is scored at one of the budgets, in turn.
-        """
-        groups = self._by_group(chosen)
-        points = [
-            Point(case, self.budgets[(first + place) % len(self.budgets)])
-            for first, group in enumerate(groups)
-            for place, case in enumerate(group)
-        ]
-        scores = self.examples.score(points, [self._log_shares(parameters, point.budget) for point in points])
+        """Share of the gap closed at each budget, mean over tasks and utilities of the cases to choose on."""
+        points = self._points([case for group in self._by_group(chosen) for case in group])
+        scores = self.examples.score(points, [parameters[self.budgets.index(point.budget)] for point in points])
         found: dict[int, dict[str, list[float]]] = {}
         for point, score in zip(points, scores, strict=True):
             group = self.examples.groups[point.case]
@@ -312,5 +305,5 @@ class _Run:
 def _note(rounds: Sequence[Round]) -> str:
     if not rounds:
         return "first steps"
-    best = best_round(rounds)
+    best = max(rounds, key=lambda one: one.merit)
     return f"closes {rounds[-1].merit:.0%} of the gap to the full cache, best {best.merit:.0%} after step {best.step}"

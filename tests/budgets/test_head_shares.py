@@ -10,14 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cokv_bench.budgets import HeadShares
+from cokv_bench.budgets.head_shares import knot_weights
 from cokv_bench.errors import RequestError
 
 MODEL = {"id": "toy", "layers": 2, "kv_heads": 3, "head_dim": 4, "weights": "ab12"}
 SHARES = HeadShares(
-    level=np.array([[0.0, 1.0, -2.0], [3.0, 0.5, 0.0]]),
-    slope=np.array([[0.1, -0.2, 0.0], [-0.5, 0.3, 0.0]]),
-    lowest=32,
-    highest=512,
+    knots=(32, 128, 256),
+    tables=np.array([[[0.0, 1, -2], [3, 0.5, 0]], [[0.1, -0.2, 0], [-0.5, 0.3, 0]], [[0.5, 0, 0], [0, 2, 0]]]),
     window=8,
     utilities=("agreement", "loglik"),
     tasks=("needle",),
@@ -31,10 +30,9 @@ def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "shares.json"
     SHARES.save(path)
     read = HeadShares.load(path)
-    for name in ("lowest", "highest", "window", "utilities", "tasks", "examples", "model", "search"):
+    for name in ("knots", "window", "utilities", "tasks", "examples", "model", "search"):
         assert getattr(read, name) == getattr(SHARES, name)
-    np.testing.assert_array_equal(read.level, SHARES.level)
-    np.testing.assert_array_equal(read.slope, SHARES.slope)
+    np.testing.assert_array_equal(read.tables, SHARES.tables)
 
 
 @given(st.integers(9, 5000), st.integers(1, 8))
@@ -44,12 +42,14 @@ def test_totals_are_exact_and_every_head_keeps_the_window(budget: int, window: i
     assert tokens.min() >= window
 
 
-def test_shares_follow_the_logarithm_of_the_budget_within_the_range() -> None:
-    assert SHARES.middle == 128
-    np.testing.assert_array_equal(SHARES.log_shares(128), SHARES.level)
-    np.testing.assert_allclose(SHARES.log_shares(256), SHARES.level + SHARES.slope)
-    np.testing.assert_array_equal(SHARES.log_shares(4096), SHARES.log_shares(512))
+def test_shares_are_linear_in_the_logarithm_between_the_searched_budgets_and_constant_beyond() -> None:
+    for knot, table in zip(SHARES.knots, SHARES.tables, strict=True):
+        np.testing.assert_allclose(SHARES.log_shares(knot), table)
+    np.testing.assert_allclose(SHARES.log_shares(64), SHARES.tables[:2].mean(axis=0))
+    np.testing.assert_allclose(SHARES.log_shares(181), SHARES.tables[1:].mean(axis=0), atol=1e-2)
+    np.testing.assert_array_equal(SHARES.log_shares(4096), SHARES.log_shares(256))
     np.testing.assert_array_equal(SHARES.log_shares(9), SHARES.log_shares(32))
+    assert sum(knot_weights(SHARES.knots, 50)) == pytest.approx(1)
     beyond = SHARES.budgets(256, window=8) - 8
     np.testing.assert_allclose(
         beyond / beyond.sum(), np.exp(SHARES.log_shares(256)) / np.exp(SHARES.log_shares(256)).sum(), atol=1e-3
@@ -64,10 +64,12 @@ def test_a_budget_within_the_window_is_refused() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "said"),
     [
-        ("level", [[0.0, 1.0], [2.0, 3.0]], "level"),
-        ("slope", "much", "slope"),
-        ("lowest", 8, "window < lowest"),
-        ("highest", 16, "lowest <= highest"),
+        ("log_shares", [[[0.0, 1.0], [2.0, 3.0]]] * 3, "log_shares"),
+        ("log_shares", [[[0.0, 1.0, 2.0]] * 2] * 2, "a list of 3 tables"),
+        ("log_shares", "much", "log_shares"),
+        ("knots", [8, 128, 256], "the first above the window"),
+        ("knots", [32, 256, 128], "budgets that rise"),
+        ("knots", "32", "a list of integers"),
         ("window", 0, "Window 0"),
         ("kind", "head-values", "expected 'head-shares'"),
         ("examples", "aa", "examples"),
@@ -85,4 +87,4 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path, field: str, val
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
     with pytest.raises(RequestError, match="finite"):
-        replace(SHARES, level=np.full((2, 3), np.inf))
+        replace(SHARES, tables=np.full((3, 2, 3), np.inf))

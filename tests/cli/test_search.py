@@ -79,7 +79,7 @@ def test_shares_that_do_not_fit_are_refused(cli, texty_folder: Path) -> None:
     assert cli("search", "--model", texty_folder, *NEEDLES, "--budget", "20", "--steps", "1", "--out", "found")[0] == 0
     good = json.loads(Path("found/shares.json").read_text())
     for change, words in (
-        ({"slope": []}, "slope"),
+        ({"log_shares": []}, "log_shares"),
         ({"model": {**good["model"], "weights": "00", "id": "other"}}, "other"),
         ({"schema": 7}, "schema version 7"),
     ):

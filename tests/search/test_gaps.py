@@ -20,12 +20,6 @@ def test_equal_shares_close_nothing_of_a_group_and_the_full_cache_all() -> None:
     assert gaps.closed(0, 32, -0.5) == 1.25
 
 
-def test_the_nearest_measured_budget_by_ratio_counts() -> None:
-    gaps = Gaps(GROUPS, ENDS)
-    assert gaps.gap(1, 60) == gaps.gap(1, 9) == 4.0
-    assert gaps.gap(1, 66) == gaps.gap(1, 4000) == 1.0
-
-
 def test_a_group_that_loses_nothing_is_weighed_as_if_it_lost_a_little() -> None:
     assert Gaps(GROUPS, ENDS).gap(4, 32) == 0.25
 

@@ -54,7 +54,7 @@ def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path
     assert len(rows[0] | rows[1]) == len(examples.rows)
     # At worst it falls back on equal shares, which close nothing, and never on less than the best round.
     ends = {name: value for name, value in ledger[1].items() if name in ("full", "uniform")}
-    found, equal = (merit(examples, Ends(**ends), chosen, table) for table in (shares.level, np.zeros((3, 2))))
+    found, equal = (merit(examples, Ends(**ends), chosen, table) for table in (shares.tables[0], np.zeros((3, 2))))
     assert found >= max(line["chosen"]["24"] for line in ledger[2:]) - 1e-6
     assert shares.search["gap_closed"]["24"] == pytest.approx((found - equal) / max(0.25, 1 - equal), abs=1e-5)
     assert shares.search["gap_closed"]["24"] >= 0
@@ -65,12 +65,27 @@ def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path
 
 
 def test_several_budgets_are_one_search(texty: Model, tmp_path: Path) -> None:
-    shares = search(material(texty), tmp_path, [48, 16], seed=1, stopping=Stopping(steps=20))
-    assert (shares.lowest, shares.highest) == (16, 48)
-    assert shares.slope.any()
+    shares = search(material(texty), tmp_path, [48, 16], seed=1, stopping=Stopping(steps=60))
+    assert shares.knots == (16, 48)
+    assert not np.array_equal(*shares.tables)
     for budget in (16, 48):
         assert HeadBudgets.load(tmp_path / f"cokv-search-{budget}.budgets.json").budget == budget
     assert set(shares.search["gap_closed"]) == {"16", "48"}
+    # Each budget keeps the round that is best there, by its own factor.
+    ledger = rounds(tmp_path)[2:]
+    for place, budget in enumerate(("16", "48")):
+        best = max(ledger, key=lambda line: line["chosen"][budget])
+        assert shares.search["chosen_step"][budget] == best["step"]
+        kept = np.array(best["average"][place], dtype=np.float32) * np.float32(shares.search["shrinkage"][budget])
+        np.testing.assert_allclose(shares.tables[place], kept, rtol=1e-5, atol=1e-6)
+
+
+def test_budgets_are_searched_side_by_side_as_each_would_be_alone(texty: Model, tmp_path: Path) -> None:
+    alone, together = (
+        search(material(texty), tmp_path / str(len(budgets)), budgets, seed=1, stopping=Stopping(steps=20))
+        for budgets in ([24], [24, 48])
+    )
+    np.testing.assert_allclose(together.tables[0], alone.tables[0], rtol=1e-3, atol=1e-3)
 
 
 def test_a_stopped_search_goes_on_as_one_that_never_was(texty: Model, tmp_path: Path) -> None:
@@ -95,7 +110,7 @@ def test_a_stopped_search_goes_on_as_one_that_never_was(texty: Model, tmp_path: 
     path.write_bytes(path.read_bytes()[:-7])  # a torn last line
     parts_ = search(material(texty), tmp_path / "parts", [24], seed=2, stopping=Stopping(steps=50))
     assert rounds(tmp_path / "parts") == rounds(tmp_path / "whole")
-    np.testing.assert_array_equal(parts_.level, whole.level)
+    np.testing.assert_array_equal(parts_.tables, whole.tables)
 
 
 def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path) -> None:
