@@ -43,20 +43,21 @@ def progress_bar(console: Console, what: str, unit: str = "") -> Iterator[Callba
 
             yield update
         return
-    started = last = time.monotonic()
+    started = last = begun = time.monotonic()
     first: int | None = None
     suffix = f" {unit}" if unit else ""
 
     def write(done: int, total: int | None, note: str) -> None:
-        nonlocal last, first
+        nonlocal last, first, begun
         now = time.monotonic()
-        if first is None:
-            first = done
+        if first is None or done == first:
+            # Neither what an earlier call has done nor what precedes the first unit says anything of the speed.
+            first, begun = done, now
         if done != total and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
         spent = now - started
-        speed = (done - first) / spent if spent else 0.0
+        speed = (done - first) / (now - begun) if now > begun else 0.0
         rate = f", {speed:.1f} a second" if speed else ""
         left = f", about {(total - done) / speed:.0f} s left" if total is not None and speed and done < total else ""
         count = f"{done}" if total is None else f"{done} of {total}"
