@@ -75,6 +75,7 @@ embedded-search: $(READY)
 	  --max-length 2000 --lengths 2048,4096 --examples 3 --utility loglik --budget 64,128,256 --steps 120 \
 	  --out profiles/embedded-search
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
+	cp profiles/embedded-search/search.jsonl $(SEARCH)/embedded.search.jsonl
 
 # What searches find, part by part: any of them can be made alone.
 SEARCH := results/search
@@ -127,8 +128,8 @@ search-families: $(READY)
 search-universal: $(READY)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench,longbench-e $(ROWS) --limit 4 --lengths 2048,4096 \
 	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
-	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --budget 64,128,256 --tasks ruler,longbench $(ROWS) \
-	  --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --shares $(SEARCH)/earlier.shares.json \
+	  --budget 64,128,256 --tasks ruler,longbench $(ROWS) --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
 
 # RULER and needles of one length, and the references' log-probability alone.
 search-ruler: $(READY)
@@ -138,14 +139,15 @@ search-ruler: $(READY)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
 	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --shares $(SEARCH)/ruler.shares.json --out $(SEARCH)/ruler
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
-	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --out $(SEARCH)/ruler-shipped
+	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --shares $(SEARCH)/earlier.shares.json \
+	  --out $(SEARCH)/ruler-shipped
 
 # Searched shares together with Ada-KV's adaptation to the prompt.
 search-adaptive: $(READY)
 	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle-7.shares.json --budget 64 --lengths 1024 \
 	  --examples 40 --out $(SEARCH)/adaptive-needle
 	$(BIN)/python scripts/adaptive_shares.py --tasks ruler,longbench $(ROWS) --limit 2 --lengths 2048 --examples 2 \
-	  --shares cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/adaptive-many
+	  --shares $(SEARCH)/earlier.shares.json --budget 64 --out $(SEARCH)/adaptive-many
 
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)

@@ -141,7 +141,7 @@ def _measure(plan: Plan, model: Model, job: Job, utility: str) -> list[dict[str,
 def draw(gaps: pd.DataFrame, path: Path) -> None:
     """Gain over gap by budget, a line a method."""
     whole = gaps[(gaps["task"] == OVER_ALL) & (gaps["method"] != "snapkv")]
-    figure, axis = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
+    figure, axis = pyplot.subplots(figsize=(7.6, 4), layout="constrained")
     budgets = sorted(whole["budget"].unique())
     # The searched shares come last, on top of the others; markers tell the methods apart without colour.
     methods = sorted(whole["method"].unique(), key=lambda method: (method == "cokv-search", method))
@@ -153,7 +153,8 @@ def draw(gaps: pd.DataFrame, path: Path) -> None:
     axis.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])
     axis.set_xlabel("tokens a KV head")
     axis.set_ylabel("gap between SnapKV and the full cache, closed")
-    axis.legend(fontsize=8)
+    # Beside the axes: inside it would hide points.
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

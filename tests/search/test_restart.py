@@ -33,7 +33,7 @@ for attempt in range(12):
     if attempt % 3 == 2:
         kills += killed_within_write(lambda: work("killed"), chance.randint(1, 3), chance)
     else:
-        kills += killed(lambda: work("killed"), after=chance.uniform(0, seconds / 2))
+        kills += killed(lambda: work("killed"), after=chance.uniform(0, seconds / 4))
 undisturbed(lambda: work("killed"))
 print(kills)
 """
