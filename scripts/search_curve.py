@@ -3,8 +3,8 @@
 python scripts/search_curve.py profiles/smollm2-135m/needle-search --examples 40 --out results/search/curve
 
 Reads the ledger of a finished search and judges the average of each round on the test split: curve.csv with the steps,
-the seconds, and the mean over tasks of the share of the gap between equal shares and the full cache that is closed, at
-each budget of the search; curve.png shows it.
+the seconds, and the share of the gap between equal shares and the full cache that is closed (gain over gap), at each
+budget of the search; curve.png shows it.
 """
 
 from pathlib import Path
@@ -108,10 +108,6 @@ def main(
             average = torch.tensor(each["average"])
             for budget in budgets:
                 found = scores(budget, average[budgets.index(budget)])
-                unseen = [
-                    np.mean([gaps.closed(case, budget, found[case]) for case in group])
-                    for group in gaps.members(cases).values()
-                ]
                 rows.append(
                     {
                         "step": each["step"],
@@ -119,7 +115,7 @@ def main(
                         "budget": budget,
                         "followed": each["followed"],
                         "chosen": each["chosen"].get(str(budget)),
-                        "unseen": float(np.mean(unseen)),
+                        "unseen": gaps.closed_over(budget, found),
                         "logprob": float(np.mean(list(found.values()))),
                     }
                 )

@@ -1,6 +1,6 @@
 """Scores of different tasks and utilities on one scale: the share closed of what equal shares lose."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,16 +18,16 @@ class Gaps:
         """`groups`: the group of each case."""
         self._groups = groups
         self._full = {case: score for case, score in enumerate(ends.full) if score is not None}
-        uniform = {
-            budget: {case: score for case, score in enumerate(scores) if score is not None}
+        self._uniform = {
+            int(budget): {case: score for case, score in enumerate(scores) if score is not None}
             for budget, scores in ends.uniform.items()
         }
         self._gaps = {
-            int(budget): {
+            budget: {
                 group: max(_SMALLEST, float(np.mean([self._full[case] - equal[case] for case in cases])))
                 for group, cases in self.members(range(len(groups))).items()
             }
-            for budget, equal in uniform.items()
+            for budget, equal in self._uniform.items()
         }
 
     def members(self, cases: Iterable[int]) -> dict[str, list[int]]:
@@ -45,3 +45,15 @@ class Gaps:
     def closed(self, case: int, budget: int, score: float) -> float:
         """The share of the gap that a score closes: on average 0 with equal shares and 1 with the full cache."""
         return 1 - (self._full[case] - score) / self.gap(case, budget)
+
+    def closed_over(self, budget: int, scores: Mapping[int, float]) -> float:
+        """The gain over the gap of several cases, by case their scores, both means over their groups.
+
+        0 with equal shares and 1 with the full cache on these very cases. Groups weigh as much as they lose, so those
+        that lose almost nothing decide nothing.
+        """
+        groups = self.members(scores).values()
+        equal = self._uniform[budget]
+        gained = sum(float(np.mean([scores[case] - equal[case] for case in cases])) for cases in groups)
+        lost = sum(float(np.mean([self._full[case] - equal[case] for case in cases])) for cases in groups)
+        return gained / max(_SMALLEST * len(groups), lost)

@@ -11,7 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.log import AppendLog
 
 KIND = "search-ledger"
-SCHEMA = 2
+SCHEMA = 3
 
 Table = list[list[float]]
 
@@ -24,7 +24,7 @@ class Round:
         step: steps done.
         seconds: time that all calls have searched.
         followed: mean over the round's steps of what they followed, in shares of the gap that were closed.
-        chosen: budget -> share of the gap closed on the examples to choose on, by the average.
+        chosen: budget -> gain over gap on the examples to choose on, by the average.
         parameters, average, first, second: [budgets][layers][kv_heads]: log-shares at each budget, their moving
             average, and the optimiser's two moments.
     """

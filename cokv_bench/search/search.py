@@ -35,8 +35,6 @@ BATCH = 10
 ROUND = 20
 # Factors on the log-shares to choose from at the end; below 1 they lie closer to equal shares, which 0 falls back on.
 _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
-# Where the examples to choose on lose almost nothing with equal shares, what is closed of it is told as of this much.
-_SMALLEST_GAP = 0.25
 
 
 @dataclass(frozen=True)
@@ -239,11 +237,7 @@ class _Run:
             self.progress(ascent.step, last, _note(rounds))
 
     def choose(self, chosen: list[int]) -> dict[int, _Kept]:
-        """At each budget the best round's average, drawn towards equal shares as far as it helps.
-
-        Merits are measured by the gaps of all cases, those of the gap closed by that of the cases to choose on: equal
-        shares close 0 of it.
-        """
+        """At each budget the best round's average, drawn towards equal shares as far as it helps."""
         rounds = {budget: best_round(self.ledger.rounds, budget) for budget in self.budgets}
         best = torch.stack([torch.tensor(rounds[budget].average[place]) for place, budget in enumerate(self.budgets)])
         merits = {factor: self._merit(factor * best, chosen) for factor in _SHRINKAGE}
@@ -251,8 +245,7 @@ class _Run:
         for place, budget in enumerate(self.budgets):
             at = {factor: merit[str(budget)] for factor, merit in merits.items()}
             factor = max(at, key=lambda one: at[one])
-            closed = (at[factor] - at[0.0]) / max(_SMALLEST_GAP, 1 - at[0.0])
-            kept[budget] = _Kept(factor * best[place], rounds[budget].step, factor, closed)
+            kept[budget] = _Kept(factor * best[place], rounds[budget].step, factor, at[factor])
         return kept
 
     def _start(self) -> Tensor:
@@ -289,17 +282,13 @@ class _Run:
         return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Share of the gap closed at each budget, mean over tasks and utilities of the cases to choose on."""
+        """Gain over gap at each budget, over the cases to choose on."""
         points = self._points([case for group in self._by_group(chosen) for case in group])
         scores = self.examples.score(points, [parameters[self.budgets.index(point.budget)] for point in points])
-        found: dict[int, dict[str, list[float]]] = {}
+        found: dict[int, dict[int, float]] = {budget: {} for budget in self.budgets}
         for point, score in zip(points, scores, strict=True):
-            group = self.examples.groups[point.case]
-            found.setdefault(point.budget, {}).setdefault(group, []).append(self._closed(point, score))
-        return {
-            str(budget): float(np.mean([np.mean(closed) for closed in found[budget].values()]))
-            for budget in sorted(found)
-        }
+            found[point.budget][point.case] = score
+        return {str(budget): self.gaps.closed_over(budget, scores) for budget, scores in found.items()}
 
 
 def _note(rounds: Sequence[Round]) -> str:

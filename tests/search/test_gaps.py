@@ -29,3 +29,18 @@ def test_cases_that_budgets_cannot_change_play_no_part() -> None:
     assert gaps.members([4, 3, 1, 0]) == {"c": [4], "b": [1], "a": [0]}
     with pytest.raises(KeyError):
         gaps.closed(3, 32, -1.0)
+
+
+def test_over_several_groups_the_gain_is_divided_by_the_gap() -> None:
+    gaps = Gaps(GROUPS, ENDS)
+    equal = {0: -2.0, 1: -4.5, 2: -6.0, 4: -1.99}
+    full = {0: -1.0, 1: -0.5, 2: -3.0, 4: -2.0}
+    assert gaps.closed_over(32, equal) == 0
+    assert gaps.closed_over(32, full) == pytest.approx(1)
+    # Group a gains half a nat of the two that it loses, b one of four; c, which loses nothing, hardly counts.
+    some = {0: -1.5, 1: -3.5, 2: -5.5, 4: -1.99}
+    assert gaps.closed_over(32, some) == pytest.approx((0.5 + 1 + 0) / (2 + 4 - 0.01))
+
+
+def test_groups_that_lose_nothing_together_do_not_divide_by_nothing() -> None:
+    assert Gaps(GROUPS, ENDS).closed_over(32, {4: -1.49}) == pytest.approx(0.5 / 0.25)
