@@ -72,13 +72,19 @@ embedded-profile: $(READY)
 
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
-	  --max-length 2000 --lengths 2048,4096 --examples 3 --utility loglik --budget 64,128,256 --steps 120 \
+	  --max-length 2000 --lengths 2048,4096 --examples 8 --utility loglik --budget 64,128,256 --steps 120 \
 	  --out profiles/embedded-search
+	$(call keep,profiles/embedded-search/search.jsonl,embedded.search.jsonl,universal scores ruler-shipped adaptive-many)
 	cp profiles/embedded-search/shares.json cokv_bench/budgets/shipped/smollm2-135m.shares.json
-	cp profiles/embedded-search/search.jsonl $(SEARCH)/embedded.search.jsonl
 
 # What searches find, part by part: any of them can be made alone.
 SEARCH := results/search
+# $(call keep,FILE,NAME,RUNS): a file that was found goes to the results as NAME. Runs judged with another one are made anew.
+define keep
+	mkdir -p $(SEARCH)
+	cmp -s $(1) $(SEARCH)/$(2) || rm -rf $(addprefix $(SEARCH)/,$(3))
+	cp $(1) $(SEARCH)/$(2)
+endef
 ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
 .PHONY: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
@@ -89,7 +95,7 @@ reproduce-search: search-needle search-needle-7 search-equal-cost search-ruler s
 search-needle: $(READY)
 	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 240 --budget 64 --steps 200 --kernel 11 \
 	  --out profiles/search/needle
-	mkdir -p $(SEARCH) && cp profiles/search/needle/shares.json $(SEARCH)/needle.shares.json
+	$(call keep,profiles/search/needle/shares.json,needle.shares.json,needle needle-11)
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 240 --out $(SEARCH)/needle
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --kernel 11 \
@@ -101,7 +107,7 @@ search-needle: $(READY)
 # The same with SnapKV's kernel and half as many needles, and how that search went.
 search-needle-7: $(READY)
 	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 120 --budget 64 --steps 200 --out profiles/search/needle-7
-	mkdir -p $(SEARCH) && cp profiles/search/needle-7/shares.json $(SEARCH)/needle-7.shares.json
+	$(call keep,profiles/search/needle-7/shares.json,needle-7.shares.json,needle-7 adaptive-needle lengths)
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle-7.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-7
 	$(BIN)/python scripts/search_curve.py profiles/search/needle-7 --lengths 1024 --examples 40 --out $(SEARCH)/curve
@@ -112,8 +118,8 @@ search-equal-cost: $(READY)
 	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 160 --budget 64 --kernel 11 --time-limit 15m --out $(EQUAL)/search
 	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --time-limit 15m --out $(EQUAL)/cokv
 	$(BIN)/cokv-bench budgets $(EQUAL)/cokv --budget 64
-	mkdir -p $(SEARCH) && cp $(EQUAL)/search/shares.json $(SEARCH)/equal-cost.shares.json
-	cp $(EQUAL)/cokv/cokv-64.budgets.json $(SEARCH)/equal-cost.budgets.json
+	$(call keep,$(EQUAL)/search/shares.json,equal-cost.shares.json,needle-equal-cost)
+	$(call keep,$(EQUAL)/cokv/cokv-64.budgets.json,equal-cost.budgets.json,needle-equal-cost)
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --shares $(SEARCH)/equal-cost.shares.json \
 	  --budgets $(SEARCH)/equal-cost.budgets.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-equal-cost
 
@@ -121,6 +127,7 @@ search-equal-cost: $(READY)
 search-families: $(READY)
 	$(BIN)/python scripts/compare_searches.py --seconds 100 --json $(SEARCH)/families.json \
 	  --families gradient,gradient@cokv,gradient@ada,cma,cma-diag,cma-vkd,cma-diag@cokv,layers,surrogate,curves
+	rm -rf $(SEARCH)/needle-layers
 	$(BIN)/cokv-bench eval --method full,snapkv,cokv-search --shares $(SEARCH)/families-layers.shares.json \
 	  --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-layers
 
@@ -128,26 +135,25 @@ search-families: $(READY)
 search-universal: $(READY)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench,longbench-e $(ROWS) --limit 4 --lengths 2048,4096 \
 	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
-	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --shares $(SEARCH)/earlier.shares.json \
+	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search \
 	  --budget 64,128,256 --tasks ruler,longbench $(ROWS) --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
 
 # RULER and needles of one length, and the references' log-probability alone.
 search-ruler: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler --utility loglik --lengths 2048 --examples 4 --budget 64,128,256 --steps 100 \
 	  --out profiles/search/ruler
-	mkdir -p $(SEARCH) && cp profiles/search/ruler/shares.json $(SEARCH)/ruler.shares.json
+	$(call keep,profiles/search/ruler/shares.json,ruler.shares.json,ruler)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
 	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --shares $(SEARCH)/ruler.shares.json --out $(SEARCH)/ruler
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler --lengths 2048 --examples 3 --budget 64,128,256 \
-	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --shares $(SEARCH)/earlier.shares.json \
-	  --out $(SEARCH)/ruler-shipped
+	  --method full,snapkv,cokv,cokv-search --baseline snapkv --baseline cokv --out $(SEARCH)/ruler-shipped
 
 # Searched shares together with Ada-KV's adaptation to the prompt.
 search-adaptive: $(READY)
 	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle-7.shares.json --budget 64 --lengths 1024 \
 	  --examples 40 --out $(SEARCH)/adaptive-needle
 	$(BIN)/python scripts/adaptive_shares.py --tasks ruler,longbench $(ROWS) --limit 2 --lengths 2048 --examples 2 \
-	  --shares $(SEARCH)/earlier.shares.json --budget 64 --out $(SEARCH)/adaptive-many
+	  --budget 64 --out $(SEARCH)/adaptive-many
 
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)

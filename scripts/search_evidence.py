@@ -3,14 +3,16 @@
 python scripts/search_evidence.py --tasks needle,ruler --budget 64,128,256 --out results/search/universal
 
 Teacher forced on the test split, one prefill an example. Writes logprobs.csv (nats a token), comparisons.csv (each
-method against a baseline, in nats a token), gaps.csv (the share closed of the gap between SnapKV and the full cache)
-and, for several budgets, gaps.png. What is measured goes to records.jsonl first; a run that is stopped goes on.
+method against a baseline, in nats a token), gaps.csv (the share closed of the gap between SnapKV and the full cache,
+with 95% intervals) and, for several budgets, gaps.png. What is measured goes to records.jsonl first; a run that is
+stopped goes on.
 """
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import typer
 
@@ -139,15 +141,18 @@ def _measure(plan: Plan, model: Model, job: Job, utility: str) -> list[dict[str,
 
 
 def draw(gaps: pd.DataFrame, path: Path) -> None:
-    """Gain over gap by budget, a line a method."""
+    """Gain over gap by budget with its 95% intervals, a line a method."""
     whole = gaps[(gaps["task"] == OVER_ALL) & (gaps["method"] != "snapkv")]
     figure, axis = pyplot.subplots(figsize=(7.6, 4), layout="constrained")
     budgets = sorted(whole["budget"].unique())
     # The searched shares come last, on top of the others; markers tell the methods apart without colour.
     methods = sorted(whole["method"].unique(), key=lambda method: (method == "cokv-search", method))
     for method, marker, colour in zip(methods, "sDv^<P*o", _COLOURS, strict=False):
-        line = whole[whole["method"] == method].set_index("budget")["closed"].reindex(budgets)
-        axis.plot(range(len(budgets)), line, marker=marker, color=colour, label=method)
+        line = whole[whole["method"] == method].set_index("budget").reindex(budgets)
+        ends = (line["closed"] - line["closed_ci_low"], line["closed_ci_high"] - line["closed"])
+        # Side by side, so that their intervals can be read.
+        places = np.arange(len(budgets)) + 0.04 * (methods.index(method) - (len(methods) - 1) / 2)
+        axis.errorbar(places, line["closed"], ends, marker=marker, color=colour, label=method, elinewidth=1, capsize=2)
     axis.axhline(0, color="grey", linewidth=0.8)
     axis.axhline(1, color="grey", linewidth=0.8, linestyle=":")
     axis.set_xticks(range(len(budgets)), [str(budget) for budget in budgets])

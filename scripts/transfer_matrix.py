@@ -5,8 +5,8 @@ python scripts/transfer_matrix.py --data-dir FOLDER --out results/search/transfe
 Each task of the matrix is searched on by itself, on its profile split with the utility `agreement`, and judged on
 unseen rows of all of them by the log-probability of the reference answer. transfer.csv has a row a pair: the share
 closed of the gap between SnapKV and the full cache, and the difference to SnapKV in nats a token with its 95% interval
-over the examples. Further rows are CoKV's embedded budgets, made on
-needles, and the embedded shares, searched on many tasks.
+over the examples. Further rows are CoKV's embedded budgets, made on needles, and the embedded shares, searched on many
+tasks.
 """
 
 from collections.abc import Iterator

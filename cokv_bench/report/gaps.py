@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from cokv_bench.report.figures import Group, Lines, Series, number
 from cokv_bench.report.folders import Run
-from cokv_bench.report.scores import BUDGET_AXIS, styles
+from cokv_bench.report.scores import BUDGET_AXIS, numbers, styles
 from cokv_bench.report.units import Unit
 from cokv_bench.runs.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
 
@@ -42,11 +41,11 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -
     series = []
     for method, line in rows[~rows["method"].isin([LOWER, UPPER])].groupby("method", sort=False):
         ordered = line.sort_values("budget")
-        closes = np.isfinite(ordered["closed"]) & (ordered["gap" if summing else "gap_ci_low"] > 0)
-        shares = tuple(float(share) if there else None for share, there in zip(ordered["closed"], closes, strict=True))
-        none = (None,) * len(shares)
-        budgets = tuple(map(float, ordered["budget"]))
-        series.append(Series(str(method), budgets, shares, none, none, style[str(method)]))
+        shown = ordered[["closed", "closed_ci_low", "closed_ci_high"]].where(
+            ordered["gap" if summing else "gap_ci_low"] > 0
+        )
+        share, low, high = (numbers(shown[name]) for name in shown)
+        series.append(Series(str(method), tuple(map(float, ordered["budget"])), share, low, high, style[str(method)]))
     ends = [
         Series(name, (0.0,), (share,), (None,), (None,), reference=True, dash=place)
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
@@ -54,7 +53,7 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -
     about = _gaps(rows, unit)
     if not summing:
         about += " Where the interval reaches 0 there is nothing to close, and no share is shown."
-    return Lines(title, about, BUDGET_AXIS, "share of the gap closed", (*ends, *series), log_x=True)
+    return Lines(title, about, BUDGET_AXIS, "share of the gap closed", (*ends, *series), log_x=True, apart=True)
 
 
 def _gaps(rows: pd.DataFrame, unit: Unit) -> str:

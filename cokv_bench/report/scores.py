@@ -68,9 +68,9 @@ def _curve(unit: Unit, task: str, runs: Sequence[Run]) -> Lines:
                 Series(
                     line_name(run, str(method), runs),
                     (0.0,) * len(ordered) if full else tuple(map(float, ordered["budget"])),
-                    _numbers(ordered["score"]),
-                    _numbers(ordered["ci_low"]),
-                    _numbers(ordered["ci_high"]),
+                    numbers(ordered["score"]),
+                    numbers(ordered["ci_low"]),
+                    numbers(ordered["ci_high"]),
                     style=style[str(method)],
                     reference=full,
                     dash=place,
@@ -168,7 +168,7 @@ def needles(runs: Sequence[Run]) -> Group | None:
     return Group("needles", "Needle in a Haystack", about, tuple(figures)) if figures else None
 
 
-def _numbers(column: pd.Series) -> tuple[Number, ...]:
+def numbers(column: pd.Series) -> tuple[Number, ...]:
     return tuple(map(_number, column))
 
 

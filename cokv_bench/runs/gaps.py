@@ -1,16 +1,22 @@
 """Which share of the gap between SnapKV and the full cache each method closes."""
 
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.intervals import interval, ratio_intervals
 
 #: The ends of the gap: shares of 0 and of 1.
 LOWER, UPPER = "snapkv", "full"
 #: Rows over several tasks: the mean of the shares of tasks that have a gap, and the mean gain over the mean gap.
 OVER_TASKS, OVER_GAPS, OVER_ALL = "mean of tasks", "mean of tasks with a gap", "gain over gap"
+_COLUMNS = [
+    *("budget", "task", "gap", "gap_ci_low", "gap_ci_high"),
+    *("method", "gained", "closed", "closed_ci_low", "closed_ci_high", "tasks"),
+]
+# Beside the methods' columns; no method is called like it.
+_GAP = "the gap"
 
 
 def is_sum(task: str) -> bool:
@@ -30,31 +36,59 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
         seed: of the bootstrap.
 
     Returns:
-        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, bootstrap over the examples), method,
-        gained (over SnapKV), closed (gained over gap), tasks (of rows over several).
+        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, bootstrap over the examples of each
+        task), method, gained (over SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (likewise, where
+        the gap's interval lies above 0), tasks (of rows over several). Means of shares have no intervals: where a
+        task's gap comes near 0 among the resamples, they would tell of nothing else.
     """
     values = frame.assign(value=100 * frame["score"]).set_index(["task", "example"])
     full = values.loc[values["method"] == UPPER, "value"]
-    rows: list[dict[str, Any]] = []
+    rows: list[pd.DataFrame] = []
+    sums: list[pd.DataFrame] = []
     for budget, at in values[values["budget"].notna()].groupby("budget"):
-        by_method = {method: cell["value"] for method, cell in at.groupby("method")}
-        lost = (full - by_method[LOWER]).dropna()
-        for task, each in lost.groupby(level="task", sort=False):
-            low, high = interval([each.to_numpy()], seed)
-            start = {"budget": budget, "task": task, "gap": each.mean(), "gap_ci_low": low, "gap_ci_high": high}
-            for method, found in by_method.items():
-                gained = (found[task] - by_method[LOWER][task]).mean()
-                closed = gained / each.mean() if each.any() else np.nan
-                rows.append({**start, "method": method, "gained": gained, "closed": closed})
-    table = pd.DataFrame(rows)
-    sums = []
+        scores = at.set_index("method", append=True)["value"].unstack("method").loc[at.index.unique()]
+        gains = scores.sub(scores[LOWER], axis=0).assign(**{_GAP: full - scores[LOWER]}).dropna(subset=_GAP)
+        by_task = {str(task): gained for task, gained in gains.groupby(level="task", sort=False)}
+        rows += [_closed([gained], seed).assign(budget=budget, task=task) for task, gained in by_task.items()]
+        for title, names in _benchmarks(by_task).items():
+            found = _closed([by_task[name] for name in names], seed)
+            sums.append(found.assign(budget=budget, task=title, tasks=len(names)))
+    table = pd.concat(rows, ignore_index=True)
     for title, part in ((OVER_TASKS, table), (OVER_GAPS, table[table["gap_ci_low"] > 0])):
         means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()
         sums.append(means.assign(task=title, tasks=part["task"].nunique()))
-    benchmark = table["task"].str.split("/").str[0]
-    parts = {OVER_ALL: table, **{f"{OVER_ALL}, {name}": part for name, part in table.groupby(benchmark)}}
-    for title, part in parts.items():
-        means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained"]].mean()
-        closed = means["gained"] / means["gap"]
-        sums.append(means.assign(task=title, closed=closed, tasks=part["task"].nunique()))
-    return pd.concat([table, *sums], ignore_index=True)
+    return pd.concat([table, *sums], ignore_index=True)[_COLUMNS]
+
+
+def _benchmarks(tasks: Iterable[str]) -> dict[str, list[str]]:
+    """The tasks that each row of gain over gap is over: all of them, and those of each benchmark."""
+    found: dict[str, list[str]] = {OVER_ALL: []}
+    for task in tasks:
+        found[OVER_ALL].append(task)
+        found.setdefault(f"{OVER_ALL}, {task.split('/')[0]}", []).append(task)
+    return found
+
+
+def _closed(tasks: Sequence[pd.DataFrame], seed: int) -> pd.DataFrame:
+    """A row a method: the gap, what is gained and closed, and their intervals.
+
+    Args:
+        tasks: by task the gains, a row an example, a column a method, and last the gap.
+    """
+    means = pd.concat([gained.mean() for gained in tasks], axis=1).mean(axis=1)
+    gap, gained = means[_GAP], means.drop(_GAP)
+    low, high = interval([each[_GAP].to_numpy() for each in tasks], seed)
+    # A gap that may be none is nothing to divide by.
+    lows, highs = ratio_intervals([each.to_numpy().T for each in tasks], seed) if low > 0 else (np.nan, np.nan)
+    return pd.DataFrame(
+        {
+            "gap": gap,
+            "gap_ci_low": low,
+            "gap_ci_high": high,
+            "method": gained.index,
+            "gained": gained.to_numpy(),
+            "closed": gained.to_numpy() / gap if gap else np.nan,
+            "closed_ci_low": lows,
+            "closed_ci_high": highs,
+        }
+    )

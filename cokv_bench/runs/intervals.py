@@ -1,4 +1,4 @@
-"""How sure a mean over examples is."""
+"""How sure a mean over examples is, and a ratio of two."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,3 +39,27 @@ def interval(groups: Sequence[NDArray[np.float64]], seed: int) -> tuple[float, f
         vectorized=True,
     )
     return float(result.confidence_interval.low), float(result.confidence_interval.high)
+
+
+def ratio_intervals(
+    groups: Sequence[NDArray[np.float64]], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """95% percentile bootstrap intervals of ratios of means of the groups' means, resampled within each group.
+
+    Args:
+        groups: an array [ratios + 1, examples] a task, the numerators and then the denominator that all share, whose
+            own interval lies above 0. An example's numbers are resampled together.
+        seed: of the resampling.
+
+    Returns:
+        Lows and highs, [ratios] each.
+    """
+    rng = np.random.default_rng(seed)
+    sums = np.zeros((len(groups[0]), _RESAMPLES))
+    for group in groups:
+        drawn = rng.integers(group.shape[1], size=(_RESAMPLES, group.shape[1]))
+        sums += [row[drawn].mean(axis=1) for row in group]
+    # The few resamples with nothing to divide by say nothing of the ratio.
+    sums = sums[:, sums[-1] > 0]
+    low, high = np.percentile(sums[:-1] / sums[-1], [2.5, 97.5], axis=1)
+    return low, high

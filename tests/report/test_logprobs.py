@@ -88,11 +88,17 @@ def test_the_share_of_the_gap_is_that_of_the_means(tmp_path: Path) -> None:
         shares[figure.title.removeprefix("Share closed: ")] = {series.name: series.y for series in figure.series}
     own = "jsonl:<b>own</b>.jsonl"
     assert list(shares) == [
-        *("gain over gap", f"gain over gap, {own.split('/')[0]}", "gain over gap, needle", "mean of tasks with a gap"),
+        *("gain over gap", "gain over gap, needle", f"gain over gap, {own.split('/')[0]}", "mean of tasks with a gap"),
         *("needle", own),
     ]
     assert shares["needle"]["cokv"] == pytest.approx((0.25, 0.25))
     assert (shares["needle"]["full"], shares["needle"]["snapkv"]) == ((1.0,), (0.0,))
+    (needle,) = [figure for figure in figures if figure.title == "Share closed: needle"]
+    assert isinstance(needle, Lines)
+    (cokv,) = [series for series in needle.series if series.name == "cokv"]
+    for points in zip(cokv.low, cokv.y, cokv.high, strict=True):
+        assert None not in points
+        assert sorted(set(points)) == list(points)
     # Nothing to close: no share.
     assert shares[own]["cokv"] == (None, None)
     assert shares["mean of tasks with a gap"]["cokv"] == pytest.approx((0.25, 0.25))

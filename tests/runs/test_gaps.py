@@ -28,6 +28,10 @@ def test_gaps_by_hand() -> None:
     assert table.loc[("mean of tasks with a gap", "m"), ["closed", "tasks"]].tolist() == [round(1 / 3, 9), 1]
     assert table.loc[("gain over gap", "m"), "closed"] == round(0.75 / 1.25, 9)
     assert table.loc[("gain over gap, a", "m"), "closed"] == round(1 / 3, 9)
+    # Of b's gap nothing says that it is one. Without its numbers no row is sure of what is closed.
+    assert table.loc[("a/x", "m"), ["closed_ci_low", "closed_ci_high"]].tolist() == [0.25, 0.5]
+    assert table.loc[("gain over gap, a", "m"), ["closed_ci_low", "closed_ci_high"]].tolist() == [0.25, 0.5]
+    assert table.loc[["b", "mean of tasks", "mean of tasks with a gap"], "closed_ci_low"].isna().all()
     names = table.index.get_level_values("task").unique()
     assert [name for name in names if not is_sum(name)] == ["a/x", "b"]
 
