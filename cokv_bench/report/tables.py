@@ -7,7 +7,7 @@ import pandas as pd
 
 from cokv_bench.report.units import PERCENT, Unit
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.gaps import LOWER, UPPER, gaps_table
+from cokv_bench.runs.gaps import COLUMNS, LOWER, UPPER, gaps_table
 from cokv_bench.runs.means import is_mean
 from cokv_bench.runs.tables import needle_table, scores_table, wide_table
 
@@ -28,6 +28,9 @@ def read_tables(
         found = _read(folder, _OF_SCORES, len(records), {"table.csv"})
         return found or _count_scores(_frame(records), configuration)
     found = _read(folder, _OF_LOG_PROBABILITIES, len(records), {"comparisons.csv", "gaps.csv"})
+    # Shares of the gap had no intervals once.
+    if found and not set(COLUMNS) <= set(found["gaps.csv"]):
+        found = {}
     tables = found or _count_log_probabilities(_frame(records), configuration)
     return tables | {"table.csv": _wide(tables["scores.csv"])}
 

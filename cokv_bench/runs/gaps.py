@@ -11,7 +11,8 @@ from cokv_bench.runs.intervals import interval, ratio_intervals
 LOWER, UPPER = "snapkv", "full"
 #: Rows over several tasks: the mean of the shares of tasks that have a gap, and the mean gain over the mean gap.
 OVER_TASKS, OVER_GAPS, OVER_ALL = "mean of tasks", "mean of tasks with a gap", "gain over gap"
-_COLUMNS = [
+#: Of `gaps_table`.
+COLUMNS = [
     *("budget", "task", "gap", "gap_ci_low", "gap_ci_high"),
     *("method", "gained", "closed", "closed_ci_low", "closed_ci_high", "tasks"),
 ]
@@ -57,7 +58,7 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
     for title, part in ((OVER_TASKS, table), (OVER_GAPS, table[table["gap_ci_low"] > 0])):
         means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()
         sums.append(means.assign(task=title, tasks=part["task"].nunique()))
-    return pd.concat([table, *sums], ignore_index=True)[_COLUMNS]
+    return pd.concat([table, *sums], ignore_index=True)[COLUMNS]
 
 
 def _benchmarks(tasks: Iterable[str]) -> dict[str, list[str]]:

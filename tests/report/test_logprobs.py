@@ -123,6 +123,14 @@ def test_tables_of_the_folder_are_read(tmp_path: Path) -> None:
     assert (read(tmp_path / "run").tables["gaps.csv"].query("task == 'needle'")["gap_ci_high"] < 9).all()
 
 
+def test_tables_without_intervals_are_counted_again(tmp_path: Path) -> None:
+    path = make_logprobs(tmp_path / "run", tables=True) / "gaps.csv"
+    pd.read_csv(path).drop(columns=["closed_ci_low", "closed_ci_high"]).to_csv(path, index=False)
+    run = read(tmp_path / "run")
+    assert (run.tables["gaps.csv"].query("task == 'needle'")["gap_ci_high"] < 9).all()
+    assert group(make_groups([run], []), "loglik-gaps").figures
+
+
 def test_scores_and_log_probabilities_share_no_figure_and_no_table(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / "eval"), make_logprobs(tmp_path / "a"), make_logprobs(tmp_path / "b")]
     own = make_logprobs(tmp_path / "own", utility="agreement")

@@ -28,7 +28,7 @@ def test_gaps_by_hand() -> None:
     assert table.loc[("mean of tasks with a gap", "m"), ["closed", "tasks"]].tolist() == [round(1 / 3, 9), 1]
     assert table.loc[("gain over gap", "m"), "closed"] == round(0.75 / 1.25, 9)
     assert table.loc[("gain over gap, a", "m"), "closed"] == round(1 / 3, 9)
-    # Of b's gap nothing says that it is one. Without its numbers no row is sure of what is closed.
+    # What b loses may be nothing, and then there is nothing to divide by; means of shares have no intervals at all.
     assert table.loc[("a/x", "m"), ["closed_ci_low", "closed_ci_high"]].tolist() == [0.25, 0.5]
     assert table.loc[("gain over gap, a", "m"), ["closed_ci_low", "closed_ci_high"]].tolist() == [0.25, 0.5]
     assert table.loc[["b", "mean of tasks", "mean of tasks with a gap"], "closed_ci_low"].isna().all()
