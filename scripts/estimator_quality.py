@@ -24,7 +24,7 @@ from cokv_bench.cli.progress import progress_bar
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.game import ESTIMATORS, SAMPLINGS, Ledger, get_estimator, get_sampling
-from cokv_bench.game.alpha import alpha_curve
+from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.profile import profile
 from cokv_bench.game.stability import stability

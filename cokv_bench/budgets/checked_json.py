@@ -2,15 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.errors import RequestError
+
+Setting = TypeVar("Setting", bound=float)
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -95,6 +97,25 @@ class Document:
         value = self.data.get(key)
         return value if isinstance(value, dict) else self.fail(key, "an object")
 
+    def curves(self, key: str, setting: Callable[[str], Setting]) -> dict[int, dict[Setting, float]]:
+        """Utilities by budget and setting (see `cokv_bench.budgets.curves`); empty where the key is absent.
+
+        Args:
+            setting: what makes a setting from its text, such as `int`.
+        """
+        written = self.mapping(key) if key in self.data else {}
+        try:
+            curves: dict[int, dict[Setting, float]] = {
+                int(budget): {setting(text): float(utility) for text, utility in utilities.items()}
+                for budget, utilities in written.items()
+            }
+        except (ValueError, TypeError, AttributeError, OverflowError):
+            self.fail(key, "budgets with utilities by setting")
+        for budget, measured in curves.items():
+            if budget < 1 or not measured or not all(map(is_finite, [*measured, *measured.values()])):
+                self.fail(key, "budgets with utilities by setting")
+        return curves
+
     def integers(self, key: str, rows: int, columns: int) -> NDArray[np.int64]:
         """An integer table, int64 [rows, columns]."""
         table = self._table(key, self.data.get(key), rows, columns)
@@ -120,7 +141,7 @@ class Document:
         return np.array([self._finite(key, self._table(key, each, rows, columns)) for each in tables])
 
     def _finite(self, key: str, table: list[list[Any]], *, null: bool = False) -> NDArray[np.float64]:
-        if not all(_is_finite(cell) or (null and cell is None) for row in table for cell in row):
+        if not all(is_finite(cell) or (null and cell is None) for row in table for cell in row):
             self.fail(key, "finite numbers only" + (" (null where unknown)" if null else ""))
         return np.array(table, dtype=np.float64)
 
@@ -142,7 +163,7 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
     # A JSON integer may have more digits than a float can hold.
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,7 +1,7 @@
 """The file of HeadKV head scores: how much each query head looks at what has to be found."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.checked_json import Document
+from cokv_bench.budgets.curves import best_setting
 from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.budgets.rules import from_head_scores
 from cokv_bench.errors import RequestError
@@ -16,6 +17,8 @@ from cokv_bench.files import write_json
 
 KIND = "head-scores"
 SCHEMA = 1
+#: HeadKV's beta where no curve was measured: the value in CoKV's published code.
+PUBLISHED_BETA = 1.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +31,7 @@ class HeadScores:
         source: how the scores were measured, in words.
         tasks: names of the tasks.
         examples: ids of the examples; no evaluation may use them.
+        betas: budget -> HeadKV's beta -> mean utility on these examples; empty where none was measured.
 
     Raises:
         RequestError: scores that do not have the model's shape, or are negative or not finite.
@@ -38,6 +42,7 @@ class HeadScores:
     source: str
     tasks: tuple[str, ...]
     examples: tuple[str, ...]
+    betas: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fingerprint(self.model)
@@ -49,13 +54,19 @@ class HeadScores:
             raise RequestError("Head scores must be finite and not negative.")
         object.__setattr__(self, "scores", scores)
 
-    def budgets(self, budget: int, *, window: int, beta: float, published_rounding: bool = False) -> NDArray[np.int64]:
-        """Tokens a KV head by HeadKV's rule, int64 [layers, kv_heads], window included."""
+    def beta(self, budget: int) -> float:
+        """HeadKV's beta: the best of the curve at the nearest budget (by ratio), the published one without a curve."""
+        return best_setting(self.betas, budget) if self.betas else PUBLISHED_BETA
+
+    def budgets(
+        self, budget: int, *, window: int, beta: float | None = None, published_rounding: bool = False
+    ) -> NDArray[np.int64]:
+        """Tokens per KV head by HeadKV's rule, int64 [layers, kv_heads], window included; default `beta(budget)`."""
         return from_head_scores(
             self.scores,
             budget,
             window=window,
-            beta=beta,
+            beta=self.beta(budget) if beta is None else beta,
             kv_heads=self.model["kv_heads"],
             published_rounding=published_rounding,
         )
@@ -71,6 +82,7 @@ class HeadScores:
                 "source": self.source,
                 "tasks": list(self.tasks),
                 "examples": list(self.examples),
+                "betas": {budget: dict(curve) for budget, curve in self.betas.items()},
                 "scores": self.scores.tolist(),
             },
         )
@@ -91,4 +103,11 @@ class HeadScores:
                 raise RequestError(f"The model fingerprint has heads {heads!r}; expected a positive integer.")
         scores = document.floats("scores", model["layers"], heads)
         with document.naming():
-            return cls(model, scores, document.text("source"), document.texts("tasks"), document.texts("examples"))
+            return cls(
+                model,
+                scores,
+                document.text("source"),
+                document.texts("tasks"),
+                document.texts("examples"),
+                document.curves("betas", float),
+            )

@@ -1,6 +1,5 @@
 """The file of head values that a profile ends in and that budgets are made from."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.checked_json import Document
+from cokv_bench.budgets.curves import best_setting
 from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.budgets.rules import from_head_values
 from cokv_bench.errors import RequestError
@@ -68,9 +68,7 @@ class HeadValues:
         """
         if not self.alphas:
             return max(1, self.values.size // 9)
-        nearest = min(self.alphas, key=lambda known: abs(math.log(known / budget)))
-        curve = self.alphas[nearest]
-        return max(curve, key=curve.__getitem__)
+        return best_setting(self.alphas, budget)
 
     def budgets(
         self, budget: int, *, window: int, zeroed: int | None = None, published_rounding: bool = False
@@ -153,21 +151,8 @@ class HeadValues:
             "tasks": document.texts("tasks"),
             "examples": document.texts("examples"),
             "ledger_sha256": document.optional_text("ledger_sha256"),
-            "alphas": _alphas(document),
+            "alphas": document.curves("alphas", int),
             **{name: document.mapping(name) for name in ("status", "source") if name in document.data},
         }
         with document.naming():
             return cls(model=model, **fields)
-
-
-def _alphas(document: Document) -> dict[int, dict[int, float]]:
-    try:
-        curves = {
-            int(budget): {int(alpha): float(utility) for alpha, utility in curve.items()}
-            for budget, curve in document.mapping("alphas").items()
-        }
-    except (ValueError, TypeError, AttributeError):
-        document.fail("alphas", "budgets with utilities by alpha")
-    if any(budget < 1 or not curve for budget, curve in curves.items()):
-        document.fail("alphas", "budgets with utilities by alpha")
-    return curves

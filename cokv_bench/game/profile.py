@@ -10,8 +10,8 @@ import numpy as np
 from cokv_bench.budgets import HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
-from cokv_bench.game.alpha import alpha_curve
 from cokv_bench.game.coalitions import FloatArray
+from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.estimators import Estimate, Estimator, get_estimator
 from cokv_bench.game.head_game import Game
 from cokv_bench.game.ledger import Ledger

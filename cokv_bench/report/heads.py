@@ -73,7 +73,7 @@ def head_map(
     *,
     window: int | None = None,
     zeroed: int | None = None,
-    beta: float = embedded.BETA,
+    beta: float | None = None,
     published_rounding: bool = False,
 ) -> HeadMap:
     """A file as a map.
@@ -81,7 +81,7 @@ def head_map(
     Args:
         window: of the budgets; default the file's own, or 8 for head scores.
         zeroed: CoKV's alpha; default the profile's choice.
-        beta: HeadKV's.
+        beta: HeadKV's; default the choice that was made with the scores.
         published_rounding: of CoKV's and HeadKV's rules.
     """
     if isinstance(file, HeadBudgets):
@@ -130,7 +130,7 @@ def maps_of_run(configuration: Mapping[str, Any]) -> list[HeadMap]:
                     load_heads(path),
                     window=configuration["window"],
                     zeroed=source.get("zeroed"),
-                    beta=source.get("beta", embedded.BETA),
+                    beta=source.get("beta"),
                     published_rounding=configuration.get("published_rounding", False),
                 )
                 maps.append(made)

@@ -33,7 +33,7 @@ class Sources:
     shares: Path | None = None
     head_scores: Path | None = None
     zeroed: int | None = None
-    beta: float = 1.01
+    beta: float | None = None
 
 
 @dataclass(frozen=True)

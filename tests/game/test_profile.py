@@ -8,7 +8,7 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game import Ledger
-from cokv_bench.game.alpha import alpha_curve
+from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.profile import profile
 from cokv_bench.game.stopping import Stopping

@@ -1,0 +1,70 @@
+"""Choosing a knob of a static budget rule on the profile's own examples: CoKV's alpha and HeadKV's beta."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.budgets import HeadScores, from_head_values
+from cokv_bench.game.coalitions import FloatArray
+from cokv_bench.game.head_game import Game
+from cokv_bench.kvcache import Prompt, Selection
+from cokv_bench.policies import get_policy
+
+#: Numbers of heads left with the window only that CoKV's authors choose from.
+ALPHAS = (1, 5, 10, 15, 20, 30, 40)
+#: The range over which HeadKV's authors vary beta.
+BETAS = (1.005, 1.01, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+#: Budgets at which they are chosen; other budgets take the choice of the nearest.
+CURVE_BUDGETS = (32, 64, 128, 256, 512)
+
+_Setting = TypeVar("_Setting", bound=float)
+
+
+def alpha_curve(game: Game, values: FloatArray, budgets: Sequence[int] = CURVE_BUDGETS) -> dict[int, dict[int, float]]:
+    """Mean utility on the game's own examples for each budget and alpha (how many heads keep the window only).
+
+    These are the profile's validation examples; evaluation examples play no part in the choice.
+
+    Args:
+        values: head values [layers, kv_heads].
+        budgets: those that are not between the window and the shortest prompt are left out.
+    """
+    alphas = [alpha for alpha in ALPHAS if alpha < game.players]
+    return _curve(
+        game, budgets, alphas, lambda budget, alpha: from_head_values(values, budget, window=game.window, zeroed=alpha)
+    )
+
+
+def beta_curve(game: Game, scores: HeadScores, budgets: Sequence[int] = CURVE_BUDGETS) -> dict[int, dict[float, float]]:
+    """The same for HeadKV's beta: mean utility on the game's own examples for each budget and beta."""
+    return _curve(game, budgets, BETAS, lambda budget, beta: scores.budgets(budget, window=game.window, beta=beta))
+
+
+def _curve(
+    game: Game,
+    budgets: Sequence[int],
+    settings: Sequence[_Setting],
+    rule: Callable[[int, _Setting], NDArray[np.int64]],
+) -> dict[int, dict[_Setting, float]]:
+    """Mean utilities by budget and setting; `rule` gives int [layers, kv_heads], window included."""
+    shortest = game.shortest_prompt()
+    budgets = [budget for budget in budgets if game.window < budget < shortest]
+    cells = [(budget, setting) for budget in budgets for setting in settings]
+    if not cells:
+        return {}
+
+    def select(prompt: Prompt) -> list[Selection]:
+        choices = []
+        for budget, setting in cells:
+            # Any static method serves: they rank tokens alike.
+            policy = get_policy("cokv", budgets={budget: rule(budget, setting)}.__getitem__)
+            choices.append(policy.select(prompt, budget))
+        return choices
+
+    means = game.measure(select).mean(axis=1)
+    curve: dict[int, dict[_Setting, float]] = {budget: {} for budget in budgets}
+    for (budget, setting), mean in zip(cells, means, strict=True):
+        curve[budget][setting] = float(mean)
+    return curve
