@@ -11,9 +11,8 @@ from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
 
-#: Window and HeadKV's beta of budgets that are asked for without saying.
+#: Window of budgets that are asked for without saying.
 WINDOW = 8
-BETA = 1.01
 
 
 def values_path() -> Path:
@@ -31,6 +30,11 @@ def shares_path() -> Path:
     return _shipped("smollm2-135m.shares.json")
 
 
+def knobs_path() -> Path:
+    """Knobs of the methods chosen for smollm2-135m on profile examples, written by `make embedded-knobs`."""
+    return _shipped("smollm2-135m.knobs.json")
+
+
 def _shipped(name: str) -> Path:
     return Path(str(resources.files(__package__) / "shipped" / name))
 
@@ -46,6 +50,6 @@ def embedded_budgets(method: str) -> Callable[[int], NDArray[np.int64]]:
         return lambda budget: shares.budgets(budget, window=WINDOW)
     if method == "headkv":
         scores = HeadScores.load(scores_path())
-        return lambda budget: scores.budgets(budget, window=WINDOW, beta=BETA)
+        return lambda budget: scores.budgets(budget, window=WINDOW)
     values = HeadValues.load(values_path())
     return lambda budget: values.budgets(budget, window=WINDOW)

@@ -20,6 +20,7 @@ from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.report import report
 from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
+from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.errors import RequestError
 
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
@@ -47,6 +48,7 @@ def make_app() -> typer.Typer:
         "profile": profile_heads,
         "budgets": make_budgets,
         "search": search_budgets,
+        "tune": tune_knobs,
         "eval": evaluate,
         "bench": bench,
         "report": report,

@@ -49,7 +49,17 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="CoKV's alpha: heads with the window only. Default: the profile's choice."),
     ] = None,
-    beta: Annotated[float, typer.Option(min=1, help="HeadKV: near 1, all goes by score.")] = 1.01,
+    beta: Annotated[
+        float | None,
+        typer.Option(min=1, help="HeadKV's beta: near 1, all goes by score. Default: the choice made with the scores."),
+    ] = None,
+    knobs: Annotated[
+        str,
+        typer.Option(
+            help="Settings of the methods: tuned (chosen on profile examples, where the model has such a choice), "
+            "papers (as published), or a file of `cokv-bench tune`."
+        ),
+    ] = "tuned",
     baseline: Annotated[
         str | None, typer.Option(help="Method that the others are compared with. Default: snapkv where it is run.")
     ] = None,
@@ -117,6 +127,7 @@ def evaluate(
         kernel=kernel,
         pooling=pooling,
         published_rounding=published_rounding,
+        knobs=knobs,
         encoding=Encoding(max_length, question_agnostic),
         sources=Sources(
             budget_files=tuple(budgets or ()),
@@ -150,6 +161,11 @@ def evaluate(
     spec = ModelSpec(model, revision, dtype, device, device_map, trust_remote_code)
     with o.workers("local" if dry_run else engine, workers, address, spec) as (pool, loaded):
         plan = plan_request(request, loaded)
+        if knobs == "tuned" and "knobs" not in plan.configuration:
+            o.progress_console.print(
+                "The methods have their published settings; `cokv-bench tune` chooses them for this model.",
+                highlight=False,
+            )
         if dry_run:
             print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
             return

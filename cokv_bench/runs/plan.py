@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ class Plan:
 def make_plan(
     model: Model,
     tasks: Sequence[Task],
-    policies: Mapping[str, Sequence[Policy]],
+    variants: Mapping[str, Sequence[Variant]],
     budgets: Sequence[int],
     *,
     window: int,
@@ -92,7 +92,7 @@ def make_plan(
     """Check a request as a whole and lay it out.
 
     Args:
-        policies: by task name; the same names for every task.
+        variants: by task name; the same methods and budgets for every task.
         settings: what else decides a result (pooling, rounding, hashes of budget files), for the configuration.
         profiled: ids of the examples that each method's budgets were made from.
 
@@ -115,7 +115,6 @@ def make_plan(
             )
     _refuse_profiled(examples, profiled)
     check_prompts(model, [row for rows in examples.values() for row in rows], encoding)
-    variants = {task: _variants(policies[task], budgets) for task in examples}
     configuration = {
         "model": model.fingerprint,
         "dtype": str(model.network.dtype).removeprefix("torch."),
@@ -129,17 +128,21 @@ def make_plan(
         "question_agnostic": encoding.question_agnostic,
         **settings,
     }
-    parts = [Part(task, row, variants[task]) for task, rows in examples.items() for row in rows]
+    parts = [Part(task, row, tuple(variants[task])) for task, rows in examples.items() for row in rows]
     return Plan(model, {task.name: task for task in tasks}, _jobs(parts), window, encoding, configuration)
 
 
-def _variants(policies: Sequence[Policy], budgets: Sequence[int]) -> tuple[Variant, ...]:
-    found: dict[tuple[str, int | None], Variant] = {}
-    for policy in policies:
-        limits = [None] if policy.name == "full" else sorted(set(budgets))
-        for limit in limits:
-            found[policy.name, limit] = Variant(policy.name, limit, policy)
-    return tuple(found.values())
+def variants_of(policies: Mapping[str, Callable[[int | None], Policy]], budgets: Sequence[int]) -> list[Variant]:
+    """The methods at the budgets, each once.
+
+    Args:
+        policies: by method; from a budget (None for `full`, which has none) to the method's policy there.
+    """
+    return [
+        Variant(method, budget, make(budget))
+        for method, make in policies.items()
+        for budget in ([None] if method == "full" else sorted(set(budgets)))
+    ]
 
 
 def _jobs(parts: Sequence[Part]) -> list[Job]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES, Policy, get_policy
 from cokv_bench.policies.policy import check_budget
-from cokv_bench.runs.plan import Plan, make_plan
+from cokv_bench.runs.knobs import TUNED, find_knobs
+from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split
 from cokv_bench.tasks.prompts import Encoding
@@ -16,6 +18,7 @@ from cokv_bench.tasks.registry import TaskOptions, resolve
 
 # How SnapKV and the methods that rank like it pool, where nobody says otherwise.
 _RANKING = {"kernel": 7, "pooling": "max"}
+_AS_PUBLISHED: Mapping[str, Any] = {}
 SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "all": "all"}
 
 
@@ -25,6 +28,8 @@ class Request:
 
     Attributes:
         kernel, pooling: of all methods that pool window scores; None for each method's own.
+        knobs: which settings the methods have: "tuned" (chosen on profile examples, where the model has such a choice),
+            "papers" (as published), or a file of `cokv-bench tune`.
     """
 
     tasks: list[str]
@@ -36,6 +41,7 @@ class Request:
     kernel: int | None = None
     pooling: str | None = None
     published_rounding: bool = False
+    knobs: str = TUNED
     encoding: Encoding = field(default_factory=Encoding)
     sources: Sources = field(default_factory=Sources)
     task_options: TaskOptions = field(default_factory=TaskOptions)
@@ -53,12 +59,17 @@ class Request:
         for method in self.methods:
             self.policy(method, None)
 
-    def policy(self, method: str, budgets: StaticBudgets | None) -> Policy:
-        """The policy of a method with this request's options, as far as the method takes them."""
+    def policy(self, method: str, budgets: StaticBudgets | None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> Policy:
+        """The policy of a method with this request's options, as far as the method takes them.
+
+        Args:
+            knobs: the method's chosen options; what is asked for comes first.
+        """
         if method not in POLICIES:
             raise unknown("method", method, POLICIES)
         wanted = {
-            **self.ranking(budgets),
+            **knobs,
+            **self.ranking(budgets, knobs),
             "seed": self.seed,
             "published_rounding": self.published_rounding,
             **({} if budgets is None else {"budgets": budgets.tokens}),
@@ -66,11 +77,12 @@ class Request:
         taken = POLICIES[method].options
         return get_policy(method, **{name: value for name, value in wanted.items() if name in taken})
 
-    def ranking(self, budgets: StaticBudgets | None = None) -> dict[str, Any]:
-        """Kernel and pooling of a method: as asked for, else as its budgets were made for, else SnapKV's."""
+    def ranking(self, budgets: StaticBudgets | None = None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> dict[str, Any]:
+        """Kernel and pooling of a method: as asked for, as its budgets were made for, as chosen, or SnapKV's."""
         asked = {"kernel": self.kernel, "pooling": self.pooling}
         made_for = {} if budgets is None else budgets.ranking
-        return {**_RANKING, **made_for, **{name: value for name, value in asked.items() if value is not None}}
+        chosen = {name: knobs[name] for name in _RANKING if name in knobs}
+        return {**_RANKING, **chosen, **made_for, **{name: value for name, value in asked.items() if value is not None}}
 
 
 def plan_request(request: Request, model: Model) -> Plan:
@@ -96,11 +108,18 @@ def plan_request(request: Request, model: Model) -> Plan:
     }
     if request.split != "test":
         _refuse_own_tasks(request, static)
+    knobs = find_knobs(request.knobs, model, request.window, request.encoding.question_agnostic)
+
+    def policy(method: str, task: str, budget: int | None) -> Policy:
+        return request.policy(method, static.get(method, {}).get(task), knobs.options(method, task, budget))
+
     return make_plan(
         model,
         tasks,
         {
-            task.name: [request.policy(method, static.get(method, {}).get(task.name)) for method in request.methods]
+            task.name: variants_of(
+                {method: partial(policy, method, task.name) for method in request.methods}, request.budgets
+            )
             for task in tasks
         },
         request.budgets,
@@ -111,11 +130,15 @@ def plan_request(request: Request, model: Model) -> Plan:
         settings={
             **request.ranking(),
             "published_rounding": request.published_rounding,
+            **knobs.description(request.methods, [task.name for task in tasks], request.budgets),
             "head_budgets": {method: _description(request, sources) for method, sources in static.items()},
         },
         profiled={
-            method: [example for source in sources.values() for example in source.examples]
-            for method, sources in static.items()
+            **{
+                method: [example for source in sources.values() for example in source.examples]
+                for method, sources in static.items()
+            },
+            **knobs.profiled,
         },
     )
 

@@ -28,7 +28,7 @@ from cokv_bench.models.spec import ModelSpec
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records, record_key
-from cokv_bench.runs.plan import Plan, make_plan
+from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.tables import write_tables
 from cokv_bench.tasks import Task
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -70,7 +70,10 @@ def plan_for(model: Model) -> Plan:
     return make_plan(
         model,
         tasks,
-        {task.name: [*named, closure] for task in tasks},
+        {
+            task.name: variants_of({each.name: lambda _, each=each: each for each in (*named, closure)}, [total])
+            for task in tasks
+        },
         [total],
         window=8,
         split="test",

@@ -15,7 +15,7 @@ from cokv_bench.policies import get_policy
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records, record_key
-from cokv_bench.runs.plan import Plan, make_plan
+from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.tables import write_tables
 from cokv_bench.tasks import Example, Split, content_id
 
@@ -42,8 +42,9 @@ def plan_for(model: Model, **changes: Any) -> Plan:
         "profiled": {},
         **changes,
     }
-    policies = [get_policy(name) for name in wanted.pop("methods", ("full", "snapkv", "h2o"))]
-    return make_plan(model, [Echo()], {"echo": policies}, wanted.pop("budgets", [12, 24]), **wanted)
+    methods, budgets = wanted.pop("methods", ("full", "snapkv", "h2o")), wanted.pop("budgets", [12, 24])
+    variants = variants_of({name: lambda _, name=name: get_policy(name) for name in methods}, budgets)
+    return make_plan(model, [Echo()], {"echo": variants}, budgets, **wanted)
 
 
 def test_a_run_has_one_record_a_cell_and_equals_separate_decoding(texty: Model, tmp_path: Path) -> None:

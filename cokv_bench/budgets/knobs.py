@@ -1,0 +1,168 @@
+"""The file of chosen knobs: the settings of each method that served best on profile examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cokv_bench.budgets.checked_json import Document, is_finite
+from cokv_bench.budgets.curves import nearest_budget
+from cokv_bench.budgets.fingerprint import check_fingerprint
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_json
+
+KIND = "knobs"
+SCHEMA = 1
+
+#: Options of a method by name; numbers and texts.
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting and the mean utility that it had on the profile examples."""
+
+    options: Options
+    utility: float
+
+
+#: Method -> budget -> what was tried, the published setting first.
+Curves = Mapping[str, Mapping[int, Sequence[Tried]]]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was tried on the profile split of one benchmark.
+
+    Attributes:
+        tasks: names of its tasks.
+        examples: ids of the profile examples; no evaluation may use them.
+        documents: hashes of the texts that these are about.
+        curves: see `Curves`.
+    """
+
+    tasks: tuple[str, ...]
+    examples: tuple[str, ...]
+    documents: tuple[str, ...]
+    curves: Curves
+
+    def chosen(self, method: str, budget: int) -> Options:
+        """The best setting at the nearest budget that was tried, of equal ones the first; empty for other methods."""
+        if method not in self.curves:
+            return {}
+        tried = self.curves[method][nearest_budget(self.curves[method], budget)]
+        return max(tried, key=lambda each: each.utility).options
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Knobs of the methods for one model, chosen by benchmark, method and budget.
+
+    Attributes:
+        model: fingerprint of the model.
+        window: observation window that they were tried with.
+        utility: name of the utility.
+        question_agnostic: whether the question was hidden while prompts were compressed.
+        benchmarks: by benchmark, such as "needle" or "longbench".
+    """
+
+    model: Mapping[str, Any]
+    window: int
+    utility: str
+    question_agnostic: bool
+    benchmarks: Mapping[str, Tuning]
+
+    def chosen(self, method: str, task: str, budget: int) -> Options:
+        """The method's setting for a task at a budget; empty where its benchmark was not tried."""
+        tuning = self.benchmarks.get(benchmark_of(task))
+        return {} if tuning is None else tuning.chosen(method, budget)
+
+    def save(self, path: str | Path) -> None:
+        """Write the file in one step."""
+        write_json(
+            path,
+            {
+                "kind": KIND,
+                "schema": SCHEMA,
+                "model": dict(self.model),
+                "window": self.window,
+                "utility": self.utility,
+                "question_agnostic": self.question_agnostic,
+                "benchmarks": {name: _written(tuning) for name, tuning in self.benchmarks.items()},
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Knobs":
+        """Read and check a file of knobs.
+
+        Raises:
+            RequestError: no such file, not our JSON, or a field of another type; one sentence that names the file.
+        """
+        document = Document(path, KIND, SCHEMA)
+        model = document.mapping("model")
+        with document.naming():
+            check_fingerprint(model)
+        benchmarks = document.mapping("benchmarks")
+        return cls(
+            model,
+            document.integer("window"),
+            document.text("utility"),
+            document.data.get("question_agnostic") is True,
+            {name: _tuning(document, name, content) for name, content in benchmarks.items()},
+        )
+
+
+def benchmark_of(task: str) -> str:
+    """The benchmark whose settings a task takes: "longbench" for "longbench/qasper_e"."""
+    return task.partition("/")[0].partition(":")[0]
+
+
+def _written(tuning: Tuning) -> dict[str, Any]:
+    return {
+        "tasks": list(tuning.tasks),
+        "examples": list(tuning.examples),
+        "documents": list(tuning.documents),
+        "curves": {
+            method: {
+                str(budget): [{"options": dict(each.options), "utility": each.utility} for each in tried]
+                for budget, tried in curves.items()
+            }
+            for method, curves in tuning.curves.items()
+        },
+    }
+
+
+def _tuning(document: Document, name: str, content: Any) -> Tuning:
+    def refuse() -> RequestError:
+        return RequestError(
+            f"{document.path}: the benchmark {name!r:.40} must hold tasks, examples, documents and curves "
+            "(method, budget, a list of options with a utility); write the file with `cokv-bench tune`."
+        )
+
+    if not isinstance(content, dict):
+        raise refuse()
+    texts = [content.get(key) for key in ("tasks", "examples", "documents")]
+    if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in texts):
+        raise refuse()
+    try:
+        curves = {
+            method: {int(budget): [_tried(each) for each in tried] for budget, tried in by_budget.items()}
+            for method, by_budget in content["curves"].items()
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise refuse() from None
+    cells = [(budget, tried) for by_budget in curves.values() for budget, tried in by_budget.items()]
+    if not all(curves.values()) or any(budget < 1 or not tried for budget, tried in cells):
+        raise refuse()
+    tasks, examples, documents = (tuple(each or ()) for each in texts)
+    return Tuning(tasks, examples, documents, curves)
+
+
+def _tried(entry: Any) -> Tried:
+    options, utility = entry["options"], entry["utility"]
+    if not isinstance(options, dict) or not is_finite(utility):
+        raise ValueError
+    if not all(isinstance(value, str) or is_finite(value) for value in options.values()):
+        raise ValueError
+    return Tried(options, float(utility))

@@ -1,0 +1,79 @@
+"""Which settings the methods of a run have: chosen on profile examples, or as published."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cokv_bench.budgets import embedded
+from cokv_bench.budgets.fingerprint import check_same_model
+from cokv_bench.budgets.knobs import Knobs, Options, benchmark_of
+from cokv_bench.errors import RequestError
+from cokv_bench.files import file_sha256
+from cokv_bench.models import Model
+
+#: The two settings of `eval --knobs` that are no file.
+TUNED, PAPERS = "tuned", "papers"
+
+
+@dataclass(frozen=True)
+class ChosenKnobs:
+    """The knobs of a run; without a file every method has its published ones."""
+
+    file: Knobs | None = None
+    sha256: str | None = None
+
+    def options(self, method: str, task: str, budget: int | None) -> Options:
+        """What was chosen for a method on a task at a budget; empty for the published settings."""
+        return {} if self.file is None or budget is None else self.file.chosen(method, task, budget)
+
+    @property
+    def profiled(self) -> dict[str, list[str]]:
+        """Ids of the examples that the choice was made on, for the check that none of them is evaluated."""
+        if self.file is None:
+            return {}
+        return {"knobs": [example for tuning in self.file.benchmarks.values() for example in tuning.examples]}
+
+    def description(self, methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int]) -> dict[str, Any]:
+        """For a run's configuration: the file's hash and the options by benchmark, method and budget; empty without."""
+        if self.file is None:
+            return {}
+        chosen = {
+            benchmark: {
+                method: {str(budget): dict(self.file.chosen(method, benchmark, budget)) for budget in sorted(budgets)}
+                for method in sorted(methods)
+                if any(self.file.chosen(method, benchmark, budget) for budget in budgets)
+            }
+            for benchmark in sorted({benchmark_of(task) for task in tasks})
+        }
+        return {"knobs": {"sha256": self.sha256, "chosen": chosen}}
+
+
+def find_knobs(wanted: str, model: Model, window: int, question_agnostic: bool) -> ChosenKnobs:
+    """The knobs that a run asks for.
+
+    Args:
+        wanted: "tuned" takes the embedded choice where it was made for this model, window and kind of prompt, and else
+            the published settings; "papers" takes those always; anything else is a file.
+
+    Raises:
+        RequestError: the file cannot be used with this model, window or kind of prompt.
+    """
+    if wanted == PAPERS:
+        return ChosenKnobs()
+    path = embedded.knobs_path() if wanted == TUNED else Path(wanted).expanduser()
+    try:
+        file = Knobs.load(path)
+        check_same_model(file.model, model.fingerprint, f"The knobs {path}")
+        if (file.window, file.question_agnostic) != (window, question_agnostic):
+            hidden = {True: "hidden", False: "known"}
+            raise RequestError(
+                f"The knobs {path} were chosen with a window of {file.window} tokens and the question "
+                f"{hidden[file.question_agnostic]}, but this run has {window} and {hidden[question_agnostic]}; choose "
+                "them for it with `cokv-bench tune`, or take the published ones with --knobs papers."
+            )
+    except RequestError:
+        if wanted == TUNED:
+            return ChosenKnobs()
+        raise
+    return ChosenKnobs(file, file_sha256(path))

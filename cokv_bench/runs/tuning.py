@@ -1,0 +1,132 @@
+"""Choosing the knobs of the methods on the profile split, so that every baseline is run as well as it can be run."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cokv_bench.budgets.knobs import Knobs, Options, Tried, Tuning
+from cokv_bench.errors import RequestError
+from cokv_bench.game.head_game import ExampleProgress, Game
+from cokv_bench.kvcache import Prompt, Selection
+from cokv_bench.policies import POLICIES, Policy
+
+#: What is tried for each knob. The published setting stands first: of equally good ones it is kept.
+CANDIDATES: dict[str, tuple[Any, ...]] = {
+    "kernel": (7, 3, 5, 11, 15, 21, 31),
+    "pooling": ("max", "avg"),
+    "beta": (20, 2, 5, 10, 50),
+    "safeguard": (0.2, 0.0, 0.1, 0.3, 0.5),
+    "sinks": (4, 1, 8, 16, 32),
+}
+#: Knobs that are tried together; one group after the other, each at the best setting of those before.
+GROUPS = (("kernel", "pooling", "sinks"), ("beta",), ("safeguard",))
+#: Methods whose ranking was chosen with their budgets, and the control.
+_FIXED = ("cokv-search", "random")
+
+#: (method, options) -> the policy, with its head budgets where it has some.
+MakePolicy = Callable[[str, Options], Policy]
+
+
+def tunable(methods: Sequence[str]) -> list[str]:
+    """Those of the methods that have a knob to tune."""
+    return [method for method in methods if method not in _FIXED and set(POLICIES[method].options) & set(CANDIDATES)]
+
+
+def tune(
+    game: Game,
+    methods: Sequence[str],
+    budgets: Sequence[int],
+    make: MakePolicy,
+    progress: ExampleProgress = lambda done, total: None,
+) -> Tuning:
+    """Try the knobs of each method at each budget on a game's examples, which are prefilled once.
+
+    A coordinate search: kernel and pooling first (StreamingLLM: its sinks), then a pyramid's beta, then Ada-KV's
+    safeguard, each group as a grid at the best setting so far. The game's utility decides.
+
+    Args:
+        game: on the profile split of one benchmark.
+        methods: of `tunable`.
+        budgets: those that are not below the shortest prompt are left out.
+        progress: called with passes over an example that are done, and with their number at most.
+    """
+    shortest = game.shortest_prompt()
+    cells = [(method, budget) for method in methods for budget in budgets if budget < shortest]
+    tried: dict[tuple[str, int], list[Tried]] = {cell: [] for cell in cells}
+    for number, group in enumerate(GROUPS):
+        trials = [
+            (method, budget, options)
+            for method, budget in cells
+            for options in _settings(method, group, tried[method, budget])
+        ]
+        if not trials:
+            continue
+
+        def step(done: int, total: int, number: int = number) -> None:
+            progress(number * total + done, len(GROUPS) * total)
+
+        means = game.measure(_select(trials, make), step).mean(axis=1)
+        for (method, budget, options), mean in zip(trials, means, strict=True):
+            tried[method, budget].append(Tried(options, float(mean)))
+    return Tuning(
+        tasks=tuple(dict.fromkeys(task.name for task, _ in game.rows)),
+        examples=tuple(example.id for _, example in game.rows),
+        documents=tuple(dict.fromkeys(example.document for _, example in game.rows)),
+        curves={
+            method: {budget: tried[method, budget] for budget in budgets if (method, budget) in tried}
+            for method in methods
+        },
+    )
+
+
+def kept(path: Path, header: Knobs) -> Knobs:
+    """What a file already holds, where an earlier call had the same model, window, utility and kind of prompt.
+
+    Args:
+        header: knobs of this call, without a benchmark yet.
+
+    Raises:
+        RequestError: the file is there and holds something else.
+    """
+    if not path.exists():
+        return header
+    file = Knobs.load(path)
+    settings = [(each.model["weights"], each.window, each.utility, each.question_agnostic) for each in (file, header)]
+    if settings[0] != settings[1]:
+        raise RequestError(
+            f"{path} holds knobs chosen with other settings (model, window, utility or question-agnostic); "
+            "name another file with --out."
+        )
+    return file
+
+
+def is_done(tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: Sequence[int]) -> bool:
+    """Whether these methods and budgets were tried on this game's examples."""
+    if tuning is None or tuning.examples != tuple(example.id for _, example in game.rows):
+        return False
+    shortest = game.shortest_prompt()
+    wanted = {(method, budget) for method in methods for budget in budgets if budget < shortest}
+    return wanted == {(method, budget) for method, curves in tuning.curves.items() for budget in curves}
+
+
+def with_benchmark(knobs: Knobs, name: str, tuning: Tuning) -> Knobs:
+    """The knobs with one benchmark more."""
+    return Knobs(knobs.model, knobs.window, knobs.utility, knobs.question_agnostic, {**knobs.benchmarks, name: tuning})
+
+
+def _settings(method: str, group: Sequence[str], tried: Sequence[Tried]) -> list[dict[str, Any]]:
+    """The grid of a group's knobs around the best setting so far, without what was tried."""
+    mine = [knob for knob in group if knob in POLICIES[method].options]
+    if not mine:
+        return []
+    best = max(tried, key=lambda each: each.utility).options if tried else {}
+    grid = [{**best, **dict(zip(mine, values, strict=True))} for values in product(*(CANDIDATES[k] for k in mine))]
+    published = {knob: CANDIDATES[knob][0] for knob in mine}
+    known = [{**published, **each.options} for each in tried]
+    return [options for options in grid if options not in known]
+
+
+def _select(trials: Sequence[tuple[str, int, Options]], make: MakePolicy) -> Callable[[Prompt], Sequence[Selection]]:
+    policies = [(make(method, options), budget) for method, budget, options in trials]
+    return lambda prompt: [policy.select(prompt, budget) for policy, budget in policies]
