@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check docs clean embedded-profile embedded-search reproduce-search bench-cpu bench-gpu
+.PHONY: help setup demo test test-fast check docs clean embedded-profile embedded-search reproduce-search bench-cpu bench-gpu embedded-knobs
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench-cpu          memory and latency of decoding on a CPU, into results/bench"
 	@echo "make bench-gpu          all that a GPU has to show, into results/gpu (a card of 80 GB)"
 	@echo "make embedded-profile   the head values and head scores that ship with the project"
+	@echo "make embedded-knobs     the knobs of all methods that ship with the project, and what each is worth (DATA_DIR=FOLDER)"
 	@echo "make embedded-search    the searched shares that ship with the project (DATA_DIR=FOLDER: LongBench rows)"
 
 setup: $(READY)
@@ -70,6 +71,20 @@ embedded-profile: $(READY)
 	cp profiles/embedded/values.json cokv_bench/budgets/shipped/smollm2-135m.values.json
 	$(BIN)/python scripts/headkv_scores.py --examples 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
 
+# Each benchmark on its own profile split, so a stopped one resumes at the benchmark that it was at. LongBench without its two
+# tasks whose references have hundreds of tokens: each setting reads them all.
+KNOBS := profiles/embedded-knobs.json
+TUNED_ROWS := narrativeqa qasper multifieldqa_en hotpotqa 2wikimqa musique qmsum trec triviaqa samsum passage_count \
+  passage_retrieval_en lcc repobench-p
+comma := ,
+TUNED_TASKS := $(subst $() $(),$(comma),$(TUNED_ROWS:%=longbench/%))
+embedded-knobs: $(READY)
+	$(BIN)/cokv-bench tune --tasks needle --lengths 1024,2048,4096 --examples 8 --out $(KNOBS)
+	$(BIN)/cokv-bench tune --tasks ruler --lengths 2048 --examples 2 --out $(KNOBS)
+	$(BIN)/cokv-bench tune --tasks $(TUNED_TASKS) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --limit 2 --max-length 2000 --out $(KNOBS)
+	cp $(KNOBS) cokv_bench/budgets/shipped/smollm2-135m.knobs.json
+	$(BIN)/python scripts/study_knobs.py $(KNOBS) --tasks needle --lengths 1024,2048,4096 --examples 8 --out results/smollm2-135m/knobs
+
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
 	  --max-length 2000 --lengths 2048,4096 --examples 8 --utility loglik --budget 64,128,256 --steps 120 \
@@ -90,16 +105,14 @@ ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
 
 reproduce-search: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-adaptive search-lengths search-transfer search-cost
 
-# 1k needles at 64 tokens a head: the search, scores beside all methods, and where the tokens went. The methods rank with their own
-# kernel (7, for the searched shares 11), and once more four of them all with 11.
+# 1k needles at 64 tokens per head: the search, scores of all methods, and where the tokens went. The searched shares rank with
+# the kernel that they were searched with, the other methods with the knobs chosen for them.
 search-needle: $(READY)
 	$(BIN)/cokv-bench search --tasks needle --lengths 1024 --examples 240 --budget 64 --steps 200 --kernel 11 \
 	  --out profiles/search/needle
-	$(call keep,profiles/search/needle/shares.json,needle.shares.json,needle needle-11)
+	$(call keep,profiles/search/needle/shares.json,needle.shares.json,needle)
 	$(BIN)/cokv-bench eval --method full,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv,cokv-search --baseline cokv \
 	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 240 --out $(SEARCH)/needle
-	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search --baseline cokv --kernel 11 \
-	  --shares $(SEARCH)/needle.shares.json --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-11
 	$(BIN)/python scripts/head_maps.py --map "CoKV, needles"=cokv_bench/budgets/shipped/smollm2-135m.values.json \
 	  --map "searched, needles"=$(SEARCH)/needle.shares.json \
 	  --map "searched, many tasks"=cokv_bench/budgets/shipped/smollm2-135m.shares.json --budget 64 --out $(SEARCH)/head_maps.png
