@@ -34,7 +34,8 @@ def own_token_scores(grouped: Tensor, own_keys: Tensor, scaling: float, new: int
     Returns:
         float32 [rows, kv_heads, group * new, count].
     """
-    scores = torch.matmul(grouped, own_keys.transpose(2, 3)).float().mul_(scaling)
+    # Widened first, see `products`; a row's own tokens are few.
+    scores = torch.matmul(grouped.float(), own_keys.float().transpose(2, 3)).mul_(scaling)
     if new > 1:
         count = own_keys.shape[2]
         later = torch.ones(new, count, dtype=torch.bool, device=scores.device).triu(count - new + 1)

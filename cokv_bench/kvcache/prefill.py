@@ -10,6 +10,7 @@ from torch.nn.attention.bias import causal_lower_right
 from transformers.cache_utils import Cache
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.attention import AttendingLayer
 from cokv_bench.models.model import Model
@@ -200,7 +201,8 @@ def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
         part = query[:, start : start + block]
         # Keys after the block's last query would only be masked, so they are not read.
         rows, end = part.shape[1], tokens - new + min(new, start + block)
-        scores = torch.bmm(part.reshape(kv_heads, -1, dim), keys[:, :end].transpose(1, 2)).float().mul_(scaling)
+        scores = query.new_empty(kv_heads, heads // kv_heads * rows, end, dtype=torch.float32)
+        scaled_products(part.reshape(kv_heads, -1, dim), keys[:, :end], scaling, scores)
         later = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
         scores.view(heads, rows, end)[:, :, end - rows :].masked_fill_(later, float("-inf"))
         torch.softmax(scores, dim=-1, out=scores)

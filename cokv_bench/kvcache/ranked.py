@@ -156,9 +156,10 @@ class _Part:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """[heads, new, dim], with the row's own [kv_heads, new, dim] tokens read causally."""
         kv_heads, new, dim = key.shape
-        grouped = query.reshape(kv_heads, -1, dim)
-        prompt = torch.matmul(grouped, self.keys.transpose(1, 2)).float() * scaling
-        own = torch.matmul(grouped, key.transpose(1, 2)).float() * scaling
+        # Widened first, see `products`; of the keys only what a head keeps, or may come to keep, is here.
+        grouped = query.reshape(kv_heads, -1, dim).float()
+        prompt = torch.matmul(grouped, self.keys.float().transpose(1, 2)) * scaling
+        own = torch.matmul(grouped, key.float().transpose(1, 2)) * scaling
         later = torch.ones(new, new, dtype=torch.bool, device=own.device).triu(1).repeat(grouped.shape[1] // new, 1)
         own = own.masked_fill(later, float("-inf"))
         # The peak of what is kept: a larger one that is not would let the others vanish.

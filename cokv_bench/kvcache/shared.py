@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from cokv_bench.kvcache.own import OwnTokens, own_token_scores
+from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.attention import AttendingLayer
@@ -186,7 +187,7 @@ class _SharedLayer(AttendingLayer):
             wanted = grouped[place].transpose(0, 1)  # [heads, rows, queries, dim]
             shape = wanted.shape[1:3]
             scores = own_scores.new_empty(len(keys), shape.numel(), length + count)
-            _products(wanted.flatten(1, 2), keys, scaling, scores[..., :length])
+            scaled_products(wanted.flatten(1, 2), keys, scaling, scores[..., :length])
             if block.dropped is not None:
                 scores[..., :length].unflatten(1, shape).masked_fill_(block.dropped[:, start:end], float("-inf"))
             scores[..., length:] = own_scores[place].transpose(0, 1).flatten(1, 2)
@@ -201,11 +202,3 @@ class _SharedLayer(AttendingLayer):
 def _alike(tensor: Tensor) -> bool:
     """Whether all rows hold the same."""
     return torch.equal(tensor[1:], tensor[:-1])
-
-
-def _products(queries: Tensor, keys: Tensor, scaling: float, result: Tensor) -> None:
-    """Scaled dot products in float32: [heads, queries, dim] by [heads, tokens, dim] into [heads, queries, tokens]."""
-    if queries.dtype == result.dtype:
-        result.baddbmm_(queries, keys.transpose(1, 2), beta=0, alpha=scaling)
-    else:
-        torch.mul(torch.bmm(queries, keys.transpose(1, 2)), scaling, out=result)

@@ -138,13 +138,13 @@ def test_coalitions_read_views_of_the_prompt_and_the_window_alone(
     """No key or value of the prompt is copied, and heads outside a coalition read the window's tokens only."""
     prompt = prefill(tiny_llama, random_ids(TOKENS))
     module = importlib.import_module("cokv_bench.kvcache.shared")
-    products, read = module._products, []
+    products, read = module.scaled_products, []
 
     def spy(queries: torch.Tensor, keys: torch.Tensor, scaling: float, result: torch.Tensor) -> None:
         read.append((keys.untyped_storage().data_ptr(), queries.shape[1], keys.shape[1]))
         products(queries, keys, scaling, result)
 
-    monkeypatch.setattr(module, "_products", spy)
+    monkeypatch.setattr(module, "scaled_products", spy)
     choices, new = list({choice.key(): choice for choice in coalitions(prompt)}.values()), 4
     assert len(choices) > 4
     decode(tiny_llama, prompt, choices, teacher=random_ids(new + 1, seed=4))
