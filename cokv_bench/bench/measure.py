@@ -13,6 +13,7 @@ from cokv_bench.kvcache import RaggedCache, compress
 from cokv_bench.kvcache.graph import GraphStep
 from cokv_bench.kvcache.ragged import RaggedLayer
 from cokv_bench.models import Model
+from cokv_bench.models.finite import not_finite
 from cokv_bench.runs.plan import Variant
 
 
@@ -85,6 +86,8 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
     prefilled = _clock(device)
     first = int(logits.argmax())
     known = _clock(device)
+    if not logits.isfinite().all():
+        raise not_finite(model, "logits")
     del logits
     if variant.budget is None:
         cache.batch_repeat_interleave(settings.rows)
@@ -158,12 +161,12 @@ def _graph_ms(model: Model, cache: Any, prompt: Tensor, steps: int) -> float | N
     tokens = prompt.shape[1] - 1
     if steps < 2 or model.device.type != "cuda":
         return None
-    cache.crop(tokens - cache.get_seq_length())
+    cache.crop(tokens - cache.layers[0].get_seq_length())
     if not isinstance(cache, RaggedCache):
         cache = _as_ragged(cache, steps)
     if not GraphStep.serves(model, cache):
         return None
-    step, chosen = GraphStep(model, cache, len(prompt)), prompt[:, -1:]
+    step, chosen = GraphStep(model, cache, len(prompt), prompt.shape[1]), prompt[:, -1:]
     # The first step captures the graph.
     chosen = model.logits(step(chosen, tokens)).argmax(-1, keepdim=True)
     began = _clock(model.device)

@@ -6,6 +6,7 @@ from pathlib import Path
 from cokv_bench.budgets import HeadBudgets
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
+from cokv_bench.models.rotary import read_again_after
 from cokv_bench.runs.plan import Variant
 from cokv_bench.runs.request import Request
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
@@ -57,6 +58,15 @@ class BenchRequest:
                 f"A prompt of {longest} tokens and {self.new_tokens} new ones exceed the context of '{model.name}', "
                 f"{model.context} tokens; shorten either."
             )
+        for tokens in self.lengths:
+            limit = read_again_after(model.config, tokens)
+            # The last token of an answer is never fed back.
+            if limit is not None and tokens + self.new_tokens - 1 > limit:
+                raise RequestError(
+                    f"A prompt of {tokens} tokens and {self.new_tokens} new ones cross the {limit} tokens at which "
+                    f"'{model.name}' changes its rotary factors (longrope), and a compact cache cannot go on there; "
+                    "ask for other lengths."
+                )
         policies = self._policies()
         found = [Variant("full", None, policies.policy("full", None))]
         for method in self.methods:

@@ -14,6 +14,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray
 from cokv_bench.game.utilities import Case, PromptUtility, get_utility
 from cokv_bench.kvcache import Prompt, Selection, prefill
+from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Split, Task
@@ -187,9 +188,16 @@ def _deal(
     questions: dict[int, tuple[int, ...]] = {}
 
     def make(number: int) -> Prompt:
-        encoded = encode_parts(model, rows[number][1], encoding)
-        questions[number] = tuple(encoded.question)
-        return prefill(model, encoded.prompt, window=window, accumulated_attention=False)
+        task, example = rows[number]
+        encoded = encode_parts(model, example, encoding)
+        questions[number] = question = tuple(encoded.question)
+        asked = len(question)
+        prompt = prefill(model, encoded.prompt, window=window, accumulated_attention=False, room=asked)
+        if utility.answer is None:
+            return prompt
+        # Every coalition is scored on this answer, so the prompt is read once as the start of that very text.
+        answer = utility.answer(Case(model, task, example, prompt, question=question))
+        return for_length(model, prompt, prompt.tokens + asked + len(answer))
 
     prompt_memory = int(_PROMPT_SHARE * limit)
     store = PromptStore(make, limit=prompt_memory, folder=spill_folder)

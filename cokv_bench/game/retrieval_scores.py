@@ -10,6 +10,7 @@ from cokv_bench.budgets import HeadScores
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model, encode_answer
+from cokv_bench.models.finite import not_finite
 from cokv_bench.tasks import Example, Task
 from cokv_bench.tasks.prompts import encode_example
 
@@ -69,7 +70,7 @@ def example_scores(
     """
     # The queries that choose the answer's tokens are those of the prompt's last token and of the answer but its last.
     steps = len(answer)
-    prompt = prefill(model, [*ids, *answer[:-1]], window=steps, accumulated_attention=False)
+    prompt = prefill(model, [*ids, *answer[:-1]], window=steps, accumulated_attention=False, room=1)
     counts = torch.zeros(prompt.tokens, dtype=torch.bool)
     counts[list(places)] = True
     result = np.zeros((model.layers, model.heads))
@@ -81,6 +82,8 @@ def example_scores(
         scores = scores.view(model.heads, steps, prompt.tokens)
         later = torch.ones(steps, prompt.tokens, dtype=torch.bool).triu(prompt.tokens - steps + 1)
         weights, positions = scores.masked_fill(later.to(scores.device), float("-inf")).softmax(-1).topk(len(places))
+        if not weights.isfinite().all():
+            raise not_finite(model, "attention weights", f" in layer {layer}")
         hits = weights * counts.to(weights.device)[positions]
         result[layer] = hits.sum(-1).mean(-1).double().cpu().numpy()
     return result

@@ -12,6 +12,7 @@ from cokv_bench.kvcache.prefill import run_layers
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RESERVE, RaggedCache, RaggedLayer
 from cokv_bench.models.model import Model
+from cokv_bench.models.rotary import read_again_after
 
 
 class LayerPolicy(Protocol):
@@ -67,7 +68,8 @@ def compress(
         rows: copies of the cache, to go on in several ways as one batch.
 
     Raises:
-        RequestError: see `prefill` and `Policy.select_layer`; or no rows.
+        RequestError: see `prefill` and `Policy.select_layer`; or no rows. The cache refuses to go on beyond the
+            window of a `longrope` model if the prompt lies within it.
     """
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
@@ -80,4 +82,5 @@ def compress(
     ids, logits = run_layers(model, token_ids, take, window, policy.needs_accumulated_attention, chunk)
     # Not of inference mode, so that it may be used in any other.
     with torch.inference_mode(False):
-        return Compressed(RaggedCache.of_layers(layers), logits.clone(), ids.numel())
+        limit = read_again_after(model.config, ids.numel())
+        return Compressed(RaggedCache.of_layers(layers, limit), logits.clone(), ids.numel())

@@ -1,7 +1,10 @@
 """Decoding: all selections of a prompt as one batch, greedy or teacher forced."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache as once
+from functools import partial
 from typing import Literal
 
 import torch
@@ -10,10 +13,12 @@ from torch import Tensor
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.graph import GraphStep
+from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.kvcache.shared import SharedCache
+from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
 
 Storage = Literal["shared", "ragged"]
@@ -54,8 +59,15 @@ def decode(
 ) -> list[Generation]:
     """Continue a prompt once for each selection.
 
-    Greedy decoding gives, for a selection that keeps everything, what `model.generate(do_sample=False)` gives.
-    Selections that keep the same positions are decoded once, and rows that have finished leave the batch.
+    Greedy decoding gives, for a selection that keeps everything, what `model.network.generate(do_sample=False)` gives:
+    the most likely token each time, with no penalty and no suppressed token (`load_model` takes these settings out of
+    the network's generation config). Teacher forcing gives the log-probabilities of one forward pass over the whole
+    text. Selections that keep the same positions are decoded once, and rows that have finished leave the batch.
+
+    Where rotary factors depend on the length of the text, they are those of the whole text. Greedy decoding beyond
+    the window of a `longrope` model does as `generate` does: at the crossing the text so far is read again with the
+    long factors, and each row keeps the same positions of the prompt. With `dynamic`, as in `generate`, each new token
+    has the factors of the text so far and earlier keys keep theirs.
 
     Args:
         selections: what each row keeps of the prompt; generated tokens are always kept.
@@ -74,12 +86,17 @@ def decode(
         One Generation a selection, in order.
 
     Raises:
-        RequestError: a selection made for another prompt, no tokens asked for, or an answer beyond the context.
+        RequestError: a selection made for another prompt, no tokens asked for, an answer beyond the context, or
+            logits that are not finite.
     """
     asked = torch.as_tensor(question, dtype=torch.long, device="cpu").reshape(-1)
     answer = None if teacher is None else torch.as_tensor(teacher, dtype=torch.long, device="cpu").reshape(-1)
     new = max_new_tokens if answer is None else answer.numel()
     _check(model, prompt, selections, asked.numel(), new)
+    whole = prompt.tokens + asked.numel() + new
+    # Where rotary factors depend on the length, the prompt is read again if it was prefilled for another one.
+    prompt = for_length(model, prompt, whole if answer is not None else prompt.tokens + asked.numel())
+    longer = once(lambda: for_length(model, prompt, whole))
     unique: dict[bytes, Selection] = {}
     for selection in selections:
         unique.setdefault(selection.key(), selection)
@@ -94,11 +111,12 @@ def decode(
     done: dict[bytes, Generation] = {}
     for start in range(0, len(rows), limit):
         batch = rows[start : start + limit]
-        cache = cache_class(prompt, [unique[key] for key in batch], reserve)
+        choices = [unique[key] for key in batch]
         if answer is None:
-            results = _greedy(model, prompt, cache, len(batch), asked, new, stop_at_newline)
+            make = partial(cache_class, reserve=reserve)
+            results = _greedy(model, prompt, longer, choices, make, asked, new, stop_at_newline)
         else:
-            results = _forced(model, prompt, cache, len(batch), asked, answer)
+            results = _forced(model, prompt, cache_class(prompt, choices, reserve), len(batch), asked, answer)
         done.update(zip(batch, results, strict=True))
     return [done[selection.key()] for selection in selections]
 
@@ -124,17 +142,20 @@ def _check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked:
 def _greedy(
     model: Model,
     prompt: Prompt,
-    cache: SharedCache | RaggedCache,
-    rows: int,
+    longer: Callable[[], Prompt],
+    selections: Sequence[Selection],
+    make_cache: Callable[[Prompt, Sequence[Selection]], SharedCache | RaggedCache],
     question: Tensor,
     new: int,
     stop_at_newline: bool,
 ) -> list[Generation]:
+    """`longer` gives the prompt with the rotary factors of the longest text that there can be."""
+    rows, cache = len(selections), make_cache(prompt, selections)
     stops = model.stop_ids | model.newline_ids if stop_at_newline else model.stop_ids
     # The official code asks for one token at least, which also keeps an end token from coming first.
     banned = list(stops) if stop_at_newline else []
     if question.numel():
-        states = _ask(model, prompt, cache, rows, question)
+        states = _read(model, prompt, cache, question[None].expand(rows, -1))
         chosen = _most_likely(model, prompt, states, banned)
     else:
         first = prompt.logits.clone()
@@ -143,7 +164,7 @@ def _greedy(
     answers: list[list[int]] = [[] for _ in range(rows)]
     alive = list(range(rows))
     position = prompt.tokens + question.numel()
-    advance = _stepper(model, cache, rows, new)
+    advance = _stepper(model, prompt, cache, rows, new)
     for step in range(new):
         for row, token in zip(alive, chosen, strict=True):
             answers[row].append(token)
@@ -153,36 +174,53 @@ def _greedy(
         if len(going) < len(alive):
             alive = [alive[index] for index in going]
             cache.keep_rows(torch.tensor(going, dtype=torch.long))
-            advance = _stepper(model, cache, len(going), new - step)
-        last = torch.tensor([[chosen[index]] for index in going], dtype=torch.long)
-        chosen = _most_likely(model, prompt, advance(last, position + step))
+            advance = _stepper(model, prompt, cache, len(going), new - step)
+        if position + step == prompt.read_again_after:
+            # The next token has other rotary factors, and so have all before it from now on.
+            prompt = longer()
+            cache = make_cache(prompt, [selections[row] for row in alive])
+            advance = _stepper(model, prompt, cache, len(alive), new - step)
+            so_far = torch.cat([question.expand(len(alive), -1), torch.tensor([answers[row] for row in alive])], dim=1)
+            states = _read(model, prompt, cache, so_far)
+        else:
+            states = advance(torch.tensor([[chosen[index]] for index in going], dtype=torch.long), position + step)
+        chosen = _most_likely(model, prompt, states)
     return [Generation(ids, model.text(ids)) for ids in answers]
 
 
-def _stepper(model: Model, cache: SharedCache | RaggedCache, rows: int, steps: int) -> Callable[[Tensor, int], Tensor]:
+def _stepper(
+    model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, steps: int
+) -> Callable[[Tensor, int], Tensor]:
     """What reads one new token a row, ids [rows, 1] and their position, and gives hidden states [rows, width]."""
     if steps >= _WORTH_A_GRAPH and isinstance(cache, RaggedCache) and GraphStep.serves(model, cache):
-        return GraphStep(model, cache, rows)
-    return lambda token_ids, position: model.hidden(token_ids, position, cache)[:, -1]
+        return GraphStep(model, cache, rows, prompt.length)
+    return lambda token_ids, position: model.hidden(token_ids, position, cache, prompt.length)[:, -1]
 
 
-def _ask(model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, question: Tensor) -> Tensor:
-    """Hidden states [rows, width] after the question, which all rows read in pieces that fit the workspace."""
+def _read(model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, token_ids: Tensor) -> Tensor:
+    """Hidden states [rows, width] after ids [rows, new] that follow the prompt, in pieces that fit the workspace."""
+    rows, new = token_ids.shape
     piece = max(1, rows_at_a_time(model, prompt, tokens_a_pass=1, reserve=1) // rows)
-    seen = 0
-    for part in question.split(piece):
-        states = model.hidden(part[None].expand(rows, -1), prompt.tokens + seen, cache)[:, -1]
-        seen += part.numel()
+    length, seen = max(prompt.length, prompt.tokens + new), 0
+    for part in token_ids.split(piece, dim=1):
+        states = model.hidden(part, prompt.tokens + seen, cache, length)[:, -1]
+        seen += part.shape[1]
     return states
 
 
 def _most_likely(model: Model, prompt: Prompt, states: Tensor, banned: Sequence[int] = ()) -> list[int]:
     """The most likely next token of each of the hidden states [rows, width], the banned ones left out."""
-    chosen = []
+    chosen: list[int] = []
     for part in states.split(logit_rows(model, prompt)):
         logits = model.logits(part)
         logits[:, list(banned)] = float("-inf")
-        chosen += logits.argmax(-1).tolist()
+        best = logits.argmax(-1, keepdim=True)
+        # NaN counts as the largest number, so the largest logit tells of any. Both come from the device at once; ids
+        # are below 2^24, so float32 holds them exactly.
+        peaks, ids = torch.cat([logits.gather(-1, best), best.float()], dim=1).T.tolist()
+        if not all(map(math.isfinite, peaks)):
+            raise not_finite(model, "logits", " while it answers")
+        chosen += map(int, ids)
     return chosen
 
 
@@ -198,11 +236,14 @@ def _forced(
         logprobs[:, 0] = torch.log_softmax(prompt.logits, -1)[ids[0]].cpu()
     if len(ids) > start:
         read = torch.cat([question, answer[:-1]])
-        hidden = model.hidden(read[None].expand(rows, -1), prompt.tokens, cache)[:, start - len(ids) :]
+        length = max(prompt.length, prompt.tokens + question.numel() + len(ids))
+        hidden = model.hidden(read[None].expand(rows, -1), prompt.tokens, cache, length)[:, start - len(ids) :]
         states = hidden.flatten(0, 1).split(logit_rows(model, prompt))
         targets = answer[start:].repeat(rows).to(hidden.device).split(logit_rows(model, prompt))
         flat = [_logprobs(model.logits(part), target) for part, target in zip(states, targets, strict=True)]
         logprobs[:, start:] = torch.cat(flat).view(rows, -1).cpu()
+    if not logprobs.isfinite().all():
+        raise not_finite(model, "log-probabilities of an answer")
     return [Generation(ids, text, logprobs[row]) for row in range(rows)]
 
 

@@ -17,8 +17,9 @@ _WARM_UPS = 2
 class GraphStep:
     """One new token for each row of a ragged cache; the graph is captured anew where the cache has moved."""
 
-    def __init__(self, model: Model, cache: RaggedCache, rows: int) -> None:
-        self._model, self._cache = model, cache
+    def __init__(self, model: Model, cache: RaggedCache, rows: int, length: int) -> None:
+        """`length`: of a text with the rotary factors of every step."""
+        self._model, self._cache, self._length = model, cache, length
         self._ids = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
         self._positions = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -51,10 +52,7 @@ class GraphStep:
         return self._states
 
     def _forward(self) -> Tensor:
-        output = self._model.network.get_decoder()(
-            input_ids=self._ids, position_ids=self._positions, past_key_values=self._cache, use_cache=True
-        )
-        return output.last_hidden_state[:, -1]
+        return self._model.read(self._ids, self._positions, self._cache, [self._length])[:, -1]
 
     def _capture(self) -> None:
         # The model's GPU need not be the current one, and a capture sees one GPU only.

@@ -13,7 +13,9 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
+from cokv_bench.models.rotary import canonical_length, read_again_after, rotary_factors
 
 # Scores that exist at a time when attention is summed: on a CPU few enough to stay in its cache.
 _BLOCK_BYTES = 4 * 2**20
@@ -27,6 +29,7 @@ def prefill(
     window: int = 8,
     accumulated_attention: bool = True,
     chunk: int = 2048,
+    room: int = 0,
 ) -> Prompt:
     """Run a prompt through the model and keep keys, values, scorer signals and the last logits.
 
@@ -36,13 +39,15 @@ def prefill(
         accumulated_attention: also sum the attention that each key receives (needed by H2O alone). It costs a second
             pass over the attention scores, and it never changes keys, values or logits.
         chunk: tokens that a layer reads at a time.
+        room: tokens that are going to follow the prompt, question and answer. It matters only where rotary factors
+            depend on the length of the text (longrope, dynamic), which is then that of prompt and room.
 
     Raises:
         RequestError: an empty prompt, ids outside the vocabulary, a prompt that leaves no room for an answer in the
-            model's context, or a window below 1.
+            model's context, a window below 1, or logits that are not finite.
     """
     parts: list[Prompt] = []
-    ids, logits = run_layers(model, token_ids, parts.append, window, accumulated_attention, chunk)
+    ids, logits = run_layers(model, token_ids, parts.append, window, accumulated_attention, chunk, room)
     return Prompt(
         token_ids=ids,
         window=window,
@@ -51,6 +56,25 @@ def prefill(
         window_queries=[part.window_queries[0] for part in parts],
         accumulated_attention=[layer for part in parts for layer in part.accumulated_attention or ()] or None,
         logits=logits,
+        room=room,
+        read_again_after=read_again_after(model.config, ids.numel() + room),
+    )
+
+
+def for_length(model: Model, prompt: Prompt, length: int) -> Prompt:
+    """The prompt as the start of a text of `length` tokens: itself, or read again where rotary factors differ.
+
+    A prompt that was given more room than that stays as it is.
+    """
+    held, wanted = (canonical_length(model.config, each) for each in (prompt.length, max(prompt.length, length)))
+    if held == wanted:
+        return prompt
+    return prefill(
+        model,
+        prompt.token_ids,
+        window=prompt.window,
+        accumulated_attention=prompt.accumulated_attention is not None,
+        room=length - prompt.tokens,
     )
 
 
@@ -62,6 +86,7 @@ def run_layers(
     window: int,
     accumulated_attention: bool,
     chunk: int,
+    room: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Run a prompt through the model a layer at a time, and hand over each layer as a prompt of one layer.
 
@@ -79,16 +104,17 @@ def run_layers(
         RequestError: see `prefill`.
     """
     ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu").reshape(-1)
-    _check(model, ids, window)
+    _check(model, ids, window, room)
     tokens = ids.numel()
     decoder = model.network.get_decoder()
     positions = torch.arange(tokens, device=model.device)[None]
     hidden = decoder.embed_tokens(ids[None].to(model.device))
-    # Of all positions at once: some rotary scalings depend on the length of the whole text.
-    cosines, sines = decoder.rotary_emb(hidden, position_ids=positions)
+    cosines, sines = rotary_factors(decoder, hidden, positions, [tokens + room])
     layers = [_PrefillLayer(tokens, window, accumulated_attention) for _ in range(model.layers)]
     cache: Any = Cache(layers=layers)
     none = hidden.new_empty(0, dtype=torch.float32)
+    # Looked at only if the logits are broken, so that nothing waits for the device here.
+    sound: list[Tensor] = []
     for index, layer in enumerate(layers):
         for start in range(0, tokens, chunk):
             part = slice(start, start + chunk)
@@ -100,18 +126,26 @@ def run_layers(
                 use_cache=True,
                 position_embeddings=(cosines[:, part], sines[:, part]),
             )
+        sound.append(hidden[0, -1].isfinite().all())
         take(layer.release(ids, none, index))
-    return ids, model.logits(decoder.norm(hidden[0, -1]))
+    logits = model.logits(decoder.norm(hidden[0, -1]))
+    if not logits.isfinite().all():
+        broken = next((index for index, flag in enumerate(sound) if not flag), None)
+        raise not_finite(model, "logits", "" if broken is None else f" from layer {broken} on")
+    return ids, logits
 
 
-def _check(model: Model, ids: Tensor, window: int) -> None:
+def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
     if ids.numel() == 0:
         raise RequestError("The prompt is empty; a prompt has at least one token.")
     if window < 1:
         raise RequestError(f"The observation window must be at least 1 token, not {window}.")
-    if ids.numel() >= model.context:
+    if room < 0:
+        raise RequestError(f"The room after a prompt cannot be {room} tokens.")
+    if ids.numel() + max(room, 1) > model.context:
+        follow = f" and {room} are to follow it" if room else ""
         raise RequestError(
-            f"The prompt has {ids.numel()} tokens and '{model.name}' holds {model.context} with the answer; "
+            f"The prompt has {ids.numel()} tokens{follow}, and '{model.name}' holds {model.context} with the answer; "
             "shorten the prompt or cut it with a maximum length."
         )
     vocabulary = model.network.get_input_embeddings().num_embeddings

@@ -20,6 +20,10 @@ class Prompt:
         logits: float32 [vocabulary] after the last token. The first generated token depends on nothing else, so
             no policy and no coalition changes it.
         first_layer: which layer of the model the first one is; above 0 where layers are looked at one by one.
+        room: tokens that follow the prompt, as far as `prefill` was told; its rotary factors are those of a text of
+            `length` tokens.
+        read_again_after: how long the text may grow before these factors no longer hold and all of it has to be read
+            again (longrope); None for any length.
         memo: scratch for what scorers derive from this prompt, so that several budgets share it.
     """
 
@@ -31,11 +35,18 @@ class Prompt:
     accumulated_attention: list[Tensor] | None
     logits: Tensor
     first_layer: int = 0
+    room: int = 0
+    read_again_after: int | None = None
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def tokens(self) -> int:
         return int(self.token_ids.numel())
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and of the room after it."""
+        return self.tokens + self.room
 
     @property
     def layers(self) -> int:

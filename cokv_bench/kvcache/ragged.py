@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.attention import AttendingLayer
@@ -23,8 +24,11 @@ class RaggedCache(Cache):
     It is a cache like any other to transformers: `model.generate(ids, past_key_values=RaggedCache(prompt, [choice]))`
     goes on from it, where `ids` [rows, tokens + 1] are the prompt's and the first generated one. Rotary positions stay
     as they were, and new tokens continue after the prompt's last position. Beam search, which moves rows, is not
-    supported.
+    supported. Where the rotary factors of its keys hold only for texts of some length (longrope), going on beyond it is
+    refused: `generate` would otherwise put a full cache in this one's place, without a word.
     """
+
+    _limit: int | None
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int = RESERVE) -> None:
         """`reserve`: tokens a row that there is room for at first; more make the buffers grow, by as many each time."""
@@ -34,12 +38,14 @@ class RaggedCache(Cache):
             )
             for index in range(prompt.layers)
         )
+        self._limit = prompt.read_again_after
 
     @classmethod
-    def of_layers(cls, layers: Iterable["RaggedLayer"]) -> Self:
-        """From the layers, in order."""
+    def of_layers(cls, layers: Iterable["RaggedLayer"], limit: int | None = None) -> Self:
+        """From the layers, in order; `limit`: tokens of the longest text that their rotary factors hold for."""
         cache = cls.__new__(cls)
         cache._take(layers)
+        cache._limit = limit
         return cache
 
     def _take(self, layers: Iterable["RaggedLayer"]) -> None:
@@ -65,6 +71,31 @@ class RaggedCache(Cache):
     def nbytes(self) -> int:
         """Bytes of keys and values that are held, the room for generated tokens included."""
         return sum(layer.keys_flat.nbytes + layer.values_flat.nbytes for layer in self.layers)
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Tokens of the text so far. `generate` asks before each step, and this is where it must not go on.
+
+        Raises:
+            RequestError: the next token would have other rotary factors than the keys.
+        """
+        length = super().get_seq_length(layer_idx)
+        self._check(length + 1)
+        return length
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """See `AttendingLayer.update`. Raises `RequestError` as `get_seq_length` does."""
+        self._check(self.layers[layer_idx].get_seq_length() + key_states.shape[2])
+        return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+
+    def _check(self, length: int) -> None:
+        if self._limit is not None and length > self._limit:
+            raise RequestError(
+                f"A text of {length} tokens goes beyond the {self._limit} at which this model changes its rotary "
+                "factors (longrope), so a compact cache cannot go on; use `decode`, or a prompt and an answer that "
+                "together stay within them, or a longer prompt."
+            )
 
     def keep_rows(self, rows: Tensor) -> None:
         """Go on with these rows [kept] only."""

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.attention import AttendingLayer
 from cokv_bench.models.model import Model
+from cokv_bench.models.rotary import canonical_length
 
 # Width of the sigmoid, in tokens: a share of what a head keeps, and some for heads that keep little.
 _WIDTH_SHARE = 0.2
@@ -88,17 +90,26 @@ def answer_logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
         ids[index, :read] = row.read
         positions[index, :read] = row.prompt.tokens + torch.arange(read)
         scored[index, read - len(row.scored) : read] = True
-    hidden = model.network.get_decoder()(
-        input_ids=ids.to(model.device),
-        position_ids=positions.to(model.device),
-        past_key_values=_RankedCache(rows),
-        use_cache=True,
-    ).last_hidden_state
+    lengths = [_length(model, row) for row in rows]
+    hidden = model.read(ids.to(model.device), positions.to(model.device), _RankedCache(rows), lengths)
     logits = model.logits(hidden[scored.to(hidden.device)])
     targets = torch.cat([row.scored for row in rows]).to(logits.device)
     found = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
     lengths = [len(row.scored) for row in rows]
     return torch.stack([part.mean() for part in found.split(lengths)])
+
+
+def _length(model: Model, row: RankedRow) -> int:
+    """Length of the text whose rotary factors the row is read with. Raises `RequestError` if its keys have others."""
+    text = row.prompt.tokens + len(row.question) + len(row.answer)
+    length = max(text, row.prompt.length)
+    if canonical_length(model.config, length) != canonical_length(model.config, row.prompt.length):
+        raise RequestError(
+            f"A prompt of {row.prompt.tokens} tokens was read with the rotary factors of a text of "
+            f"{row.prompt.length}, and with its answer the text has {text}, which '{model.name}' reads with others; "
+            f"prefill it with room={text - row.prompt.tokens}."
+        )
+    return length
 
 
 class _RankedCache(Cache):

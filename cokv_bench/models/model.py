@@ -1,7 +1,8 @@
 """A causal language model with its tokenizer and the few numbers that the rest of the project needs."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
+from cokv_bench.models.rotary import rotary_factors
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,14 @@ class Model:
         name: what the user asked for: an embedded name, a folder or a hub id.
         network: the transformers `...ForCausalLM`, in evaluation mode, with this project's attention.
         tokenizer: its tokenizer, or None where the folder has none (token ids in, token ids out).
+        ignored_generation_settings: what the checkpoint's generation config sets beside plain greedy decoding, such as
+            a repetition penalty, by name. Evaluation leaves it out, and so does `network.generate`.
     """
 
     name: str
     network: Any
     tokenizer: Any | None
+    ignored_generation_settings: dict[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def config(self) -> Any:
@@ -100,16 +105,39 @@ class Model:
         """Decoded text without special tokens; empty where the model has no tokenizer."""
         return "" if self.tokenizer is None else self.tokenizer.decode(token_ids, skip_special_tokens=True)
 
-    def hidden(self, token_ids: Tensor, first_position: int, cache: Any) -> Tensor:
-        """Last hidden states [rows, new, width] of new tokens [rows, new] that continue at `first_position`."""
-        positions = torch.arange(first_position, first_position + token_ids.shape[1], device=self.device)
-        output = self.network.get_decoder()(
-            input_ids=token_ids.to(self.device),
-            position_ids=positions[None].expand(token_ids.shape[0], -1),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return output.last_hidden_state
+    def hidden(self, token_ids: Tensor, first_position: int, cache: Any, length: int = 0) -> Tensor:
+        """Last hidden states [rows, new, width] of new tokens [rows, new] that continue at `first_position`.
+
+        Args:
+            length: of the whole text, whose rotary factors are used; at least what has been read with these tokens.
+        """
+        end = first_position + token_ids.shape[1]
+        positions = torch.arange(first_position, end, device=self.device)[None].expand(token_ids.shape[0], -1)
+        return self.read(token_ids.to(self.device), positions, cache, [max(length, end)])
+
+    def read(self, token_ids: Tensor, positions: Tensor, cache: Any, lengths: Sequence[int]) -> Tensor:
+        """Last hidden states [rows, new, width] of new tokens [rows, new] at any positions [rows, new].
+
+        The layers are called one by one, because the decoder itself would choose rotary factors by the positions at
+        hand and not by the whole text.
+
+        Args:
+            lengths: of each row's whole text, in tokens, or one for all rows; above every position of the row.
+        """
+        decoder = self.network.get_decoder()
+        hidden = decoder.embed_tokens(token_ids)
+        factors = rotary_factors(decoder, hidden, positions, lengths)
+        for layer in decoder.layers:
+            hidden = layer(
+                hidden,
+                attention_mask=None,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                position_embeddings=factors,
+            )
+        states: Tensor = decoder.norm(hidden)
+        return states
 
     def logits(self, hidden: Tensor) -> Tensor:
         """float32 logits [..., vocabulary] of hidden states [..., width]."""

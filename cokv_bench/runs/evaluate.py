@@ -54,6 +54,7 @@ class Evaluation:
             accumulated_attention=any(
                 v.policy.needs_accumulated_attention for part in self.parts for v in part.variants
             ),
+            room=len(self.encoded.question),
         )
         prefilled = time.perf_counter()
         cells = [(index, variant) for index, part in enumerate(self.parts) for variant in part.variants]

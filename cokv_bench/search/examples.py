@@ -13,9 +13,11 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import DEFAULT_SHARE, free_memory, playing_rows
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Prompt, prefill
+from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
+from cokv_bench.models.finite import not_finite
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Split, Task
@@ -172,17 +174,21 @@ class SearchExamples:
                 found[index] = score
             batch = []
         if not np.isfinite(found).all():
-            raise RequestError("An answer's log-probability is not finite; try a wider dtype, such as float32.")
+            raise not_finite(self.model, "log-probabilities of an answer")
         return found
 
     def _prefill(self, number: int) -> Prompt:
         task, row = self.rows[number]
         encoded = encode_parts(self.model, row, self.encoding)
-        prompt = prefill(self.model, encoded.prompt, window=self.window, accumulated_attention=False)
+        asked = len(encoded.question)
+        prompt = prefill(self.model, encoded.prompt, window=self.window, accumulated_attention=False, room=asked)
         short = replace(row, max_new_tokens=min(row.max_new_tokens, ANSWER_TOKENS))
         case = Case(self.model, task, short, prompt, question=tuple(encoded.question))
         question = torch.tensor(encoded.question, dtype=torch.long)
+        longest = 0
         for place, answer in enumerate(self._answers):
             ids = torch.tensor(list(answer(case)), dtype=torch.long)
             self._texts[number * len(self._answers) + place] = question, ids
+            longest = max(longest, len(ids))
+        prompt = for_length(self.model, prompt, prompt.tokens + asked + longest)
         return by_rank(prompt, self._policy.ranks(prompt))

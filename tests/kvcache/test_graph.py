@@ -101,7 +101,7 @@ def test_a_cache_that_grew_is_captured_anew(tiny_llama: Model, captures: list[Gr
     prompt, ids = prefill(tiny_llama, random_ids(TOKENS, seed=2), window=4), random_ids(10, seed=3)
     choice = get_policy("ada-snapkv").select(prompt, 20)
     plain, replayed = RaggedCache(prompt, [choice]), RaggedCache(prompt, [choice], reserve=4)
-    step = GraphStep(tiny_llama, replayed, 1)
+    step = GraphStep(tiny_llama, replayed, 1, TOKENS)
     for number, token in enumerate(ids):
         one = torch.tensor([[token]])
         expected = tiny_llama.hidden(one, TOKENS + number, plain)[:, -1]
