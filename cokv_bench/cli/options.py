@@ -170,10 +170,11 @@ def load(
     from transformers.utils import logging
 
     from cokv_bench.models import load_model
+    from cokv_bench.models.greedy import in_words
 
     logging.disable_progress_bar()
     progress_console.print(f"Loading {name} ...", highlight=False)
-    return load_model(
+    model = load_model(
         name,
         revision=revision,
         dtype=dtype,
@@ -181,6 +182,14 @@ def load(
         device_map=device_map,
         trust_remote_code=trust_remote_code,
     )
+    if model.ignored_generation_settings:
+        progress_console.print(
+            f"generation_config.json of {name} sets {in_words(model.ignored_generation_settings)}; evaluation is plain "
+            "greedy decoding and leaves it out.",
+            highlight=False,
+            markup=False,
+        )
+    return model
 
 
 def check_engine(engine: str, count: int | None, address: str | None) -> None:

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import embedded
 from cokv_bench.models.attention import IMPLEMENTATION
+from cokv_bench.models.greedy import make_greedy
 from cokv_bench.models.model import Model
 from cokv_bench.models.support import check_supported
 
@@ -26,6 +27,9 @@ def load_model(
     **options: Any,
 ) -> Model:
     """Load a decoder and its tokenizer, ready for `prefill`.
+
+    Its network decodes greedily, without penalties that the checkpoint's generation config asks for; see
+    `Model.ignored_generation_settings`.
 
     Args:
         name: an embedded name ("smollm2-135m"), a folder in transformers' format, or a hub id ("owner/name").
@@ -68,7 +72,7 @@ def load_model(
     if device_map is None and "quantization_config" not in options:
         network = network.to(place)
     # Nobody trains the weights; a search differentiates by budgets alone.
-    return Model(name, network.eval().requires_grad_(False), _tokenizer(source, shared))
+    return Model(name, network.eval().requires_grad_(False), _tokenizer(source, shared), make_greedy(network))
 
 
 def _source(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cokv_bench.engines import Call, LocalWorkers, Workers
 from cokv_bench.models import Model
+from cokv_bench.models.greedy import in_words
 from cokv_bench.runs.evaluate import Answer, Evaluation
 from cokv_bench.runs.examples import write_examples
 from cokv_bench.runs.journal import Journal
@@ -40,7 +41,10 @@ def execute(
         memory: bytes that a prompt and what its rows generate may take; more rows than fit decode in turn.
     """
     jobs = plan.jobs if shard is None else shard.of(plan.jobs)
-    with Journal(folder, plan.configuration, versions(), shard) as journal:
+    produced_by: dict[str, Any] = versions()
+    if plan.model.ignored_generation_settings:
+        produced_by["generation settings left out"] = in_words(plan.model.ignored_generation_settings)
+    with Journal(folder, plan.configuration, produced_by, shard) as journal:
         write_examples(folder, plan.jobs)
         todo = [job for job in jobs if any(key not in journal.done for key in _keys(job))]
         done = len(jobs) - len(todo)
