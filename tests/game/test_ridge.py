@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.game import estimate, exact_shapley, get_estimator
+from cokv_bench.game import SAMPLINGS, estimate, exact_shapley, get_estimator, get_sampling
+from cokv_bench.game.estimators.leave_out import LevelledFit
 
 PLAYERS = 12
 WORTH = np.array([0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0, 1.1, 1.5, 2.0, 2.5, 4.0])
@@ -71,3 +72,48 @@ def test_bad_input_and_too_few_pairs() -> None:
         run(np.eye(3, dtype=bool), np.array([1.0, np.nan, 0.0]))
     pair = np.array([[True, False, False], [False, True, True]])
     assert np.isinf(run(pair, np.array([1.0, 2.0])).standard_errors).all()
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_what_complements_share_changes_nothing(sampling: str) -> None:
+    """An even part cancels in the coefficients, so it must not count as noise where the penalty is chosen."""
+    players, rows = 20, 160
+    plan = get_sampling(sampling).plan(players, 3)
+    coalitions = plan.coalitions(0, rows, np.ones(plan.pilot_rows))
+    worth = coalitions @ np.linspace(-1, 1, players) + np.random.default_rng(0).normal(size=rows)
+    # A function of the coalition and its complement together; an even power makes it blind to which of them it is.
+    even = 5 * np.cos(np.square((2.0 * coalitions - 1) @ np.random.default_rng(1).normal(size=players)))
+    run, units = get_estimator("ridge").run, plan.units(0, rows)
+    plain, disturbed = run(coalitions, worth, units), run(coalitions, worth + even, units)
+    assert np.ptp(plain.values) > 0.2
+    np.testing.assert_allclose(disturbed.values, plain.values, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("sampling", "rows"), [("slices", 57), ("antithetic", 64), ("strata", 96), ("permutation", 96)]
+)
+@pytest.mark.parametrize("penalty", [0.01, 3.0])
+def test_leaving_out_a_unit_is_a_fit_without_it(sampling: str, rows: int, penalty: float) -> None:
+    plan = get_sampling(sampling).plan(PLAYERS, 0)
+    coalitions = plan.coalitions(0, rows)
+    units = np.unique(plan.units(0, rows), return_inverse=True)[1]
+    target = np.random.default_rng(0).normal(size=rows)
+    groups = np.unique(coalitions.sum(axis=1), return_inverse=True)[1]
+    errors = LevelledFit.of(coalitions.astype(float), target, groups, units).left_out(penalty)
+    levels = np.eye(groups.max() + 1)[groups]
+    design = np.hstack([levels, coalitions])
+    shrink = np.diag([1e-10] * levels.shape[1] + [penalty] * PLAYERS)
+    for unit in np.unique(units):
+        out = units == unit
+        assert set(groups[out]) <= set(groups[~out])
+        kept = design[~out]
+        fit = np.linalg.solve(kept.T @ kept + shrink, kept.T @ target[~out])
+        np.testing.assert_allclose(errors[out], target[out] - design[out] @ fit, atol=1e-6)
+
+
+def test_one_unit_says_nothing_about_the_heads() -> None:
+    plan = get_sampling("permutation").plan(PLAYERS, 0)
+    coalitions = plan.coalitions(0, 2 * PLAYERS)
+    found = get_estimator("ridge").run(coalitions, coalitions @ WORTH, plan.units(0, 2 * PLAYERS))
+    assert np.abs(found.values).max() < 0.1
+    assert np.isinf(found.standard_errors).all()
