@@ -5,13 +5,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from cokv_bench.errors import RequestError
 
+#: Parts of a token that differ by less than this are equal: 10**-6. Doubles hold it for up to 10**8 tokens per head,
+#: and fewer than 10**6 heads cannot gain or lose a token by it.
+_DECIMALS = 6
+
 
 def apportion(shares: ArrayLike, total: int, cap: int) -> NDArray[np.int64]:
     """Split `total` tokens by `shares` into integers of at most `cap` each (largest-remainder method).
 
     A head whose share exceeds the cap is filled, and its surplus goes to the others in proportion to their shares;
-    heads with no share at all receive tokens, evenly, only when every other head is full. Equal remainders favour
-    the lower index, so the result is a function of its arguments alone.
+    heads with no share at all receive tokens, evenly, only when every other head is full. Remainders within a
+    millionth of a token are equal, and equal remainders favour the lower index, so the result is a function of its
+    arguments alone.
 
     Args:
         shares: non-negative weights of any shape; only their ratios matter. All zero means equal shares.
@@ -31,11 +36,12 @@ def apportion(shares: ArrayLike, total: int, cap: int) -> NDArray[np.int64]:
     if not 0 <= total <= cap * flat.size:
         raise RequestError(f"{total} tokens do not fit into {flat.size} heads of at most {cap} tokens each.")
     ideal = _fill(flat, float(total), float(cap))
-    # Summing floats leaves dust of about 1e-12 that must not decide which head gets a token.
-    ideal = np.round(ideal, 9)
+    # Floats leave dust that must not decide which head gets a token: neither in the split nor in what subtracting the
+    # whole tokens makes of it, for 9.6 - 9 is more than 25.6 - 25.
+    ideal = np.round(ideal, _DECIMALS)
     tokens = np.floor(ideal).astype(np.int64)
     left = total - int(tokens.sum())
-    remainder = np.where(tokens < cap, ideal - tokens, -1.0)
+    remainder = np.where(tokens < cap, np.round(ideal - tokens, _DECIMALS), -1.0)
     order = np.argsort(-remainder, kind="stable")
     tokens[order[:left]] += 1
     return tokens.reshape(weights.shape)

@@ -38,7 +38,8 @@ class Static:
             included. It may miss the total B * layers * kv_heads by rounding, up to a token a head.
         published_rounding: take the numbers as they are, cut off at the prompt, surplus lost, as the published
             code does. By default the total is exact: a head that is given more than the prompt keeps all of it, one
-            that is given less than the window keeps the window, and the others share the difference in proportion.
+            that is given less than the window keeps the window, and the others share the difference in proportion to
+            what they are given beyond the window.
     """
 
     budgets: Callable[[int], ArrayLike]
