@@ -18,6 +18,24 @@ def check_supported(config: Any, name: str) -> None:
         )
 
 
+def context_of(config: Any) -> int:
+    """The most tokens that prompt and answer may have together, by a transformers config, as serving engines derive it.
+
+    `max_position_embeddings`, or the original length times the factor where a scaling of the rotary embedding reaches
+    further: YaRN is switched on by a `rope_scaling` beside a `max_position_embeddings` that stays at (or near) the
+    original, and dynamic NTK takes that number for its scale, so it must stay. Llama 3's scaling and long rope state
+    the length that they reach in `max_position_embeddings`; linear scaling does so, or not, without telling which,
+    so it reaches further only where it names its original length.
+    """
+    stated = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind, factor = rope.get("rope_type"), rope.get("factor")
+    original = rope.get("original_max_position_embeddings", stated if kind == "dynamic" else None)
+    if kind not in ("linear", "dynamic", "yarn") or not factor or not original:
+        return stated
+    return max(stated, int(original * factor))
+
+
 def _reason(config: Any) -> str | None:
     kind = getattr(config, "model_type", "unknown")
     layer_types = set(getattr(config, "layer_types", None) or ())
@@ -34,7 +52,7 @@ def _reason(config: Any) -> str | None:
 
 def _slides(config: Any, layer_types: set[str]) -> bool:
     window = getattr(config, "sliding_window", None)
-    if window is None or window >= config.max_position_embeddings:
+    if window is None or window >= context_of(config):
         return False
     if layer_types:
         return layer_types != {"full_attention"}
