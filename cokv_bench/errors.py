@@ -18,3 +18,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
     return RequestError(f"Unknown {kind} '{name}'; {hint}")
+
+
+def brief(error: BaseException, most: int = 160) -> str:
+    """What an error of another library says, on one line of at most `most` characters and without a full stop."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.rstrip(".") if len(text) <= most else text[: most - 4].rsplit(" ", 1)[0] + " ..."
+
+
+class Notice(UserWarning):
+    """What a user should know though nothing stops; the command line prints it as a line on standard error."""
