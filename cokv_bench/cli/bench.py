@@ -105,7 +105,7 @@ def bench(
         check_preset(random_weights, layers)
         o.progress_console.print(f"Making random weights in the shape of {random_weights} ...", highlight=False)
         loaded = random_model(random_weights, layers=layers, seed=seed, dtype=dtype, device=device)
-    folder = out or Path("results") / f"bench-{Path(loaded.name).name}"
+    folder = out or Path("results") / f"bench-{loaded.folder_name}"
     command = shlex.join(["cokv-bench", *sys.argv[1:]])
     try:
         with progress_bar(o.progress_console, "Measuring") as progress:

@@ -1,19 +1,23 @@
 """Loading a causal language model: embedded, from a folder, or from the hub."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from cokv_bench.errors import RequestError, unknown
+from cokv_bench.errors import RequestError, brief, unknown
 from cokv_bench.models import embedded
 from cokv_bench.models.attention import IMPLEMENTATION
+from cokv_bench.models.checkpoint import checkpoint_files, damage
+from cokv_bench.models.completeness import check_complete
 from cokv_bench.models.greedy import make_greedy
 from cokv_bench.models.model import Model
 from cokv_bench.models.support import check_supported
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
+# Characters of a name in a message, from its end: an error stays one sentence that can be read.
+_SHOWN = 80
 
 
 def load_model(
@@ -32,54 +36,65 @@ def load_model(
     `Model.ignored_generation_settings`.
 
     Args:
-        name: an embedded name ("smollm2-135m"), a folder in transformers' format, or a hub id ("owner/name").
+        name: an embedded name ("smollm2-135m"), a folder in transformers' format (also "~/..."), or a hub id
+            ("owner/name").
         revision: branch, tag or commit of a hub model.
-        dtype: "float32", "bfloat16", "auto" or a torch dtype; default float32 on the CPU, the checkpoint's elsewhere.
+        dtype: "float32", "bfloat16", "float16", "auto" or a torch dtype; default float32 on the CPU, the
+            checkpoint's elsewhere.
         device: "cpu", "cuda", "cuda:1"; default CUDA where there is one.
         device_map: passed to transformers instead of `device` (several devices, offloading).
         trust_remote_code: run code that a model brings along; off unless asked for.
         **options: passed to `from_pretrained`, such as `quantization_config`.
 
     Raises:
-        RequestError: no such model, an architecture or layer type that is not supported, or weights that are not
-            safetensors (pickled weights are never loaded).
+        RequestError: no such model, an architecture or layer type that is not supported, a device that is not there,
+            weights that are incomplete, damaged or not safetensors (pickled weights are never loaded), or whatever
+            else keeps transformers from loading it.
     """
     source = _source(name)
+    shown = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
     shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
         shared["revision"] = revision
-    try:
-        config = AutoConfig.from_pretrained(source, **shared)
-    except (OSError, ValueError) as error:
-        raise RequestError(f"Model '{name}' cannot be read: {_first_sentence(error)}") from error
-    check_supported(config, name)
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    config = _config(source, shown, shared)
+    check_supported(config, shown)
+    place = _place(device)
     if dtype is None:
-        dtype = torch.float32 if device_map is None and torch.device(place).type == "cpu" else "auto"
+        dtype = torch.float32 if device_map is None and place.type == "cpu" else "auto"
+    request = {
+        "config": config,
+        "dtype": _dtype(dtype),
+        "device_map": device_map,
+        "attn_implementation": IMPLEMENTATION,
+        "use_safetensors": True,
+        **shared,
+        **options,
+        # Told by name below; by itself transformers draws them at random.
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+    }
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            dtype=getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype,
-            device_map=device_map,
-            attn_implementation=IMPLEMENTATION,
-            use_safetensors=True,
-            **shared,
-            **options,
-        )
-    except (OSError, ValueError, AttributeError) as error:
-        raise RequestError(f"The weights of '{name}' cannot be loaded: {_first_sentence(error)}") from error
+        network, report = AutoModelForCausalLM.from_pretrained(source, **request)
+    except Exception as error:  # Each quantisation library and file format has errors of its own.
+        reason = damage(checkpoint_files(source, {**shared, **options})) or brief(error)
+        raise RequestError(f"The weights of '{shown}' cannot be loaded: {reason}.") from error
+    quantized = getattr(network.config, "quantization_config", None) is not None
+    check_complete(shown, network, report, quantized=quantized)
     if device_map is None and "quantization_config" not in options:
-        network = network.to(place)
+        network = _moved(network, place, shown)
+    _forget_lengths(network)
+    files = checkpoint_files(source, {**shared, **options})
     # Nobody trains the weights; a search differentiates by budgets alone.
-    return Model(name, network.eval().requires_grad_(False), _tokenizer(source, shared), make_greedy(network))
+    network = network.eval().requires_grad_(False)
+    return Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network))
 
 
 def _source(name: str) -> str:
     if name in embedded.NAMES:
         return str(embedded.embedded_folder())
-    if Path(name).is_dir():
-        return name
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise RequestError(f"There is no model folder '{name}'.")
     if "/" not in name:
@@ -87,17 +102,74 @@ def _source(name: str) -> str:
     return name
 
 
-def _tokenizer(source: str, shared: dict[str, Any]) -> Any | None:
+def _config(source: str, name: str, shared: dict[str, Any]) -> Any:
+    try:
+        return AutoConfig.from_pretrained(source, **shared)
+    except Exception as error:  # A setting of the wrong type meets whichever line reads it first.
+        raise RequestError(f"Model '{name}' cannot be read: {brief(error, 240)}.") from error
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype | Literal["auto"]:
+    if dtype == "auto":
+        return "auto"
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point or found.itemsize < 2:
+        raise RequestError(f"'{dtype}' is no dtype to compute in; use float32, bfloat16, float16 or auto.")
+    return found
+
+
+def _place(device: str | None) -> torch.device:
+    """Where to load to, known to be there before anything is loaded."""
+    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device is None:
+        return torch.device("cuda" if cuda else "cpu")
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise RequestError(f"'{device}' is no device; use cpu, cuda or cuda:1.") from None
+    there = {"cuda": cuda, "mps": int(torch.backends.mps.is_available())}.get(place.type)
+    if there is not None and (place.index or 0) >= there:
+        has = f"{there} {place.type} device{'s' if there > 1 else ''}" if there else f"no {place.type} device"
+        raise RequestError(
+            f"There is no device '{device}': PyTorch finds {has} here; use another, such as --device cpu."
+        )
+    return place
+
+
+def _moved(network: Any, place: torch.device, name: str) -> Any:
+    try:
+        return network.to(place)
+    except Exception as error:  # Among them devices that PyTorch knows and this build or machine lacks.
+        raise RequestError(
+            f"Model '{name}' cannot be moved to device '{place}' ({brief(error)}); use another, such as --device cpu."
+        ) from error
+
+
+def _forget_lengths(network: Any) -> None:
+    """Let dynamic rope follow from the positions at hand alone.
+
+    transformers' module keeps the factors of the longest text so far, also for shorter texts that come later, and an
+    answer would depend on what else was evaluated before it.
+    """
+    rotary = getattr(network.get_decoder(), "rotary_emb", None)
+    if rotary is not None and "dynamic" in str(getattr(rotary, "rope_type", "")):
+        rotary.register_forward_pre_hook(_begin_again)
+
+
+def _begin_again(rotary: Any, _: Any) -> None:
+    rotary.inv_freq = rotary.original_inv_freq
+    rotary.max_seq_len_cached = rotary.original_max_seq_len
+
+
+def _tokenizer(source: str, name: str, shared: dict[str, Any]) -> Any | None:
     # For a folder without tokenizer files transformers makes up an empty one from the architecture alone.
     folder = Path(source)
-    if folder.is_dir() and not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+    if folder.is_dir() and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         return None
     try:
         return AutoTokenizer.from_pretrained(source, **shared)
-    except (OSError, ValueError, ImportError) as error:
-        raise RequestError(f"The tokenizer of '{source}' cannot be loaded: {_first_sentence(error)}") from error
-
-
-def _first_sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 240 else text[:240].rsplit(" ", 1)[0] + " ..."
+    except Exception as error:  # tokenizers raises bare exceptions.
+        raise RequestError(
+            f"The tokenizer of '{name}' cannot be loaded: {brief(error)}; download its tokenizer files again, or "
+            "upgrade tokenizers and transformers to what wrote them."
+        ) from error

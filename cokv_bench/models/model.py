@@ -1,16 +1,21 @@
 """A causal language model with its tokenizer and the few numbers that the rest of the project needs."""
 
-import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
+from cokv_bench.models.checkpoint import weights_hash
+from cokv_bench.models.identity import template_hash, tokenizer_hash
 from cokv_bench.models.rotary import rotary_factors
+from cokv_bench.models.support import context_of
+from cokv_bench.models.template import ChatTemplate
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class Model:
         name: what the user asked for: an embedded name, a folder or a hub id.
         network: the transformers `...ForCausalLM`, in evaluation mode, with this project's attention.
         tokenizer: its tokenizer, or None where the folder has none (token ids in, token ids out).
+        files: safetensors files that the weights came from; none for a network made in memory.
         ignored_generation_settings: what the checkpoint's generation config sets beside plain greedy decoding, such as
             a repetition penalty, by name. Evaluation leaves it out, and so does `network.generate`.
     """
@@ -28,7 +34,13 @@ class Model:
     name: str
     network: Any
     tokenizer: Any | None
+    files: tuple[Path, ...] = ()
     ignored_generation_settings: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def folder_name(self) -> str:
+        """The name without what stands before it, for folders of results: of "." that of the folder itself."""
+        return Path(os.path.abspath(os.path.expanduser(self.name))).name
 
     @property
     def config(self) -> Any:
@@ -53,8 +65,8 @@ class Model:
 
     @property
     def context(self) -> int:
-        """The most tokens that prompt and answer may have together."""
-        return int(self.config.max_position_embeddings)
+        """The most tokens that prompt and answer may have together, see `context_of`."""
+        return context_of(self.config)
 
     @property
     def device(self) -> torch.device:
@@ -81,17 +93,28 @@ class Model:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What tells one model's files from another's: id, shape, and a hash of a sample of the weights."""
-        digest = hashlib.sha256()
-        for key, tensor in self.network.state_dict().items():
-            digest.update(key.encode())
-            digest.update(tensor.flatten()[:8].to("cpu", torch.float32).numpy().tobytes())
+        """What tells one model's files from another's: id, shape, and a hash of a sample of the weights.
+
+        The hash is that of the checkpoint, in whatever dtype it is loaded.
+        """
         return {
             "id": self.name,
             "layers": self.layers,
             "kv_heads": self.kv_heads,
             "head_dim": self.head_dim,
-            "weights": digest.hexdigest()[:16],
+            "weights": weights_hash(self.network, self.files),
+        }
+
+    @cached_property
+    def reading(self) -> dict[str, Any]:
+        """What decides, beside the weights, how a text is read: hashes of tokenizer and chat template, and the rope.
+
+        Hashes are None where there is nothing to hash.
+        """
+        return {
+            "tokenizer": None if self.tokenizer is None else tokenizer_hash(self.tokenizer),
+            "chat_template": None if self.template is None else template_hash(self.template),
+            "rope": dict(getattr(self.config, "rope_parameters", None) or {}),
         }
 
     @property
@@ -100,6 +123,20 @@ class Model:
         if self.tokenizer is None:
             raise RequestError(f"Model '{self.name}' has no tokenizer, and text needs one; add its tokenizer files.")
         return self.tokenizer
+
+    @cached_property
+    def template(self) -> ChatTemplate | None:
+        """The chat template, or None where there is none."""
+        if self.tokenizer is None or self.tokenizer.chat_template is None:
+            return None
+        return ChatTemplate(self.tokenizer, self.name)
+
+    @cached_property
+    def closing_tokens(self) -> int:
+        """How many special tokens, such as an EOS, the tokenizer puts after a text unless told not to."""
+        framed, bare = (self.text_tokenizer("a", add_special_tokens=special).input_ids for special in (True, False))
+        fits = (start for start in range(len(framed)) if framed[start : start + len(bare)] == bare)
+        return len(framed) - len(bare) - next(fits, len(framed) - len(bare))
 
     def text(self, token_ids: list[int]) -> str:
         """Decoded text without special tokens; empty where the model has no tokenizer."""
