@@ -1,5 +1,6 @@
 """Models for the tests: tiny random weights of every supported architecture, and the embedded one."""
 
+import copy
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -84,6 +85,14 @@ def texty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def texty(texty_folder: Path) -> Model:
     return load_model(str(texty_folder), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def worded(texty: Model) -> Model:
+    """The same model, whose chat template writes other signs; its prompts are as long."""
+    tokenizer = copy.deepcopy(texty.tokenizer)
+    tokenizer.chat_template = tokenizer.chat_template.replace("<bos>[", "<bos>(")
+    return Model(texty.name, texty.network, tokenizer, texty.files)
 
 
 @pytest.fixture(scope="session")

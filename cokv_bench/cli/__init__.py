@@ -12,7 +12,7 @@ from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
-from cokv_bench.cli.failing import BAD_REQUEST, fail
+from cokv_bench.cli.failing import BAD_REQUEST, fail, show_notices
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
 from cokv_bench.cli.ls import list_things
@@ -84,6 +84,7 @@ def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the request is wrong, 1 anything else."""
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    show_notices()
     try:
         make_app()()
     except RequestError as error:

@@ -1,15 +1,16 @@
-"""How commands and scripts fail: one sentence on standard error, and an exit status."""
+"""What commands and scripts say on standard error: notices, and how they fail with one sentence and a status."""
 
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import Notice, RequestError
 
 #: Exit status where the request is wrong, as a command line with unknown options has it.
 BAD_REQUEST = 2
@@ -25,11 +26,25 @@ def fail(sentence: str, *, status: int, debug: bool = False) -> NoReturn:
     sys.exit(status)
 
 
+def show_notices() -> None:
+    """From now on print a `Notice` as one line of its own; other warnings stay as they are."""
+    others = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, Notice):
+            _errors.print(Text.assemble(("Note: ", "bold yellow"), str(message)), soft_wrap=True)
+        else:
+            others(message, category, *where, **more)
+
+    warnings.showwarning = show
+
+
 def run_script(main: Callable[..., None]) -> None:
     """Run the one function of a script with the command line's options, as `typer.run` does.
 
     A `RequestError` ends it with its sentence and status 2; any other error shows its traceback.
     """
+    show_notices()
     try:
         typer.run(main)
     except RequestError as error:

@@ -21,6 +21,7 @@ from cokv_bench.game.stability import Stability, stability
 from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
+from cokv_bench.tasks.prompts import reading
 
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
@@ -32,7 +33,7 @@ STEP = 256
 def default_folder(model: Model, tasks: Sequence[str]) -> Path:
     """Where a profile goes unless told: profiles/<model>/<tasks>."""
     names = [re.sub(r"[^\w.+-]+", "-", task) for task in tasks]
-    return Path("profiles") / Path(model.name).name / "+".join(names)
+    return Path("profiles") / model.folder_name / "+".join(names)
 
 
 def profile(
@@ -75,6 +76,7 @@ def profile(
             "step": STEP,
             "max_length": game.encoding.max_length,
             "question_agnostic": game.encoding.question_agnostic,
+            "reading": reading(game.model, [example for _, example in game.rows], game.encoding),
         },
     )
     path = folder / "ledger.jsonl"

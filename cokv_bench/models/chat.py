@@ -1,60 +1,87 @@
 """From a prompt's text to token ids: the chat template, and never two BOS tokens."""
 
-from typing import Any
-
 from cokv_bench.errors import RequestError
 from cokv_bench.models.model import Model
+
+# Texts that end a word in every tokenizer. One of them before a text keeps a tokenizer from adding the space that
+# SentencePiece writes before a text's first word; the second is for texts that begin with line breaks.
+_ANCHORS = ("\n", ":")
 
 
 def encode(model: Model, text: str, *, chat: bool) -> list[int]:
     """Token ids of a prompt.
 
     With `chat` and a chat template the text becomes one user turn followed by the opening of the answer; the
-    template brings its own BOS. Otherwise the tokenizer adds what it adds. Reasoning models are asked not to
-    think first, because the benchmarks' token limits are made for the answer alone.
+    template brings its own BOS. Otherwise the tokenizer puts before the text what it puts there, and nothing after
+    it, where an EOS would tell the model that the text is over. Reasoning models are asked not to think first,
+    because the benchmarks' token limits are made for the answer alone.
+
+    Raises:
+        RequestError: the chat template cannot write the text as a user's turn.
     """
-    tokenizer = model.text_tokenizer
-    if chat and tokenizer.chat_template is not None:
-        return _templated(model, text, tokenize=True)
-    return tokenizer(text).input_ids
-
-
-def _templated(model: Model, text: str, *, tokenize: bool) -> Any:
-    """The text as a user's turn and the opening of the answer, as token ids or as text."""
-    return model.text_tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}],
-        add_generation_prompt=True,
-        tokenize=tokenize,
-        return_dict=False,
-        enable_thinking=False,
-    )
+    return _ids(model, *_written(model, text, chat))
 
 
 def encode_apart(model: Model, text: str, question: str, *, chat: bool) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt in two parts, each encoded on its own as if the second were not known yet.
+    """Token ids of a prompt in two parts, which joined are those that `encode` gives for the whole.
+
+    The first part holds the tokens that the context has on its own as well, so it tells nothing of the question. A
+    token with characters of both, such as a full stop and the question's line breaks, goes with the question.
 
     Args:
         text: the whole prompt, which ends with the question.
         question: what comes after the context; the chat template's opening of the answer goes with it.
 
     Raises:
-        RequestError: the text does not end with the question, or the chat template changes it.
+        RequestError: the text does not end with the question, or the chat template cannot write it.
     """
-    tokenizer = model.text_tokenizer
-    templated = chat and tokenizer.chat_template is not None
-    whole = _templated(model, text, tokenize=False) if templated else text
+    whole, bare = _written(model, text, chat)
     asked = question.strip()
     # Templates may strip the text, so the question is looked for without the white space at its ends.
     start = whole.rfind(asked) - (len(question) - len(question.lstrip()))
     if not asked or not text.rstrip().endswith(asked) or start < 0 or not whole[start:].lstrip().startswith(asked):
         raise RequestError(f"The prompt does not end with its question ('{asked:.60}'), so it cannot be cut before it.")
-    context = tokenizer.encode(whole[:start], add_special_tokens=not templated)
-    return context, tokenizer.encode(whole[start:], add_special_tokens=False)
+    ids = _ids(model, whole, bare)
+    common = _common(ids, _ids(model, whole[:start], bare))
+    return ids[:common], ids[common:]
 
 
 def encode_answer(model: Model, prompt: str, answer: str, *, chat: bool) -> list[int]:
-    """Token ids of a reference answer as the model would write it after this prompt, without special tokens."""
-    tokenizer = model.text_tokenizer
-    joined = chat and tokenizer.chat_template is not None
-    needs_space = not joined and prompt[-1:].strip() != "" and answer[:1].strip() != ""
-    return tokenizer.encode((" " if needs_space else "") + answer, add_special_tokens=False)
+    """Token ids of a reference answer as the model would write it after this prompt, without special tokens.
+
+    Prompt and answer are encoded as one text and cut where the prompt's own tokens end, so that the joined ids are
+    those of the joined text. That is impossible where a token has characters of both, such as a prompt's last line
+    break and the spaces that indent the answer: the prompt is encoded before its answer is known. The answer is then
+    encoded on its own, without the space that some tokenizers put before a text.
+    """
+    text, bare = _written(model, prompt, chat)
+    needs_space = bare and prompt[-1:].strip() != "" and answer[:1].strip() != ""
+    following = (" " if needs_space else "") + answer
+    begun, whole = _ids(model, text, bare), _ids(model, text + following, bare)
+    return whole[len(begun) :] if whole[: len(begun)] == begun else _continued(model, following)
+
+
+def _written(model: Model, text: str, chat: bool) -> tuple[str, bool]:
+    """The text as the model reads it, and whether it is bare: without a template that writes the special tokens."""
+    template = model.template if chat else None
+    return (text, True) if template is None else (template.render(text), False)
+
+
+def _ids(model: Model, text: str, bare: bool) -> list[int]:
+    ids: list[int] = model.text_tokenizer(text, add_special_tokens=bare).input_ids
+    return ids[: len(ids) - model.closing_tokens] if bare else ids
+
+
+def _common(first: list[int], second: list[int]) -> int:
+    """Length of the longest prefix that both have."""
+    differ = (place for place, (one, other) in enumerate(zip(first, second, strict=False)) if one != other)
+    return next(differ, min(len(first), len(second)))
+
+
+def _continued(model: Model, text: str) -> list[int]:
+    """Token ids of a text that goes on after others."""
+    for anchor in _ANCHORS:
+        before, whole = _ids(model, anchor, False), _ids(model, anchor + text, False)
+        if whole[: len(before)] == before:
+            return whole[len(before) :]
+    return _ids(model, text, False)

@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cokv_bench.errors import RequestError
@@ -12,7 +11,7 @@ from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.tasks import Example, Split, Task
-from cokv_bench.tasks.prompts import Encoding, check_prompts
+from cokv_bench.tasks.prompts import Encoding, check_prompts, reading
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Plan:
     def name(self) -> str:
         """Folder name of the run: the model and a hash of the configuration."""
         digest = hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode()).hexdigest()
-        return f"{Path(self.model.name).name}-{digest[:8]}"
+        return f"{self.model.folder_name}-{digest[:8]}"
 
 
 def make_plan(
@@ -114,7 +113,8 @@ def make_plan(
                 "add a field 'answers', or only profile on them with --utility agreement."
             )
     _refuse_profiled(examples, profiled)
-    check_prompts(model, [row for rows in examples.values() for row in rows], encoding)
+    prompts = [row for rows in examples.values() for row in rows]
+    check_prompts(model, prompts, encoding)
     configuration = {
         "model": model.fingerprint,
         "dtype": str(model.network.dtype).removeprefix("torch."),
@@ -126,6 +126,7 @@ def make_plan(
         "seed": seed,
         "max_length": encoding.max_length,
         "question_agnostic": encoding.question_agnostic,
+        "reading": reading(model, prompts, encoding),
         **settings,
     }
     parts = [Part(task, row, tuple(variants[task])) for task, rows in examples.items() for row in rows]

@@ -23,6 +23,7 @@ from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
+from cokv_bench.tasks.prompts import reading
 
 #: Called with steps done, steps in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
@@ -107,6 +108,7 @@ def search(
         "pooling": examples.pooling,
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
+        "reading": reading(examples.model, [example for _, example in examples.rows], examples.encoding),
         "budgets": wanted,
         "seed": seed,
         "batch": BATCH,

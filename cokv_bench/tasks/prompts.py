@@ -1,9 +1,11 @@
 """From an example to the token ids that a model reads."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import Notice, RequestError
 from cokv_bench.models import Model, encode, encode_apart
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.longbench.truncation import truncate_middle
@@ -31,8 +33,10 @@ class Encoded:
     question: list[int]
 
 
-def check_prompts(model: Model, examples: Iterable[Example], encoding: Encoding) -> None:
+def check_prompts(model: Model, examples: Sequence[Example], encoding: Encoding) -> None:
     """Refuse prompts that the model cannot hold, or that have no question to append, before any work is done.
+
+    A `Notice` says where prompts are cut to less than the encoding's `max_length`.
 
     Raises:
         RequestError: a prompt that must not be cut is longer than the model's context, or a question-agnostic run of
@@ -46,6 +50,39 @@ def check_prompts(model: Model, examples: Iterable[Example], encoding: Encoding)
             )
         if not example.truncate:
             encode_parts(model, example, encoding)
+    short = {task: cut for task, cut in _cuts(model, examples, encoding).items() if cut != encoding.max_length}
+    if encoding.max_length is not None and short:
+        names = ", ".join(list(short)[:3]) + (f" and {len(short) - 3} more" if len(short) > 3 else "")
+        warnings.warn(
+            f"Prompts of {names} are cut at {min(short.values())} tokens, not at --max-length {encoding.max_length}: "
+            f"'{model.name}' holds {model.context} with the answer's (max_position_embeddings and rope_parameters in "
+            "its config.json).",
+            Notice,
+            stacklevel=2,
+        )
+
+
+def reading(model: Model, examples: Sequence[Example], encoding: Encoding) -> dict[str, Any]:
+    """What decides, beside the model's weights, which tokens it reads of examples, for the identity of results.
+
+    `Model.reading`, and "cut": by task, the tokens that prompts are cut to where the task says so.
+    """
+    return {**model.reading, "cut": _cuts(model, examples, encoding)}
+
+
+def _cuts(model: Model, examples: Sequence[Example], encoding: Encoding) -> dict[str, int]:
+    cuts: dict[str, int] = {}
+    for example in examples:
+        if example.truncate:
+            limit = _limit(model, example, encoding)
+            cuts[example.task] = min(limit, cuts.get(example.task, limit))
+    return cuts
+
+
+def _limit(model: Model, example: Example, encoding: Encoding) -> int:
+    """The most tokens of a prompt before its chat template."""
+    room = model.context - example.max_new_tokens
+    return room if encoding.max_length is None else min(room, encoding.max_length)
 
 
 def encode_example(model: Model, example: Example, *, max_length: int | None = None) -> list[int]:
@@ -65,7 +102,7 @@ def encode_parts(model: Model, example: Example, encoding: Encoding) -> Encoded:
             question-agnostic run does not outlast the cut.
     """
     room = model.context - example.max_new_tokens
-    limit = room if encoding.max_length is None else encoding.max_length
+    limit = _limit(model, example, encoding)
     while True:
         text = truncate_middle(model.text_tokenizer, example.prompt, limit) if example.truncate else example.prompt
         encoded = _encode(model, example, text, encoding)

@@ -81,6 +81,12 @@ def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tm
         assert curve[values.alpha(budget)] == max(curve.values())
 
 
+def test_a_profile_goes_on_with_its_own_template_alone(texty: Model, worded: Model, tmp_path: Path) -> None:
+    profile(game_for(texty), tmp_path, estimator="ssv", stopping=Stopping(samples=6), seed=0)
+    with pytest.raises(RequestError, match=r"another profile: config.reading.chat_template is .* there, .* here"):
+        profile(game_for(worded), tmp_path, estimator="ssv", stopping=Stopping(samples=6), seed=0)
+
+
 def test_bad_requests(texty: Model, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="at least one pair"):
         profile(game_for(texty), tmp_path, estimator="ssv", stopping=Stopping(samples=0), seed=0)

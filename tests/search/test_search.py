@@ -130,6 +130,12 @@ def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path
         assert path.read_text() == text
 
 
+def test_a_search_goes_on_with_its_own_template_alone(texty: Model, worded: Model, tmp_path: Path) -> None:
+    search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+    with pytest.raises(RequestError, match=r"other settings \(reading differ\)"):
+        search(material(worded), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+
+
 def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
     examples = material(texty, tasks="needle,ruler/vt", length=900)
     shares = search(examples, tmp_path, [24], seed=2, stopping=Stopping(seconds=0.01))
