@@ -82,7 +82,6 @@ def load_model(
     check_complete(shown, network, report, quantized=quantized)
     if device_map is None and "quantization_config" not in options:
         network = _moved(network, place, shown)
-    _forget_lengths(network)
     files = checkpoint_files(source, {**shared, **options})
     # Nobody trains the weights; a search differentiates by budgets alone.
     network = network.eval().requires_grad_(False)
@@ -143,22 +142,6 @@ def _moved(network: Any, place: torch.device, name: str) -> Any:
         raise RequestError(
             f"Model '{name}' cannot be moved to device '{place}' ({brief(error)}); use another, such as --device cpu."
         ) from error
-
-
-def _forget_lengths(network: Any) -> None:
-    """Let dynamic rope follow from the positions at hand alone.
-
-    transformers' module keeps the factors of the longest text so far, also for shorter texts that come later, and an
-    answer would depend on what else was evaluated before it.
-    """
-    rotary = getattr(network.get_decoder(), "rotary_emb", None)
-    if rotary is not None and "dynamic" in str(getattr(rotary, "rope_type", "")):
-        rotary.register_forward_pre_hook(_begin_again)
-
-
-def _begin_again(rotary: Any, _: Any) -> None:
-    rotary.inv_freq = rotary.original_inv_freq
-    rotary.max_seq_len_cached = rotary.original_max_seq_len
 
 
 def _tokenizer(source: str, name: str, shared: dict[str, Any]) -> Any | None:

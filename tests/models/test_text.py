@@ -11,7 +11,7 @@ from cokv_bench.errors import Notice, RequestError
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode, encode_answer, encode_apart, load_model
 from cokv_bench.runs.journal import Journal, differences
-from cokv_bench.runs.plan import make_plan
+from cokv_bench.runs.plan import make_plan, variants_of
 from cokv_bench.tasks import Example
 from cokv_bench.tasks.prompts import Encoding, check_prompts, encode_parts, reading
 from tests.models.written import CHAT, TEXTS, byte_level, save, sentencepiece
@@ -166,7 +166,7 @@ def configuration(model: Model, **encoding: Any) -> dict[str, Any]:
     return make_plan(
         model,
         [Row()],  # type: ignore[list-item]
-        {"row": [get_policy("full")]},
+        {"row": variants_of({"full": lambda _: get_policy("full")}, [16])},
         [16],
         window=8,
         split="test",
