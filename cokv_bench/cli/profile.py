@@ -18,7 +18,7 @@ def profile_heads(
         str, typer.Option(help="loglik (fast), metric (as published) or agreement (needs no labels).")
     ] = "loglik",
     estimator: Annotated[
-        str, typer.Option(help="ridge (least noisy) or ssv (as published); see `cokv-bench ls estimators`.")
+        str, typer.Option(help="ridge (regression) or ssv (as published); see `cokv-bench ls estimators`.")
     ] = "ridge",
     sampling: Annotated[
         str | None,

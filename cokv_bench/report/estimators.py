@@ -44,7 +44,7 @@ def estimators(paths: Sequence[Path]) -> Group | None:
 
 def _over_ledger(name: str, folder: Path) -> list[Lines]:
     """Two figures of a profile, a line an estimator."""
-    # On first use: estimators come with scikit-learn, which takes its time.
+    # On first use: estimators come with scipy, which takes its time.
     from cokv_bench.report.ledgers import read_growth
 
     grown = read_growth(folder)
@@ -52,7 +52,7 @@ def _over_ledger(name: str, folder: Path) -> list[Lines]:
         f"The first coalitions of the profile's ledger (sampling {grown.sampling}), estimated again. An estimator has "
         "no point where they are too few."
     )
-    bias = "Those of ridge leave out its bias: where it shrinks most, with few coalitions, they are small."
+    bias = "Those of ridge include what it shrinks."
     correlations = _series((each, growth.pairs, growth.rank_correlation) for each, growth in grown.estimators.items())
     errors = _series((each, growth.pairs, growth.standard_error) for each, growth in grown.estimators.items())
     unit = f"{_ERROR} ({grown.utility})"

@@ -224,5 +224,5 @@ def test_a_ledger_that_repeats_itself_within_its_units_is_no_more_certain(name):
     worth = saturating(rows[:, :PLAYERS]) + 0.1 * rows[:, 7]
     once = ESTIMATORS[name].run(rows, worth, units)
     twice = ESTIMATORS[name].run(np.concatenate([rows] * 2), np.concatenate([worth] * 2), np.concatenate([units] * 2))
-    penalty = 0.03 if name == "ridge" else 0.01  # ridge chooses another
+    penalty = 0.05 if name == "ridge" else 0.01  # ridge chooses another
     np.testing.assert_allclose(twice.standard_errors, once.standard_errors, rtol=penalty, atol=1e-12)

@@ -99,8 +99,8 @@ def test_leaving_out_a_unit_is_a_fit_without_it(sampling: str, rows: int, penalt
     units = np.unique(plan.units(0, rows), return_inverse=True)[1]
     target = np.random.default_rng(0).normal(size=rows)
     groups = np.unique(coalitions.sum(axis=1), return_inverse=True)[1]
-    errors = LevelledFit.of(coalitions.astype(float), target, groups, units).left_out(penalty)
     levels = np.eye(groups.max() + 1)[groups]
+    errors = LevelledFit.of(coalitions.astype(float), target, levels, units).left_out(penalty)
     design = np.hstack([levels, coalitions])
     shrink = np.diag([1e-10] * levels.shape[1] + [penalty] * PLAYERS)
     for unit in np.unique(units):

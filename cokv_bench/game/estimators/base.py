@@ -20,7 +20,8 @@ class Estimate:
 
     Attributes:
         values: float64 [players].
-        standard_errors: float64 [players], from the sampling of coalitions alone; inf where it cannot be told.
+        standard_errors: float64 [players], from the sampling of coalitions: the value plus and minus 1.96 of them holds
+            the true value 95 times in 100, on average over the players; inf where it cannot be told.
         estimator: name of the estimator.
         samples: complementary pairs of coalitions that were used.
     """

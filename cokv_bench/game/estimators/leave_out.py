@@ -1,46 +1,56 @@
 """Ridge regression with the errors of leaving out whole units, exactly and from one decomposition."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from scipy.linalg import orth
 
 from cokv_bench.game.coalitions import FloatArray, IntArray
+
+#: Directions with less than this part of the largest singular value count as not measured.
+_SINGULAR = 1e-9
+#: Directions with less than this part of a unit vector left are lost together with a unit.
+_LOST = 1e-9
 
 
 @dataclass(frozen=True)
 class LevelledFit:
-    """A linear model with a free level for each group of rows and coefficients that a penalty shrinks.
+    """A linear model with free levels and with coefficients that a penalty shrinks.
 
-    The levels are those of coalition sizes. They are not penalised, so they drop out: design and target are centred
-    within each group, which is what is stored.
+    The levels are not penalised, so they drop out: design and target are stored without what the levels explain.
 
     Attributes:
-        design: float64 [m, columns], centred.
-        target: float64 [m], centred.
-        groups: int64 [m], the group of each row, 0 to the number of groups less 1.
+        design: float64 [m, columns].
+        target: float64 [m].
+        levels: float64 [m, rank], orthonormal columns.
         units: int64 [m], the unit of each row, 0 to the number of units less 1.
-        left, singular, right: singular value decomposition of the design, float64 [m, k], [k] and [k, columns].
+        left, singular, right: singular value decomposition of the design, float64 [m, rank], [rank], [rank, columns].
     """
 
     design: FloatArray
     target: FloatArray
-    groups: IntArray
+    levels: FloatArray
     units: IntArray
     left: FloatArray
     singular: FloatArray
     right: FloatArray
 
     @classmethod
-    def of(cls, design: FloatArray, target: FloatArray, groups: IntArray, units: IntArray) -> "LevelledFit":
-        """Centre the rows (float [m, columns] and [m]) within their groups and decompose the design."""
-        design, target = design.copy(), target.copy()
-        for group in range(int(groups.max()) + 1):
-            same = groups == group
-            # The mean of the sample, not size / players: else chance in who was sampled would be left in the target.
-            design[same] -= design[same].mean(axis=0)
-            target[same] -= target[same].mean()
+    def of(cls, design: FloatArray, target: FloatArray, levels: FloatArray, units: IntArray) -> "LevelledFit":
+        """The model of a target [m] by a design [m, columns] and levels [m, any number], not centred yet."""
+        basis = orth(levels)
+        design = design - basis @ (basis.T @ design)
+        target = target - basis @ (basis.T @ target)
         left, singular, right = np.linalg.svd(design, full_matrices=False)
-        return cls(design, target, groups, units, left, singular, right)
+        kept = singular > _SINGULAR * singular.max(initial=0.0)
+        return cls(design, target, basis, units, left[:, kept], singular[kept], right[kept])
+
+    @property
+    def degrees(self) -> int:
+        """Rows less the levels that are fitted to them."""
+        return len(self.target) - self.levels.shape[1]
 
     def coefficients(self, penalty: float) -> FloatArray:
         """The coefficients at that penalty, float64 [columns]."""
@@ -51,28 +61,53 @@ class LevelledFit:
         """What is left of the target of each row by the fit to all units but its own, float64 [m].
 
         With H the matrix that takes the target to its fit, g the rows of a unit and e the residuals of the fit to all
-        rows, these are (1 - H_gg)^-1 e_g: no fit is made again.
+        rows, these are (1 - H_gg)^-1 e_g: no fit is made again. A level that only one unit has is lost together
+        with it; what is left to foretell is then what does not depend on that level.
+        """
+        errors = np.zeros_like(self.target)
+        for rows, residuals, remaining, lost in self._by_unit(penalty):
+            errors[rows] = np.linalg.solve(remaining + lost, residuals[:, :, None])[:, :, 0]
+        return errors
 
-        A group that only one unit has loses its level together with the unit. What is left to foretell are then the
-        differences within the unit, which the centred rows hold, so such a group counts as having no level.
+    def excess(self, penalty: float, noise: float) -> float:
+        """How many times more the units add to the squared errors of the coefficients than independent rows would.
+
+        What a unit adds is told by what was left of it when it was left out. Rows that are independent, with noise of
+        the given variance and coefficients of the variance noise / penalty, give 1 on average.
+        """
+        bread = (self.right.T / (self.singular**2 + penalty)) @ self.right
+        found, expected = 0.0, 0.0
+        for rows, residuals, remaining, lost in self._by_unit(penalty):
+            inverse = np.linalg.inv(remaining + lost) - lost
+            pulls = self.design[rows] @ bread  # [units, rows of a unit, columns]
+            errors = inverse @ residuals[:, :, None]
+            found += float(np.square(pulls.transpose(0, 2, 1) @ errors).sum())
+            expected += noise * float(np.sum(pulls * (inverse @ pulls)))
+        return found / expected if expected > 0 else 1.0
+
+    def _by_unit(self, penalty: float) -> Iterator[tuple[IntArray, FloatArray, FloatArray, FloatArray]]:
+        """For the units with equally many rows: these rows, e_g, 1 - H_gg, and projectors on what is lost with a unit.
+
+        Shapes are [units, rows of a unit] twice and [units, rows of a unit, rows of a unit] twice.
         """
         kept = self.singular**2 / (self.singular**2 + penalty)
         residuals = self.target - self.left @ (kept * (self.left.T @ self.target))
-        level = self._level_weights()
-        errors = np.empty_like(residuals)
+        for rows, free, lost in self._levelled:
+            left = self.left[rows]
+            yield rows, residuals[rows], free - (left * kept) @ left.transpose(0, 2, 1), lost
+
+    @cached_property
+    def _levelled(self) -> list[tuple[IntArray, FloatArray, FloatArray]]:
+        """What no penalty changes of `_by_unit`: rows, 1 - H_gg of the levels alone, and the projectors."""
+        found = []
         order = np.argsort(self.units, kind="stable")
         counts = np.bincount(self.units)
         starts = np.cumsum(counts) - counts
         for count in np.unique(counts):
-            rows = order[starts[counts == count][:, None] + np.arange(count)]  # [units, rows of a unit]
-            left, groups = self.left[rows], self.groups[rows]
-            fitted = (left * kept) @ left.transpose(0, 2, 1)
-            fitted += np.where(groups[:, :, None] == groups[:, None, :], level[rows][:, :, None], 0.0)
-            errors[rows] = np.linalg.solve(np.eye(count) - fitted, residuals[rows][:, :, None])[:, :, 0]
-        return errors
-
-    def _level_weights(self) -> FloatArray:
-        """What each row counts in the level of its group, float64 [m]; 0 where only one unit has the group."""
-        owners = np.unique(np.stack([self.groups, self.units]), axis=1)[0]
-        weights: FloatArray = np.where(np.bincount(owners) > 1, 1 / np.bincount(self.groups), 0.0)[self.groups]
-        return weights
+            rows = order[starts[counts == count][:, None] + np.arange(count)]
+            levels = self.levels[rows]
+            free = np.eye(count) - levels @ levels.transpose(0, 2, 1)
+            parts, axes = np.linalg.eigh(free)
+            lost = (axes * (parts < _LOST)[:, None, :]) @ axes.transpose(0, 2, 1)
+            found.append((rows, free, lost))
+        return found

@@ -3,8 +3,9 @@
 import numpy as np
 
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
-from cokv_bench.game.estimators.base import Estimate, Estimator, clustered_variances, measured, sum_by_unit
+from cokv_bench.game.estimators.base import Estimate, Estimator, Measured, measured
 from cokv_bench.game.estimators.leave_out import LevelledFit
+from cokv_bench.game.estimators.ridge_errors import expected_errors
 
 _PENALTIES = np.logspace(-3, 4, 29)
 #: Errors that differ by less than this part are equal: rounding must not choose the penalty.
@@ -14,11 +15,10 @@ _EQUAL = 1e-9
 def ridge(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
     """Coefficients of an additive model of the utility, shrunken towards equal heads.
 
-    Utilities and memberships are centred within each coalition size, so that the size itself explains nothing. The
-    penalty is the one with the smallest error on units that were left out of the fit. A unit is left out as a whole: a
-    coalition and its complement have mirrored memberships, so what they have in common never reaches the coefficients,
-    and a fit that still held the one would take it for noise in the other. The values are biased towards zero. They sum
-    to zero; a negative one means less than the average head.
+    A coalition and its complement enter as their difference: what they share says nothing about single heads. A
+    coalition without its complement enters as it is. Each coalition size has a free level, so that the size itself
+    explains nothing. The penalty is the one with the smallest error on units that were left out of the fit, each as a
+    whole. The values are biased towards zero. They sum to zero; a negative one means less than the average head.
 
     Args:
         coalitions: bool [m, players]; complements may be there or not.
@@ -26,21 +26,36 @@ def ridge(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None =
         units: int [m]; see `Run`.
 
     Returns:
-        Estimate. The standard errors are those of the shrunken coefficients at the chosen penalty, robust
-        and clustered by units; they do not measure the bias. Infinite for a single unit.
+        Estimate. The true values are those that infinitely many coalitions of the same sampling would give, and the
+        standard errors measure the distance from them, shrinkage included; see `expected_errors`.
 
     Raises:
         RequestError: shapes that do not fit, a utility that is not finite, or no coalition at all.
     """
     rows = measured(coalitions, utilities, units)
-    sizes = np.unique(rows.sizes, return_inverse=True)[1]
-    fit = LevelledFit.of(rows.coalitions.astype(np.float64), rows.utilities, sizes, rows.units)
+    fit = _fit(rows)
     penalty = _choose(fit)
     values = fit.coefficients(penalty)
-    inverse = np.linalg.inv(fit.design.T @ fit.design + penalty * np.eye(rows.players))
-    pulls = sum_by_unit(fit.design * (fit.target - fit.design @ values)[:, None], rows.units)
-    errors = np.sqrt(clustered_variances(pulls @ inverse))
-    return Estimate(values, errors, "ridge", rows.first.size)
+    return Estimate(values, expected_errors(fit, penalty, values), "ridge", rows.first.size)
+
+
+def _fit(rows: Measured) -> LevelledFit:
+    """The model of the differences of pairs and of the coalitions without a complement."""
+    alone = np.ones(len(rows.utilities), dtype=bool)
+    alone[rows.first] = alone[rows.second] = False
+
+    def folded(values: FloatArray) -> FloatArray:
+        # Over the root of 2: as large as the two rows in a sum of squares.
+        pairs = (values[rows.first] - values[rows.second]) / np.sqrt(2)
+        return np.concatenate([pairs, values[alone]])
+
+    units = np.concatenate([rows.units[rows.first], rows.units[alone]])
+    return LevelledFit.of(
+        folded(rows.coalitions.astype(np.float64)),
+        folded(rows.utilities),
+        folded((rows.sizes[:, None] == np.unique(rows.sizes)).astype(np.float64)),
+        np.unique(units, return_inverse=True)[1],
+    )
 
 
 def _choose(fit: LevelledFit) -> float:
