@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game import (
@@ -112,8 +113,10 @@ def test_standard_error_by_the_textbook():
     cells = [[c for s, c in pairs if s[4] and s.sum() == size] for size in (1, 2, 3)]
     assert min(map(len, cells)) >= 2
     assert run.values[4] == pytest.approx(np.mean([np.mean(cell) for cell in cells]))
-    expected = np.sqrt(sum(np.var(cell, ddof=1) / len(cell) for cell in cells)) / 3
-    assert run.standard_errors[4] == pytest.approx(expected)
+    variances = [np.var(cell, ddof=1) / len(cell) for cell in cells]
+    degrees = sum(variances) ** 2 / sum(v**2 / (len(cell) - 1) for v, cell in zip(variances, cells, strict=True))
+    interval = t.ppf(0.975, degrees) * np.sqrt(sum(variances)) / 3  # Welch and Satterthwaite
+    assert 1.96 * run.standard_errors[4] == pytest.approx(interval, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ssv", "shapley"])

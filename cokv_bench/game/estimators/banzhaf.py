@@ -9,7 +9,7 @@ from cokv_bench.game.estimators.base import (
     Estimate,
     Estimator,
     Measured,
-    clustered_variances,
+    clustered_errors,
     measured,
     sum_by_unit,
 )
@@ -47,7 +47,7 @@ def banzhaf(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None
     means = sums / counts
     gaps = rows.utilities[:, None] - np.where(rows.coalitions, means[0], means[1])
     scores = gaps * np.where(rows.coalitions, 1 / counts[0], -1 / counts[1])
-    errors = np.sqrt(clustered_variances(sum_by_unit(scores, rows.units)))
+    errors = clustered_errors(sum_by_unit(scores, rows.units))
     values = np.where(known, means[0] - means[1], np.nan)
     return Estimate(values, np.where(known, errors, np.inf), "banzhaf", rows.first.size)
 

@@ -4,10 +4,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
+from scipy.stats import norm, t
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray, complement_pairs
+
+#: Where the upper tail of a 95% interval begins.
+_UPPER = 0.975
 
 
 class TooFewRowsError(RequestError):
@@ -144,8 +149,8 @@ def sum_by_unit(values: FloatArray, units: IntArray) -> FloatArray:
     return sums
 
 
-def clustered_variances(scores: FloatArray) -> FloatArray:
-    """Variances of estimates that are sums of independent parts with known mean zero, one part a unit.
+def clustered_errors(scores: FloatArray) -> FloatArray:
+    """Standard errors of estimates that are sums of independent parts with known mean zero, one part per unit.
 
     Args:
         scores: float [units, players], what each unit adds to the error of each value.
@@ -156,5 +161,13 @@ def clustered_variances(scores: FloatArray) -> FloatArray:
     units = len(scores)
     if units < 2:
         return np.full(scores.shape[1], np.inf)
-    variances: FloatArray = np.square(scores).sum(axis=0) * units / (units - 1)
-    return variances
+    errors: FloatArray = np.sqrt(np.square(scores).sum(axis=0) * units / (units - 1)) * student(units - 1)
+    return errors
+
+
+def student(degrees: ArrayLike) -> FloatArray:
+    """How many times wider than the normal 95% interval Student's is, in the shape of the degrees of freedom.
+
+    An unbiased variance is not enough for intervals where few units tell it.
+    """
+    return np.asarray(t.ppf(_UPPER, degrees) / norm.ppf(_UPPER), dtype=np.float64)

@@ -41,7 +41,7 @@ def complementary_contributions(
     weights = _stratum_weights(both)
     total = stratified_sum(both, weights)
     scores = total.scores - total.scores.mean(axis=1, keepdims=True)
-    centred = Stratified(total.values - total.values.mean(), scores, total.unknown)
+    centred = Stratified(total.values - total.values.mean(), scores, total.degrees, total.unknown)
     used = int(np.isin(sampled.sizes, list(weights)).sum())
     return Estimate(centred.values, centred.standard_errors(), "cc", used)
 

@@ -1,20 +1,23 @@
 """Shapley values by regression: KernelSHAP (arXiv 1705.07874) on leverage scores (arXiv 2410.01917)."""
 
+from dataclasses import replace
+
 import numpy as np
-from scipy.linalg import pinvh
 
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
 from cokv_bench.game.estimators.base import (
     Estimate,
     Estimator,
     TooFewRowsError,
-    clustered_variances,
     measured,
-    sum_by_unit,
+    student,
 )
+from cokv_bench.game.estimators.leave_out import LevelledFit
 
-#: Directions with less than this part of the largest sum of squares count as not measured.
-_SINGULAR = 1e-10
+#: With fewer units than this nothing is known of how the lines of a unit depend on each other.
+_UNITS = 5
+#: A penalty of this part of the smallest sum of squares changes nothing that was measured.
+_TRACE = 1e-9
 
 
 def kernelshap(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
@@ -37,8 +40,9 @@ def kernelshap(coalitions: BoolArray, utilities: FloatArray, units: IntArray | N
         units: int [m]; see `Run`.
 
     Returns:
-        Estimate; robust (sandwich) standard errors, clustered by units. They are infinite, and the values the smallest
-        of many solutions, until there are more pairs than players.
+        Estimate; robust (sandwich) standard errors, larger where the pairs of a unit depend on each other. They are
+        infinite, and the values the smallest of many solutions, until there are more pairs than players and, where
+        units hold several pairs, five units.
 
     Raises:
         TooFewRowsError: only full and empty coalitions.
@@ -60,31 +64,38 @@ def kernelshap(coalitions: BoolArray, utilities: FloatArray, units: IntArray | N
     weights = 1 / (sizes * (players - sizes) * np.bincount(sizes)[sizes])
     units = np.unique(rows.units[inner], return_inverse=True)[1]
     # A coalition and its complement pull in opposite directions along one line: a pair counts once.
-    used = int(inner[rows.first].sum())
-    deviations, variances = _fit(rows.coalitions[inner], level, target, weights, units, sizes.size - used)
-    return Estimate(deviations + (full - empty) / players, np.sqrt(variances), "kernelshap", used)
-
-
-def _fit(
-    members: BoolArray, level: FloatArray, target: FloatArray, weights: FloatArray, units: IntArray, lines: int
-) -> tuple[FloatArray, FloatArray]:
-    """Weighted least squares of float [m] on membership, coefficients summing to zero, and on `level` [m, columns].
-
-    Returns:
-        Coefficients of the players and their variances, float64 [players] each.
-    """
-    players = members.shape[1]
+    lines = np.arange(len(rows.utilities))
+    lines[rows.second] = rows.first
+    lines = np.unique(lines[inner], return_inverse=True)[1]
+    root = np.sqrt(weights)
     # Rows that sum to zero: so does the smallest solution.
-    design = np.hstack([members - members.mean(axis=1, keepdims=True), level])
-    # The sum of the players is a direction without data; rounding must not pass for some.
-    bread, rank = pinvh(design.T @ (design * weights[:, None]), rtol=_SINGULAR, return_rank=True)
-    coefficients = bread @ (design.T @ (weights * target))
-    if rank < players - 1 + level.shape[1] or lines < players:
-        return coefficients[:players], np.full(players, np.inf)
-    pulls = sum_by_unit(design * (weights * (target - design @ coefficients))[:, None], units)
-    # A fit to its own noise leaves residuals too small.
-    lost = lines / (lines - players + 1)
-    return coefficients[:players], clustered_variances(pulls @ bread)[:players] * lost
+    members = rows.coalitions[inner] - sizes[:, None] / players
+    fit = LevelledFit.of(members * root[:, None], target * root, level * root[:, None], lines)
+    values = fit.coefficients(0.0) + (full - empty) / players
+    return Estimate(values, _errors(fit, units), "kernelshap", int(inner[rows.first].sum()))
+
+
+def _errors(fit: LevelledFit, units: IntArray) -> FloatArray:
+    """Standard errors of the coefficients of a fit whose units are lines, float64 [players].
+
+    Each line adds what it does with a residual as large as its noise. Where units of several lines add more together
+    than their lines do one by one, which the jackknife tells, the variance of all is that many times larger.
+    """
+    lines, players = int(fit.units.max()) + 1, fit.design.shape[1]
+    degrees = lines - players + 1
+    unknown = np.full(players, np.inf)
+    if fit.singular.size < players - 1 or degrees < 1:
+        return unknown
+    dependence = 1.0
+    if int(units.max()) + 1 < lines:
+        if int(units.max()) + 1 < _UNITS:
+            return unknown
+        # A trace of a penalty: a fit without a unit may leave directions unmeasured.
+        trace = _TRACE * float(fit.singular.min() ** 2)
+        dependence = max(1.0, replace(fit, units=units).jackknife(trace) / fit.jackknife(trace))
+        degrees = degrees / dependence
+    errors: FloatArray = np.sqrt(dependence * fit.added(0.0)) * student(max(degrees, 1))
+    return errors
 
 
 KERNELSHAP = Estimator(

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import orth
 
 from cokv_bench.game.coalitions import FloatArray, IntArray
+from cokv_bench.game.estimators.base import sum_by_unit
 
 #: Directions with less than this part of the largest singular value count as not measured.
 _SINGULAR = 1e-9
@@ -69,21 +70,43 @@ class LevelledFit:
             errors[rows] = np.linalg.solve(remaining + lost, residuals[:, :, None])[:, :, 0]
         return errors
 
-    def excess(self, penalty: float, noise: float) -> float:
-        """How many times more the units add to the squared errors of the coefficients than independent rows would.
+    def added(self, penalty: float) -> FloatArray:
+        """Variances of the coefficients as the sum of the squares of what units add, float64 [columns].
 
-        What a unit adds is told by what was left of it when it was left out. Rows that are independent, with noise of
-        the given variance and coefficients of the variance noise / penalty, give 1 on average.
+        Residuals count as (1 - H_gg)^-1/2 e_g, which vary as much as the noise does: fitting has made them smaller,
+        most where a unit decides its own fit.
         """
-        bread = (self.right.T / (self.singular**2 + penalty)) @ self.right
-        found, expected = 0.0, 0.0
+        errors = np.zeros_like(self.target)
         for rows, residuals, remaining, lost in self._by_unit(penalty):
-            inverse = np.linalg.inv(remaining + lost) - lost
-            pulls = self.design[rows] @ bread  # [units, rows of a unit, columns]
-            errors = inverse @ residuals[:, :, None]
-            found += float(np.square(pulls.transpose(0, 2, 1) @ errors).sum())
-            expected += noise * float(np.sum(pulls * (inverse @ pulls)))
-        return found / expected if expected > 0 else 1.0
+            parts, axes = np.linalg.eigh(remaining + lost)
+            # What only this unit measures it fits exactly, and tells no noise.
+            scale = np.where(parts > _LOST, 1 / np.sqrt(np.maximum(parts, _LOST)), 0.0)
+            turned = (axes.transpose(0, 2, 1) @ residuals[:, :, None]) * scale[:, :, None]
+            errors[rows] = (axes @ turned)[:, :, 0]
+        pulls = sum_by_unit(self.design * errors[:, None], self.units)
+        variances: FloatArray = np.square(pulls @ self._bread(penalty)).sum(axis=0)
+        return variances
+
+    def jackknife(self, penalty: float) -> float:
+        """Sum over units and coefficients of the square of what the unit adds, told by leaving it out."""
+        pulls = sum_by_unit(self.design * self.left_out(penalty)[:, None], self.units)
+        return float(np.square(pulls @ self._bread(penalty)).sum())
+
+    def excess(self, penalty: float, noise: float) -> float:
+        """How many times larger the jackknife's sum is than independent rows with noise of that variance make it.
+
+        Were the coefficients draws with the variance noise / penalty, it would be 1 on average.
+        """
+        expected = 0.0
+        for rows, _, remaining, lost in self._by_unit(penalty):
+            pulls = self.design[rows] @ self._bread(penalty)  # [units, rows of a unit, columns]
+            expected += noise * float(np.sum(pulls * np.linalg.solve(remaining + lost, pulls)))
+        return self.jackknife(penalty) / expected if expected > 0 else 1.0
+
+    def _bread(self, penalty: float) -> FloatArray:
+        """Inverse of the penalised sum of squares, in the directions that were measured, float64 [columns, columns]."""
+        inverse: FloatArray = (self.right.T / (self.singular**2 + penalty)) @ self.right
+        return inverse
 
     def _by_unit(self, penalty: float) -> Iterator[tuple[IntArray, FloatArray, FloatArray, FloatArray]]:
         """For the units with equally many rows: these rows, e_g, 1 - H_gg, and projectors on what is lost with a unit.

@@ -9,7 +9,7 @@ from cokv_bench.game.estimators.base import (
     Estimator,
     Measured,
     TooFewRowsError,
-    clustered_variances,
+    clustered_errors,
     measured,
 )
 
@@ -51,7 +51,7 @@ def permutation_shapley(coalitions: BoolArray, utilities: FloatArray, units: Int
         )
     means = sums[complete] / counts[complete]
     values = means.mean(axis=0)
-    errors = np.sqrt(clustered_variances((means - values) / len(means)))
+    errors = clustered_errors((means - values) / len(means))
     used = int(complete[rows.units[rows.first]].sum())
     return Estimate(values, errors, "permutation", used)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
-from cokv_bench.game.estimators.base import Measured, TooFewRowsError, sum_by_unit
+from cokv_bench.game.estimators.base import Measured, TooFewRowsError, student, sum_by_unit
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,19 @@ class Stratified:
         values: float64 [players].
         scores: float64 [units, players]; what each unit adds to the error of each value. The sum of their squares over
             the units is the variance.
+        degrees: float64 [players], degrees of freedom of that variance; inf where it is zero.
         unknown: bool [players]; True where the error cannot be told.
     """
 
     values: FloatArray
     scores: FloatArray
+    degrees: FloatArray
     unknown: BoolArray
 
     def standard_errors(self) -> FloatArray:
         """float64 [players]; inf where unknown."""
-        errors: FloatArray = np.where(self.unknown, np.inf, np.sqrt(np.square(self.scores).sum(axis=0)))
+        known = np.sqrt(np.square(self.scores).sum(axis=0)) * student(np.where(self.unknown, np.inf, self.degrees))
+        errors: FloatArray = np.where(self.unknown, np.inf, known)
         return errors
 
 
@@ -102,6 +105,9 @@ def stratified_sum(sampled: Contributions, weights: Mapping[int, float]) -> Stra
     samples the mean of its stratum stands in ("no evidence that this player differs"), and the error is infinite too.
     A stratum without samples leaves the values unknown: NaN, with infinite error.
 
+    The degrees of freedom are Satterthwaite's, of a sum of independent variances with as many less one as the cell has
+    units, and at most as many less one as units inform the player in all: units may inform several strata.
+
     Args:
         sampled: contributions; those of sizes without a weight are not used.
         weights: of each stratum (coalition size).
@@ -110,6 +116,8 @@ def stratified_sum(sampled: Contributions, weights: Mapping[int, float]) -> Stra
     values = np.zeros(players)
     scores = np.zeros((int(sampled.units.max()) + 1, players))
     unknown = np.zeros(players, dtype=bool)
+    informed = np.zeros(scores.shape, dtype=bool)
+    variances, spreads = np.zeros(players), np.zeros(players)
     for stratum, weight in weights.items():
         chosen = sampled.sizes == stratum
         if not chosen.any():
@@ -119,11 +127,20 @@ def stratified_sum(sampled: Contributions, weights: Mapping[int, float]) -> Stra
         c = sampled.values[chosen]
         units, places = np.unique(sampled.units[chosen], return_inverse=True)
         counts = inside.sum(axis=0)
-        present = np.count_nonzero(sum_by_unit(inside, places), axis=0)
+        there = sum_by_unit(inside, places) > 0
+        present = np.count_nonzero(there, axis=0)
         means = np.where(counts > 0, c @ inside / np.maximum(counts, 1), c @ inside.sum(axis=1) / counts.sum())
         gaps = sum_by_unit((c[:, None] - means) * inside, places) / np.maximum(counts, 1)
         values += weight * means
-        scores[units] += weight * np.sqrt(present / np.maximum(present - 1, 1)) * gaps
+        added = weight * np.sqrt(present / np.maximum(present - 1, 1)) * gaps
+        scores[units] += added
+        informed[units] |= there
+        variance = np.square(added).sum(axis=0)
+        variances += variance
+        spreads += variance**2 / np.maximum(present - 1, 1)
         single = comb(players - 1, stratum - 1) == 1
         unknown |= (present == 0) if single else (present < 2)
-    return Stratified(values, scores, unknown)
+    degrees = np.full(players, np.inf)
+    np.divide(variances**2, spreads, out=degrees, where=spreads > 0)
+    degrees = np.where(spreads > 0, np.minimum(degrees, np.maximum(informed.sum(axis=0) - 1, 1)), np.inf)
+    return Stratified(values, scores, degrees, unknown)
