@@ -17,7 +17,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
-    return RequestError(f"Unknown {kind} '{name}'; {hint}")
+    return RequestError(f"Unknown {kind} '{name:.60}'; {hint}")
 
 
 def brief(error: BaseException, most: int = 160) -> str:

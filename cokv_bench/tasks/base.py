@@ -1,11 +1,15 @@
 """What a task is: examples with a prompt and answers, and a score for a prediction."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-Split = Literal["profile", "test", "all"]
+Split = Literal["profile", "test", "report", "all"]
+
+#: Of the documents of rows: the share that heads are profiled and searched on, and the one that no choice may look at.
+PROFILE_SHARE = 0.15
+REPORT_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Example:
         question: the end of the prompt that question-agnostic runs append once the rest of it is compressed; empty
             where the prompt has no such part.
         fields: further columns of the records, such as length and depth of a needle.
+        document: what the example was made from and others may be made from too: a hash of a row's context, the id of
+            a needle. Examples of one document belong to one split. By default the example's id: nothing is shared.
     """
 
     id: str
@@ -39,6 +45,11 @@ class Example:
     all_classes: tuple[str, ...] | None = None
     question: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
+    document: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.document:
+            object.__setattr__(self, "document", self.id)
 
 
 class Task(Protocol):
@@ -49,7 +60,7 @@ class Task(Protocol):
     version: int
 
     def examples(self, split: Split) -> list[Example]:
-        """The examples of a split, in a fixed order; "profile" and "test" share none."""
+        """The examples of a split, in a fixed order; "profile", "test" and "report" share none, nor any document."""
         ...
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
@@ -62,11 +73,37 @@ def content_id(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def in_profile_split(example_id: str, *, seed: int = 0, share: float = 0.15) -> bool:
-    """Whether an example belongs to the validation share on which heads are profiled.
+def split_rule(tasks: Iterable["Task"]) -> dict[str, str]:
+    """{"split_rule": rule} where some tasks deal rows to the splits, for configurations; {} for all others.
 
-    A seeded hash of the id alone decides, so a row stays on its side whatever else the file holds (CoKV
-    validates on a random 15% of each task and tests on the rest).
+    The rule is "document". Configurations without it are of tasks without rows, or of versions that dealt every row by
+    itself.
     """
-    digest = hashlib.sha256(f"{seed}:{example_id}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    rules = {rule for task in tasks if (rule := getattr(task, "split_rule", None)) is not None}
+    return {"split_rule": "+".join(sorted(rules))} if rules else {}
+
+
+def in_profile_split(name: str, *, seed: int = 0, share: float = PROFILE_SHARE) -> bool:
+    """Whether what a name stands for belongs to the share on which heads are profiled: a seeded hash of it decides."""
+    return _hash(name, seed) < share * 2**64
+
+
+def side_of(document: str, *, seed: int = 0, profile_share: float = PROFILE_SHARE) -> Split:
+    """The split of a document's examples: "profile", "test" or "report".
+
+    A seeded hash of the document alone decides, so all questions about a text are on one side, whatever else the file
+    holds. (CoKV validates on a random 15% of each task's rows and tests on the rest.) Few documents may come to shares
+    that are far from these.
+
+    Args:
+        profile_share: share of the documents on which heads are profiled; `REPORT_SHARE` of them, or what is left, is
+            set aside for the report, the same documents whatever this share is.
+    """
+    if in_profile_split(document, seed=seed, share=profile_share):
+        return "profile"
+    return "report" if _hash(document, seed) >= (1 - REPORT_SHARE) * 2**64 else "test"
+
+
+def _hash(name: str, seed: int) -> int:
+    """A number in 0..2**64 - 1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")

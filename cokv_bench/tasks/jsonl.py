@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.tasks.base import PROFILE_SHARE
 from cokv_bench.tasks.longbench.rows import Row, parse_jsonl, read_bytes, row_of
 from cokv_bench.tasks.longbench.rowtask import RowTask, fill
 from cokv_bench.tasks.longbench.specs import Rules
@@ -44,8 +45,8 @@ class JsonlTask(RowTask):
         chat: wrap the prompt in the model's chat template; by default true.
         stop_at_newline: end the answer at the first newline after at least one token; by default false.
         first_line: score the first line of a prediction only; by default false.
-        seed: of the split into profile and test examples.
-        profile_share: share of the rows on which heads are profiled.
+        seed: of the split into profile, test and report examples.
+        profile_share: share of the documents (contexts) on whose rows heads are profiled.
         limit: the most examples of a split, the first in file order; None for all.
 
     Attributes:
@@ -66,7 +67,7 @@ class JsonlTask(RowTask):
         stop_at_newline: bool | None = None,
         first_line: bool | None = None,
         seed: int = 0,
-        profile_share: float = 0.15,
+        profile_share: float = PROFILE_SHARE,
         limit: int | None = None,
     ) -> None:
         given = {
@@ -136,7 +137,7 @@ def _load(source: str) -> list[Row]:
     return parse_jsonl(read_bytes(path), source, labelled=False)
 
 
-def _data_set(source: str) -> Any:
+def _data_set(source: str) -> list[dict[str, Any]]:
     """Records of a parquet file, a saved folder or a hub id: the split "test", or the only one."""
     import datasets  # On first use: importing it takes over a second.
 
@@ -147,11 +148,13 @@ def _data_set(source: str) -> Any:
             found = datasets.load_from_disk(source)
         else:
             found = datasets.load_dataset("parquet", data_files=source)
+        if isinstance(found, datasets.DatasetDict):
+            if "test" not in found and len(found) != 1:
+                raise RequestError(f"{source} has no split 'test' but several others: {', '.join(found)}.")
+            found = found["test"] if "test" in found else next(iter(found.values()))
+        return list(found)  # Here, because texts are decoded no sooner.
+    except RequestError:
+        raise
     except Exception as error:  # Network, format, disk: many types, one mend.
         reason = " ".join(str(error).split()).rstrip(".")
-        raise RequestError(f"Cannot read the data set {source} with the datasets library ({reason}).") from error
-    if not isinstance(found, datasets.DatasetDict):
-        return found
-    if "test" not in found and len(found) != 1:
-        raise RequestError(f"{source} has no split 'test' but several others: {', '.join(found)}.")
-    return found["test"] if "test" in found else next(iter(found.values()))
+        raise RequestError(f"Cannot read the data set {source} with the datasets library ({reason:.200}).") from error

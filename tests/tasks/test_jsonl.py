@@ -1,6 +1,9 @@
 import json
 
 import datasets
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cokv_bench.errors import RequestError
@@ -119,6 +122,27 @@ def test_rows_of_the_datasets_library(rows, tmp_path, monkeypatch):
     datasets.Dataset.from_list([{"input": "q", "answers": ["a"]}]).save_to_disk(str(tmp_path / "short"))
     with pytest.raises(RequestError, match="short, row 0: field 'context' is missing"):
         JsonlTask(tmp_path / "short").examples("all")
+
+
+def test_a_parquet_file_with_gaps_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = [{**row, "length": 60, "answers": row["answers"]} for row in ROWS]
+    rows[1] |= {"length": None, "answers": None}
+    pd.DataFrame(rows).to_parquet(tmp_path / "gaps.parquet")
+    found = JsonlTask(tmp_path / "gaps.parquet").examples("all")
+    assert [e.fields.get("length") for e in found] == [60, None, 60]
+    assert [e.answers for e in found] == [("a0",), (), ("a2",)]
+
+
+def test_parquet_texts_that_are_no_text_have_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    damaged = pa.array([b"a cut emoji \xed\xa0\xbd"]).view(pa.string())
+    rest = pa.array(["q"]), pa.array([["a"]])
+    table = pa.table({"context": damaged, "input": rest[0], "answers": rest[1]})
+    pq.write_table(table, tmp_path / "damaged.parquet")
+    with pytest.raises(RequestError, match=r"Cannot read the data set .*damaged.parquet") as refused:
+        JsonlTask(tmp_path / "damaged.parquet").examples("all")
+    assert len(str(refused.value)) < 500
 
 
 def test_rows_may_do_without_answers(tmp_path):

@@ -5,7 +5,9 @@ import huggingface_hub
 import pytest
 
 from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import content_id
 from cokv_bench.tasks.longbench import LongBenchTask, load_rows
+from cokv_bench.tasks.longbench.rows import row_of
 from cokv_bench.tasks.longbench.rowtask import fill
 
 
@@ -136,20 +138,25 @@ def test_carriage_returns_a_byte_order_mark_and_the_mirrors_column_are_read(tmp_
     assert [r.input for r in load_rows("qasper", tmp_path)] == ["question 5"]
 
 
-def test_profile_and_test_share_nothing_and_miss_nothing(tmp_path):
+def test_splits_share_nothing_and_miss_nothing(tmp_path):
     write(tmp_path / "qasper.jsonl", [row(i) for i in range(200)])
     task = LongBenchTask("qasper", data_dir=tmp_path)
-    profile, test, everything = ([e.id for e in task.examples(split)] for split in ("profile", "test", "all"))
-    assert not set(profile) & set(test)
-    assert set(profile) | set(test) == set(everything)
-    assert 10 < len(profile) < 60
+    splits = ("profile", "test", "report", "all")
+    profile, test, report, everything = ([e.id for e in task.examples(split)] for split in splits)
+    assert len(profile) + len(test) + len(report) == len(everything) == 200
+    assert {*profile, *test, *report} == set(everything)
+    assert 10 < len(profile) < 50
+    assert 20 < len(report) < 60
     # In file order, and the limit takes the first of the split.
     assert test == [example for example in everything if example in set(test)]
     limited = LongBenchTask("qasper", data_dir=tmp_path, limit=7)
     assert [e.id for e in limited.examples("test")] == test[:7]
     other = LongBenchTask("qasper", data_dir=tmp_path, seed=1)
     assert [e.id for e in other.examples("profile")] != profile
-    assert LongBenchTask("qasper", data_dir=tmp_path, profile_share=0).examples("profile") == []
+    none = LongBenchTask("qasper", data_dir=tmp_path, profile_share=0)
+    assert none.examples("profile") == []
+    # What is set aside for the report does not depend on how much is profiled on.
+    assert [e.id for e in none.examples("report")] == report
 
 
 def test_the_same_row_is_the_same_example_in_both_files(tmp_path):
@@ -166,10 +173,62 @@ def test_the_same_row_is_the_same_example_in_both_files(tmp_path):
     assert e.fields == {"row": 0, "length": 9000, "bucket": "8k+"}
 
 
-def test_of_equal_rows_the_first_counts(tmp_path):
-    write(tmp_path / "qasper.jsonl", [row(1), row(2), row(1, answers=["no"])])
+def test_rows_that_are_equal_in_all_are_one(tmp_path):
+    write(tmp_path / "qasper.jsonl", [row(1), row(2), row(1), row(2, length=3)])
     examples = LongBenchTask("qasper", data_dir=tmp_path).examples("all")
-    assert [(e.fields["row"], e.answers) for e in examples] == [(0, ("yes",)), (1, ("yes",))]
+    assert [e.fields["row"] for e in examples] == [0, 1]
+    assert [e.id for e in examples] == [content_id(f"question {i}", f"context {i}") for i in (1, 2)]
+
+
+def test_rows_with_the_same_text_and_other_answers_are_examples_of_their_own(tmp_path):
+    six = [row(1, answers=[f"summary {i}"]) for i in range(6)]
+    write(tmp_path / "qasper.jsonl", [*six, row(2), six[3]])
+    examples = LongBenchTask("qasper", data_dir=tmp_path).examples("all")
+    assert [e.answers for e in examples] == [*[(f"summary {i}",) for i in range(6)], ("yes",)]
+    assert [e.id for e in examples[:6]] == [content_id("question 1", "context 1", f"summary {i}") for i in range(6)]
+    assert examples[6].id == content_id("question 2", "context 2")
+    # In whatever order they stand, and of one document.
+    write(tmp_path / "qasper.jsonl", [row(2), *reversed(six)])
+    turned = LongBenchTask("qasper", data_dir=tmp_path)
+    assert {(e.id, e.answers) for e in turned.examples("all")} == {(e.id, e.answers) for e in examples}
+    assert len({e.document for e in examples[:6]}) == 1
+    # Files of earlier versions know the row that was kept by its texts alone.
+    assert turned.documents()[content_id("question 1", "context 1")] == examples[0].document
+
+
+def test_rows_that_differ_in_their_classes_alone_are_examples_of_their_own(tmp_path):
+    write(tmp_path / "trec.jsonl", [row(1, all_classes=["yes", other]) for other in ("no", "maybe")])
+    examples = LongBenchTask("trec", data_dir=tmp_path).examples("all")
+    assert [e.all_classes for e in examples] == [("yes", "no"), ("yes", "maybe")]
+    assert len({e.id for e in examples}) == 2
+
+
+def test_halves_of_surrogate_pairs_are_read_as_the_replacement_character(tmp_path):
+    cut = {"context": "a cut \ud83d", "input": "\udc00?", "answers": ["\ud83dx"], "all_classes": ["\ud83dx", "y\ud83d"]}
+    line = json.dumps({**row(1), **cut, "emoji": "\ud83d\ude00"})
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "trec.jsonl").write_text(line)
+    write_zip(tmp_path / "data.zip", {"data/trec.jsonl": line})
+    for place in (tmp_path / "flat", tmp_path / "data.zip"):
+        (found,) = load_rows("trec", place)
+        assert (found.context, found.input, found.answers) == ("a cut \ufffd", "\ufffd?", ("\ufffdx",))
+        assert found.all_classes == ("\ufffdx", "y\ufffd")
+        (example,) = LongBenchTask("trec", data_dir=place).examples("all")
+        example.prompt.encode()
+    (tmp_path / "flat" / "trec.jsonl").write_text(json.dumps({**row(1, all_classes=["yes"]), "context": "\U0001f600"}))
+    assert load_rows("trec", tmp_path / "flat")[0].context == "\U0001f600"
+
+
+@pytest.mark.parametrize(("length", "read"), [(60, 60), (60.0, 60), (float("nan"), None), (None, None), (0.0, 0)])
+def test_lengths_of_columns_with_gaps(length, read):
+    assert row_of({**row(1), "length": length}, "file, row 0", 0).length == read
+
+
+@pytest.mark.parametrize("length", [60.5, float("inf"), -1, -1.0, True, "60", [60], "9" * 5000])
+def test_lengths_that_are_none(length):
+    with pytest.raises(RequestError, match=r"^file, row 0: field 'length' must be a number of words") as refused:
+        row_of({**row(1), "length": length}, "file, row 0", 0)
+    assert len(str(refused.value)) < 150
 
 
 def test_an_example_carries_the_rules_of_its_task(tmp_path):

@@ -44,7 +44,7 @@ def download() -> Path:
     except Exception as error:  # Network, permission, disk, offline mode: many types, one mend.
         reason = str(error).strip().partition("\n")[0].rstrip(".")
         raise RequestError(
-            f"LongBench's {ARCHIVE} could not be downloaded from the hub ({reason}); without a network, {_MEND}."
+            f"LongBench's {ARCHIVE} could not be downloaded from the hub ({reason:.160}); without a network, {_MEND}."
         ) from error
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.base import Example, Split, content_id, in_profile_split
-from cokv_bench.tasks.longbench.rows import Row
+from cokv_bench.tasks.base import Example, Split, content_id, side_of
+from cokv_bench.tasks.longbench.rows import Row, row_ids
 from cokv_bench.tasks.longbench.scoring import bucket_of, score_columns
 from cokv_bench.tasks.longbench.specs import Rules
 from cokv_bench.tasks.metrics import best_score
@@ -24,7 +24,7 @@ def fill(template: str, context: str, input: str) -> str:
     """
     if not _PLACE.search(template):
         raise RequestError(
-            f"A prompt template must hold {{context}} or {{input}}; this one has neither: {template!r:.80}."
+            f"A prompt template must hold {{context}} or {{input}}; this one has neither: {template!r:.60}."
         )
     return _filled(template, context, input)
 
@@ -41,7 +41,14 @@ def _filled(template: str, context: str, input: str) -> str:
 
 
 class RowTask:
-    """The `Task` that rules and rows make; the rows are read anew by each call of `examples`."""
+    """The `Task` that rules and rows make; the rows are read again by each call of `examples`.
+
+    Attributes:
+        split_rule: how rows are dealt to the splits, for the configuration of what is made from them. Files without a
+            rule are of versions that dealt the rows of a document one by one.
+    """
+
+    split_rule = "document"
 
     def __init__(
         self,
@@ -67,30 +74,38 @@ class RowTask:
         self._limit = limit
 
     def examples(self, split: Split) -> list[Example]:
-        """The first `limit` examples of a split, in file order; of equal rows the first counts.
+        """The first `limit` examples of a split, in file order; rows equal in all are one, see `row_ids`.
 
         Raises:
             RequestError: the rows cannot be read, or cannot be scored.
         """
-        found: dict[str, Example] = {}
-        for row in self._load():
-            example = self._example(row)
-            if example.id not in found and self._belongs(example.id, split):
-                found[example.id] = example
+        rows = self._load()
+        found: list[Example] = []
+        for row, name in zip(rows, row_ids(rows), strict=True):
+            if name is not None and self._belongs(row.document, split):
+                found.append(self._example(row, name))
                 if len(found) == self._limit:
                     break
-        return list(found.values())
+        return found
+
+    def documents(self) -> dict[str, str]:
+        """Id -> document of all rows, whatever the limit; ids of earlier versions, without answers, are among them.
+
+        Raises:
+            RequestError: the rows cannot be read.
+        """
+        rows = self._load()
+        plain = {content_id(row.input, row.context): row.document for row in rows}
+        return plain | {name: row.document for row, name in zip(rows, row_ids(rows), strict=True) if name is not None}
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score" and one column for each extra metric, in [0, 1]."""
         return score_columns(self.rules, prediction, example.answers, example.all_classes)
 
-    def _belongs(self, example_id: str, split: Split) -> bool:
-        if split == "all":
-            return True
-        return in_profile_split(example_id, seed=self._seed, share=self._share) == (split == "profile")
+    def _belongs(self, document: str, split: Split) -> bool:
+        return split == "all" or side_of(document, seed=self._seed, profile_share=self._share) == split
 
-    def _example(self, row: Row) -> Example:
+    def _example(self, row: Row, name: str) -> Example:
         rules = self.rules
         try:
             # Scoring nothing finds answers that the metric cannot read before a model has worked for them.
@@ -102,8 +117,7 @@ class RowTask:
         if row.length is not None:
             fields = {**fields, "length": row.length, "bucket": bucket_of(row.length)}
         return Example(
-            # Of the texts alone, so that a row of trec and the same row of trec_e are one example.
-            id=content_id(row.input, row.context),
+            id=name,
             task=self.name,
             prompt=fill(rules.template, row.context, row.input),
             answers=row.answers,
@@ -114,4 +128,5 @@ class RowTask:
             all_classes=row.all_classes,
             question=tail(rules.template, row.input),
             fields=fields,
+            document=row.document,
         )

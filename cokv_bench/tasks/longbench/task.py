@@ -3,6 +3,7 @@
 import os
 
 from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import PROFILE_SHARE
 from cokv_bench.tasks.longbench.data import load_rows
 from cokv_bench.tasks.longbench.rows import Row
 from cokv_bench.tasks.longbench.rowtask import RowTask
@@ -15,8 +16,8 @@ class LongBenchTask(RowTask):
     Args:
         name: "hotpotqa" or "hotpotqa_e", with or without "longbench/" in front.
         data_dir: where the rows are; see `load_rows`.
-        seed: of the split into profile and test examples.
-        profile_share: share of the rows on which heads are profiled.
+        seed: of the split into profile, test and report examples.
+        profile_share: share of the documents (contexts) on whose rows heads are profiled.
         limit: the most examples of a split, the first in file order; None for all.
 
     Raises:
@@ -29,7 +30,7 @@ class LongBenchTask(RowTask):
         *,
         data_dir: str | os.PathLike[str] | None = None,
         seed: int = 0,
-        profile_share: float = 0.15,
+        profile_share: float = PROFILE_SHARE,
         limit: int | None = None,
     ) -> None:
         rules = spec_of(name)

@@ -35,5 +35,5 @@ def retrieval_zh(prediction: str, answer: str, all_classes: Sequence[str] = ()) 
 def _labelled(label: str, answer: str) -> str:
     found = re.search(rf"{label}(\d+)", answer)
     if found is None:
-        raise RequestError(f"A retrieval answer must read like '{label}7', not {answer!r}.")
+        raise RequestError(f"A retrieval answer must read like '{label}7', not {answer!r:.60}.")
     return found.group(1)

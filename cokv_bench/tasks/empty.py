@@ -1,0 +1,27 @@
+"""The sentence for a split that holds nothing."""
+
+from collections.abc import Iterable
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import Split, Task
+from cokv_bench.tasks.longbench.rowtask import RowTask
+
+
+def no_examples(split: Split, tasks: Iterable[Task]) -> RequestError:
+    """An error for tasks without examples in a split, that says how many documents their rows come from.
+
+    Raises:
+        RequestError: the rows cannot be read.
+    """
+    names: list[str] = []
+    documents: set[str] = set()
+    for task in tasks:
+        names.append(task.name)
+        documents.update(task.documents().values() if isinstance(task, RowTask) else ())
+    shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    if not documents:
+        return RequestError(f"'{shown:.80}' has no examples in the split '{split}'; name another split, or more data.")
+    return RequestError(
+        f"'{shown:.80}' has no examples in the split '{split}': the rows of a document (the context) are all in one "
+        f"split, and there is only {len(documents)} of them; choose another --split or --seed, or add documents."
+    )
