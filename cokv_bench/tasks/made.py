@@ -2,23 +2,25 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.base import Example, Split
-from cokv_bench.tasks.needle.haystack import Haystack, Tokenizer, read_documents, side
+from cokv_bench.tasks.base import Example, Split, content_id
+from cokv_bench.tasks.needle.haystack import Document, Haystack, Tokenizer, deal
 
 #: Examples a length and split where nobody says how many; of needles there is one a depth.
 DEFAULT_EXAMPLES = 10
 
-_SPLITS: tuple[Split, ...] = ("profile", "test")
+_SPLITS: tuple[Split, ...] = ("profile", "test", "report")
 
 
 class MadeTask(ABC):
     """Examples of every length, made when a split is first asked for and then kept.
 
-    Profile and test read different documents where there are two or more. The examples of a length do not depend on
-    what other lengths are asked for. A subclass has a `name` before it calls the constructor.
+    The splits read different documents where there are three or more, profile and test where there are two. The
+    examples of a length do not depend on what other lengths are asked for. A subclass has a `name` before it calls the
+    constructor.
 
     Args:
         tokenizer: counts the documents' tokens.
@@ -57,12 +59,14 @@ class MadeTask(ABC):
         self._encode_length = encode_length
         self._lengths = tuple(dict.fromkeys(lengths))
         self._seed = seed
-        self._documents = read_documents(folder)
-        self._haystacks = {split: Haystack(side(self._documents, split), tokenizer) for split in _SPLITS}
+        self._documents: dict[Split, list[Document]] = deal(folder)
+        self._haystacks = {split: Haystack(dealt, tokenizer) for split, dealt in self._documents.items()}
         self._made: dict[Split, list[Example]] = {}
 
     def examples(self, split: Split) -> list[Example]:
-        """The examples by length, then by number; "all" is "profile" followed by "test".
+        """The examples by length, then by number; "all" is "profile", "test" and "report", one after the other.
+
+        Examples that are equal in all are one. Where prompts are equal and answers are not, ids are of both.
 
         Raises:
             RequestError: a length that does not suit the task.
@@ -70,9 +74,22 @@ class MadeTask(ABC):
         if split == "all":
             return [example for each in _SPLITS for example in self.examples(each)]
         if split not in self._made:
-            self._made[split] = [example for length in self._lengths for example in self._make(split, length)]
+            made = [example for length in self._lengths for example in self._make(split, length)]
+            self._made[split] = _distinct(made)
         return list(self._made[split])
 
     @abstractmethod
     def _make(self, split: Split, length: int) -> list[Example]:
-        """The examples of one length and of "profile" or "test"."""
+        """The examples of one length and of one split."""
+
+
+def _distinct(examples: Sequence[Example]) -> list[Example]:
+    answers: dict[str, set[tuple[str, ...]]] = {}
+    for example in examples:
+        answers.setdefault(example.id, set()).add(example.answers)
+    found: dict[str, Example] = {}
+    for example in examples:
+        if len(answers[example.id]) > 1:
+            example = replace(example, id=content_id(example.prompt, *example.answers))
+        found.setdefault(example.id, example)
+    return list(found.values())

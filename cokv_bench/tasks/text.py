@@ -22,7 +22,7 @@ class TextTask(MadeTask):
     """Whole sentences of a text, then the first words of one of them again; the reference is how it went on.
 
     What a text goes on with hardly depends on what was far before; a repeated passage does, and it needs no label.
-    No chat template is used: the model goes on with the passage. Given two or more files, profile and test share none.
+    No chat template is used: the model goes on with the passage. Given three or more files, no two splits share one.
 
     Args:
         tokenizer: counts the tokens of sentences.

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,16 @@ import pytest
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, Task, content_id, in_profile_split
 from cokv_bench.tasks.needle import bank
-from cokv_bench.tasks.needle.haystack import Document, Haystack, read_documents, sentences, side
+from cokv_bench.tasks.needle.haystack import Haystack, deal, read_documents, sentences
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.needle.score import normalise, occurs
 from cokv_bench.tasks.needle.task import NeedleTask, depths_of, request
+from cokv_bench.tasks.needle.user import read_needles
 
 SHARED_HAYSTACK = Path(__file__).resolve().parents[2].parent / "shared" / "haystack"
+SPLITS: tuple[Split, ...] = ("profile", "test", "report")
 TEMPLATE = 20  # tokens that a chat template would add
 PACKAGED = read_documents()
-PACKAGED_TEXT = normalise(" ".join(document.text for document in PACKAGED))
 
 
 class Pieces:
@@ -64,8 +66,16 @@ def test_the_essays_are_many_long_and_never_repeat() -> None:
     assert max(Counter(normalise(s) for d in PACKAGED for s in sentences(d.text)).values()) == 1
 
 
+def test_the_reports_essays_are_like_the_others_and_new() -> None:
+    own = deal()["report"]
+    assert len(own) >= 10
+    assert all(430 <= len(document.text.split()) <= 620 for document in own)
+    found = Counter(normalise(s) for d in [*PACKAGED, *own] for s in sentences(d.text))
+    assert max(found.values()) == 1
+
+
 def test_the_essays_are_plain_ascii_without_digits() -> None:
-    for document in PACKAGED:
+    for document in [*PACKAGED, *deal()["report"]]:
         assert document.text.isascii(), document.name
         assert not re.search(r"\d", document.text), document.name  # so no number can be an answer
 
@@ -79,14 +89,15 @@ def test_the_bank_is_varied() -> None:
     assert len({family.name for family in families}) == len(families)
     assert Counter(family.kind for family in families).keys() == {"number", "name", "place", "phrase"}
     assert min(Counter(family.kind for family in families).values()) >= 5
-    assert {family.split for family in families} == {"both", "test"}
-    assert 0.6 <= len(bank.families("profile")) / len(families) <= 0.75
+    assert {family.split for family in families} == {"both", "test", "report"}
+    for split in ("test", "report"):
+        assert 0.6 <= len(bank.families("profile")) / len(bank.families(split)) <= 0.75
     values = bank.values("all")
     assert all(len(set(values[name])) >= 60 for name in ("city", "first", "surname", "object"))
     assert all(len(set(listed)) == len(listed) for listed in values.values())
 
 
-@pytest.mark.parametrize("split", ["profile", "test"])
+@pytest.mark.parametrize("split", ["profile", "test", "report"])
 def test_needles_are_sentences_whose_question_leaves_out_the_answer(split: Split) -> None:
     for needle in bank.needles(split, 200, seed=4):
         assert needle.needle.endswith(".")
@@ -104,14 +115,15 @@ def test_needles_are_sentences_whose_question_leaves_out_the_answer(split: Split
 
 
 @pytest.mark.parametrize("seed", [0, 1, 99])
-def test_profile_and_test_needles_share_nothing(seed: int) -> None:
-    mine, theirs = bank.needles("profile", 400, seed), bank.needles("test", 400, seed)
+@pytest.mark.parametrize(("one", "other"), [("profile", "test"), ("profile", "report"), ("test", "report")])
+def test_needles_of_two_splits_share_nothing(seed: int, one: Split, other: Split) -> None:
+    mine, theirs = bank.needles(one, 400, seed), bank.needles(other, 400, seed)
     assert not {n.id for n in mine} & {n.id for n in theirs}
     assert not {n.answer for n in mine} & {n.answer for n in theirs}
     digits = [{d for n in drawn for d in re.findall(r"\d+", n.needle)} for drawn in (mine, theirs)]
     assert digits[0]
     assert not digits[0] & digits[1]
-    pairs: list[tuple[list[bank.Needle], Split]] = [(mine, "test"), (theirs, "profile")]
+    pairs: list[tuple[list[bank.Needle], Split]] = [(mine, other), (theirs, one)]
     for needles, foreign in pairs:
         text = normalise(" | ".join(n.needle + " " + n.question for n in needles))
         shared = [v for vs in bank.values(foreign).values() for v in vs if occurs(normalise(v), text)]
@@ -121,7 +133,10 @@ def test_profile_and_test_needles_share_nothing(seed: int) -> None:
 def test_some_wordings_are_kept_for_the_test() -> None:
     profile = {n.family for n in bank.needles("profile", 200, 0)}
     test = {n.family for n in bank.needles("test", 200, 0)}
+    report = {n.family for n in bank.needles("report", 200, 0)}
+    assert profile == test & report
     assert profile < test
+    assert profile < report
 
 
 def test_consecutive_needles_are_varied_and_lists_extend() -> None:
@@ -146,10 +161,11 @@ def test_families_can_be_chosen() -> None:
         bank.needles("profile", 10**5, 0, families=["mascot"])
 
 
-@pytest.mark.parametrize("split", ["profile", "test"])
+@pytest.mark.parametrize("split", ["profile", "test", "report"])
 def test_no_answer_stands_in_the_essays(split: Split) -> None:
+    text = normalise(" ".join(document.text for dealt in deal().values() for document in dealt))
     for seed in range(3):
-        found = [n.answer for n in bank.needles(split, 300, seed) if occurs(normalise(n.answer), PACKAGED_TEXT)]
+        found = [n.answer for n in bank.needles(split, 300, seed) if occurs(normalise(n.answer), text)]
         assert not found
 
 
@@ -231,25 +247,36 @@ def test_the_task_is_a_task_and_ids_follow_the_content() -> None:
         assert example.question.startswith(request("").rstrip())
 
 
-def test_profile_and_test_share_no_needle_answer_or_sentence() -> None:
+def test_two_splits_share_no_needle_answer_or_sentence() -> None:
     task = make(lengths=(300, 600), depths=6, examples=12)
-    mine, theirs = task.examples("profile"), task.examples("test")
-    assert task.examples("all") == mine + theirs
-    assert len(mine) == len(theirs) == 24
-    assert not {e.id for e in mine} & {e.id for e in theirs}
-    assert not {e.fields["needle"] for e in mine} & {e.fields["needle"] for e in theirs}
-    assert not {a for e in mine for a in e.answers} & {a for e in theirs for a in e.answers}
-    read = [{s.strip() for e in side_ for s in sentences(context_of(e))[1:-1]} for side_ in (mine, theirs)]
-    assert not read[0] & read[1]
+    sides = [task.examples(split) for split in SPLITS]
+    assert task.examples("all") == [example for side_ in sides for example in side_]
+    for mine, theirs in combinations(sides, 2):
+        assert len(mine) == len(theirs) == 24
+        assert not {e.id for e in mine} & {e.id for e in theirs}
+        assert not {e.document for e in mine} & {e.document for e in theirs}
+        assert not {a for e in mine for a in e.answers} & {a for e in theirs for a in e.answers}
+        read = [{s.strip() for e in side_ for s in sentences(context_of(e))[1:-1]} for side_ in (mine, theirs)]
+        assert not read[0] & read[1]
+    assert all(e.document == e.fields["needle"] for side_ in sides for e in side_)
 
 
-def test_files_are_dealt_to_the_splits() -> None:
-    names = [{d.name for d in side(PACKAGED, split)} for split in ("profile", "test")]
-    assert not names[0] & names[1]
-    assert names[0] | names[1] == {d.name for d in PACKAGED}
-    assert abs(len(names[0]) - len(names[1])) <= 1
-    lone = [Document("a.txt", "Only this.")]
-    assert side(lone, "profile") == side(lone, "test") == lone
+def test_files_are_dealt_to_the_splits(tmp_path: Path) -> None:
+    names = {split: {d.name for d in dealt} for split, dealt in deal().items()}
+    assert not names["profile"] & names["test"]
+    assert names["profile"] | names["test"] == {d.name for d in PACKAGED}
+    assert abs(len(names["profile"]) - len(names["test"])) <= 1
+    for count, expected in {
+        1: {"profile": "a", "test": "a", "report": "a"},
+        2: {"profile": "b", "test": "a", "report": "a"},
+        3: {"profile": "b", "test": "a", "report": "c"},
+        7: {"profile": "bdf", "test": "ae", "report": "cg"},
+    }.items():
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for name in "abcdefg"[:count]:
+            (folder / f"{name}.txt").write_text("Only this.")
+        assert {split: "".join(d.name[0] for d in dealt) for split, dealt in deal(folder).items()} == expected
 
 
 def test_every_example_has_its_own_needle_and_beginning() -> None:
@@ -356,13 +383,39 @@ def write_needles(path: Path, count: int) -> Path:
 
 def test_the_users_needles_are_split_and_reused(tmp_path: Path) -> None:
     task = make(lengths=(200, 300), depths=10, needles=write_needles(tmp_path / "n.jsonl", 20))
-    mine, theirs = task.examples("profile"), task.examples("test")
-    assert len(mine) == len(theirs) == 20
-    ids = [{e.fields["needle"] for e in examples} for examples in (mine, theirs)]
+    sides = [task.examples(split) for split in SPLITS]
+    assert [len(examples) for examples in sides] == [20, 20, 20]
+    ids = [{e.fields["needle"] for e in examples} for examples in sides]
     assert not ids[0] & ids[1]
-    assert len(ids[0] | ids[1]) == 20
+    assert not ids[2] & (ids[0] | ids[1])
+    assert len(ids[0] | ids[1] | ids[2]) == 20
     assert all(in_profile_split(i, share=0.3) for i in ids[0])
-    assert {e.fields["kind"] for e in mine} == {"user"}
+    assert {e.fields["kind"] for e in sides[0]} == {"user"}
+
+
+def test_few_needles_of_the_user_may_leave_the_report_empty(tmp_path: Path) -> None:
+    path = write_needles(tmp_path / "n.jsonl", 20)
+    reported = {needle.needle for needle in read_needles(path)["report"]}
+    assert reported
+    path.write_text(
+        "\n".join(row for row in path.read_text().splitlines() if json.loads(row)["needle"] not in reported)
+    )
+    task = make(lengths=(200,), depths=2, needles=path)
+    assert task.examples("report") == []
+    assert task.examples("all") == task.examples("profile") + task.examples("test")
+
+
+def test_needles_with_equal_prompts_and_other_answers_are_examples_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "hay").mkdir()
+    (tmp_path / "hay" / "a.txt").write_text("One sentence alone.")
+    asked = {"needle": "Tea is served late.", "question": "When is tea?"}
+    path = tmp_path / "n.jsonl"
+    path.write_text("".join(json.dumps({**asked, "answer": f"hour {i}"}) + "\n" for i in range(12)))
+    task = make(lengths=(200,), depths=1, examples=12, haystack=tmp_path / "hay", needles=path)
+    found = task.examples("all")
+    assert len({e.prompt for e in found}) == 1
+    assert {e.answers for e in found} == {(f"hour {i}",) for i in range(12)}
+    assert len({e.id for e in found}) == len(found) == 12
 
 
 def test_a_list_of_answers(tmp_path: Path) -> None:

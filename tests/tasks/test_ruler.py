@@ -18,6 +18,7 @@ from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, RulerTask, expand
 from cokv_bench.tasks.ruler.material import Different, words
 
 TEMPLATE = 20  # tokens that a chat template would add
+SPLITS: tuple[Split, ...] = ("profile", "test", "report")
 NEEDLE = re.compile(r"One of the secret (number|UUID)s of (\S+) is (\S+)\.")
 NIAH = [name for name in SUBTASKS if name.startswith("niah")]
 
@@ -95,16 +96,18 @@ def secrets(example: Example) -> set[str]:
 
 
 @pytest.mark.parametrize("subtask", SUBTASKS)
-def test_profile_and_test_share_nothing(subtask: str) -> None:
+def test_two_splits_share_nothing(subtask: str) -> None:
     task = make(subtask, lengths=(700, 1500), examples=4)
-    mine, theirs = task.examples("profile"), task.examples("test")
-    assert len(mine) == len(theirs) == 8
-    assert task.examples("all") == mine + theirs
-    read = [{text for example in side for text in secrets(example)} for side in (mine, theirs)]
-    assert all(set(e.answers) <= secrets(e) for e in mine + theirs)
+    sides = [task.examples(split) for split in SPLITS]
+    assert [len(side) for side in sides] == [8, 8, 8]
+    whole = task.examples("all")
+    assert whole == [example for side in sides for example in side]
+    read = [{text for example in side for text in secrets(example)} for side in sides]
+    assert all(set(e.answers) <= secrets(e) for e in whole)
     assert not read[0] & read[1]
-    assert len({e.id for e in mine + theirs}) == 16
-    assert len({e.answers for e in mine + theirs}) == 16
+    assert not read[2] & (read[0] | read[1])
+    assert len({e.id for e in whole}) == len({e.document for e in whole}) == 24
+    assert len({e.answers for e in whole}) == 24
 
 
 def test_every_text_belongs_to_one_split() -> None:
@@ -114,17 +117,23 @@ def test_every_text_belongs_to_one_split() -> None:
     assert not set(mine) & set(theirs)
 
 
-def test_profile_and_test_read_different_essays() -> None:
+def test_splits_read_different_essays() -> None:
     task = make("niah_single_2", lengths=(3000,))
     read = [
         {s.strip() for e in task.examples(split) for s in sentences(NEEDLE.sub("", context_of(e)))[:-1]}
-        for split in ("profile", "test")
+        for split in SPLITS
     ]
     assert all(read)
     assert not read[0] & read[1]
+    assert not read[2] & (read[0] | read[1])
 
 
-@pytest.mark.parametrize("split", ["profile", "test"])
+def test_no_word_of_the_report_is_a_form_of_another_splits() -> None:
+    others = {*words("profile"), *words("test")}
+    assert not [(a, b) for a in words("report") for b in others if a.startswith(b) or b.startswith(a)]
+
+
+@pytest.mark.parametrize("split", SPLITS)
 def test_the_word_list_is_long_and_without_inflections(split: Split) -> None:
     listed = words(split)
     assert len(listed) > 600
@@ -138,7 +147,7 @@ def test_seeds_reproduce_and_differ(subtask: str) -> None:
     assert make(subtask, lengths=(700, 900), seed=5).examples("all") == first
     assert {e.id for e in make(subtask, lengths=(700, 900), seed=6).examples("all")}.isdisjoint(e.id for e in first)
     # Neither other lengths nor more examples change an example.
-    assert make(subtask, lengths=(900,), seed=5, examples=5).examples("test")[:3] == first[9:]
+    assert make(subtask, lengths=(900,), seed=5, examples=5).examples("test")[:3] == first[9:12]
 
 
 def test_the_draws_stay_what_they_are() -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.needle.draw import value_side
+from cokv_bench.tasks.needle.draw import title_side
 from cokv_bench.tasks.needle.score import normalise, occurs
 from cokv_bench.tasks.prompts import Encoding, encode_example, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -26,7 +27,7 @@ from cokv_bench.tasks.ruler.score import string_match_part
 from tests.tasks.test_ruler import Pieces, tokens
 
 QA = ["qa_1", "qa_2"]
-SPLITS: list[Split] = ["profile", "test"]
+SPLITS: list[Split] = ["profile", "test", "report"]
 
 
 def filler(*parts: int) -> str:
@@ -34,7 +35,7 @@ def filler(*parts: int) -> str:
     return " ".join(f"w{i}of{'of'.join(map(str, parts))}" for i in range(8 + sum(parts) % 17)).capitalize() + "."
 
 
-def squad_rows(articles: int = 30, paragraphs: int = 4) -> dict[str, Any]:
+def squad_rows(articles: int = 40, paragraphs: int = 4) -> dict[str, Any]:
     """A value in SQuAD's shape; every paragraph has a question with two answers and one without any."""
 
     def paragraph(a: int, p: int) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def squad_rows(articles: int = 30, paragraphs: int = 4) -> dict[str, Any]:
     }
 
 
-def hotpot_rows(questions: int = 80) -> list[dict[str, Any]]:
+def hotpot_rows(questions: int = 240) -> list[dict[str, Any]]:
     """A value in HotpotQA's shape; every question has two golden paragraphs and three others."""
 
     def row(q: int) -> dict[str, Any]:
@@ -157,14 +158,18 @@ def test_golden_documents_stand_all_over() -> None:
 
 
 @pytest.mark.parametrize("subtask", QA)
-def test_profile_and_test_share_nothing(subtask: str) -> None:
+def test_two_splits_share_nothing(subtask: str) -> None:
     task = make(subtask, lengths=(500, 800), examples=8)
-    mine, theirs = task.examples("profile"), task.examples("test")
-    assert len(mine) == len(theirs) == 16
-    assert task.examples("all") == mine + theirs
-    assert {asked_of(e) for e in mine}.isdisjoint(asked_of(e) for e in theirs)
-    assert {text for e in mine for text in listed(e)}.isdisjoint(text for e in theirs for text in listed(e))
-    assert len({e.id for e in mine + theirs}) == 32
+    sides = [task.examples(split) for split in SPLITS]
+    assert task.examples("all") == [e for side in sides for e in side]
+    for mine, theirs in combinations(sides, 2):
+        assert len(mine) == len(theirs) == 16
+        assert {asked_of(e) for e in mine}.isdisjoint(asked_of(e) for e in theirs)
+        assert {text for e in mine for text in listed(e)}.isdisjoint(text for e in theirs for text in listed(e))
+        assert {e.document for e in mine}.isdisjoint(e.document for e in theirs)
+        assert len({e.id for e in mine + theirs}) == 32
+    # Every length asks the same questions about the same paragraphs.
+    assert all(len({e.document for e in side}) == len({asked_of(e) for e in side}) == 8 for side in sides)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3)), min_size=1), st.booleans())
@@ -182,9 +187,10 @@ def test_no_file_is_dealt_to_both_splits(pairs: list[tuple[int, int]], one_title
         for a, b in pairs
     ]
     found = squad({"data": rows}, "file")
-    assert set(found.paragraphs["profile"]).isdisjoint(found.paragraphs["test"])
-    texts = {split: [question.text for question in found.questions[split]] for split in SPLITS}
-    assert len({*texts["profile"], *texts["test"]}) == len(texts["profile"]) + len(texts["test"])
+    held = [text for split in SPLITS for text in found.paragraphs[split]]
+    assert len(set(held)) == len(held)
+    texts = [question.text for split in SPLITS for question in found.questions[split]]
+    assert len(set(texts)) == len(texts)
     for split in SPLITS:
         assert all(set(q.golden) <= set(found.paragraphs[split]) for q in found.questions[split])
 
@@ -194,9 +200,9 @@ def test_a_question_between_the_splits_is_left_out() -> None:
     for split in SPLITS:
         for question in found.questions[split]:
             titles = [text.partition("\n")[0] for text in question.golden]
-            assert [value_side(title) for title in titles] == [split, split]
-    assert 0.3 * 80 < sum(map(len, found.questions.values())) < 0.75 * 80
-    assert sum(map(len, found.paragraphs.values())) == 80 * 5
+            assert [title_side(title) for title in titles] == [split, split]
+    assert 0.2 * 240 < sum(map(len, found.questions.values())) < 0.6 * 240
+    assert sum(map(len, found.paragraphs.values())) == 240 * 5
 
 
 @pytest.mark.parametrize("subtask", QA)
@@ -205,8 +211,8 @@ def test_seeds_reproduce_and_differ(subtask: str) -> None:
     assert make(subtask, lengths=(400, 600), seed=5).examples("all") == first
     assert {e.id for e in make(subtask, lengths=(400, 600), seed=6).examples("all")}.isdisjoint(e.id for e in first)
     # Neither other lengths nor more examples change an example, and every length asks the same questions.
-    assert make(subtask, lengths=(600,), seed=5, examples=5).examples("test")[:3] == first[9:]
-    assert [asked_of(e) for e in first[6:9]] == [asked_of(e) for e in first[9:]]
+    assert make(subtask, lengths=(600,), seed=5, examples=5).examples("test")[:3] == first[9:12]
+    assert [asked_of(e) for e in first[6:9]] == [asked_of(e) for e in first[9:12]]
     assert len({asked_of(e) for e in first[6:9]}) == 3
     assert set(listed(first[6])) != set(listed(first[9]))
 
@@ -216,9 +222,9 @@ def test_the_draws_stay_what_they_are() -> None:
     made = [make(subtask, lengths=(500,), examples=1).examples("test")[0] for subtask in QA]
     assert [asked_of(example) for example in made] == [
         "How high is the mast of ship 28x2?",
-        "Where was the maker of Film 76 born?",
+        "Where was the maker of Film 72 born?",
     ]
-    assert [example.id for example in made] == ["058096ac57291fad", "e7b2a6cb40de7d5b"]
+    assert [example.id for example in made] == ["8f61571ec7564bef", "fd26006e6d2780e5"]
 
 
 @given(st.lists(st.integers()), st.data())

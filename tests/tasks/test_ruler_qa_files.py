@@ -48,7 +48,7 @@ def test_the_content_and_not_the_name_decides(tmp_path: Path) -> None:
     two = write(tmp_path / "dev-v2.0.json", "\ufeff" + json.dumps(hotpot_rows()))
     found = read_qa([two, one])
     assert sorted(found) == ["qa_1", "qa_2"]
-    assert len(questions_of(found["qa_1"])) == 30 * 4
+    assert len(questions_of(found["qa_1"])) == 40 * 4
     assert read_qa([]) == {}
     with pytest.raises(RequestError, match="is a second one in SQuAD's shape; give one of each"):
         read_qa([one, write(tmp_path / "other.json", squad_rows(2))])
@@ -70,7 +70,7 @@ def test_squad_by_hand() -> None:
         Question("Where?", ("London", "in London"), (context,)),
         Question("Who?", ("Ada",), (context,)),
     ]
-    assert sorted(found.paragraphs.values()) == [[], [context]]
+    assert sorted(found.paragraphs.values()) == [[], [], [context]]
 
 
 def test_hotpotqa_by_hand() -> None:
@@ -98,8 +98,17 @@ def test_what_cannot_be_asked_is_left_out() -> None:
     row = hotpot_rows(1)[0]
     assert not questions_of(hotpotqa([{**row, "answer": "yes", "supporting_facts": [["Film 0", 0]]}], "file"))
     kept = {**row, "answer": "Maker 0", "supporting_facts": [["Film 0", 0]]}
+    other = {**kept, "answer": "Maker 0", "supporting_facts": [["Maker 0", 0]]}
+    assert [question.answers for question in questions_of(hotpotqa([kept, other], "file"))] == [("Maker 0",)]
+
+
+def test_no_answer_of_a_question_asked_twice_is_lost() -> None:
+    kept = {**hotpot_rows(1)[0], "answer": "Maker 0", "supporting_facts": [["Film 0", 0]]}
     again = {**kept, "answer": "Film 0"}
-    assert [question.answers for question in questions_of(hotpotqa([kept, again], "file"))] == [("Maker 0",)]
+    for rows in ([kept, again], [again, kept, kept]):
+        (question,) = questions_of(hotpotqa(rows, "file"))
+        assert set(question.answers) == {"Maker 0", "Film 0"}
+        assert len(question.answers) == 2
 
 
 def test_an_answer_that_stands_in_the_text_comes_first() -> None:

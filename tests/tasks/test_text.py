@@ -40,19 +40,19 @@ def test_the_reference_is_how_the_passage_went_on(texty: Model, tmp_path: Path) 
 
 
 def test_profile_and_test_share_no_text(texty: Model, tmp_path: Path) -> None:
-    for name in "abcd":
+    for name in "abcde":
         (tmp_path / f"{name}.txt").write_text(" ".join(f"Line {number} of {name}." for number in range(60)))
     made = task(texty, haystack=tmp_path, lengths=(200,), examples=8)
     names = {
         split: {
             name
             for example in made.examples(split)
-            for name in "abcd"
+            for name in "abcde"
             if f" of {name}." in example.prompt + example.answers[0]
         }
-        for split in ("profile", "test")
+        for split in ("profile", "test", "report")
     }
-    assert names == {"profile": {"b", "d"}, "test": {"a", "c"}}
+    assert names == {"profile": {"b", "d"}, "test": {"a", "e"}, "report": {"c"}}
 
 
 def test_draws_depend_on_seed_and_length_alone(texty: Model) -> None:

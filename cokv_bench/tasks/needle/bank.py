@@ -1,4 +1,4 @@
-"""Needles made from the bank of wordings and values in bank.yaml; profile and test needles share no value."""
+"""Needles made from the bank of wordings and values in bank.yaml; needles of two splits share no listed value."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import yaml
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.tasks.base import Split, content_id
-from cokv_bench.tasks.needle.draw import draw, value_side
+from cokv_bench.tasks.needle.draw import draw, may_appear, value_side
 
 _SLOT = re.compile(r"{(\w+)}")
 _TRIES = 200
@@ -47,7 +47,7 @@ class Needle:
 
 @dataclass(frozen=True)
 class Family:
-    """One wording: templates with slots such as {city}; `split` is "both" or "test"."""
+    """One wording: templates with slots such as {city}; `split` is "both" (any split), "test" or "report"."""
 
     name: str
     kind: str
@@ -67,21 +67,26 @@ def _bank() -> dict[str, Any]:
 def families(split: Split = "all") -> tuple[Family, ...]:
     """The wordings of a split, in the order in which needles cycle through them."""
     known = tuple(Family(**entry) for entry in _bank()["families"])
-    return known if split != "profile" else tuple(family for family in known if family.split == "both")
+    return tuple(family for family in known if split == "all" or family.split in ("both", split))
 
 
 @cache
 def values(split: Split) -> Mapping[str, tuple[str, ...]]:
-    """The slot values of a split by list ("city", "first", ...); profile and test share none."""
+    """The slot values of a split by list ("city", "first", ...); no two splits share one."""
+    reported: dict[str, list[str]] = _bank()["report"]
+    if split == "report":
+        return {name: tuple(listed) for name, listed in reported.items()}
     lists: dict[str, list[str]] = _bank()["values"]
-    return {name: tuple(v for v in vs if split in ("all", value_side(v))) for name, vs in lists.items()}
+    if split == "all":
+        return {name: (*listed, *reported[name]) for name, listed in lists.items()}
+    return {name: tuple(value for value in listed if value_side(value) == split) for name, listed in lists.items()}
 
 
 def _number(split: Split, seed: object) -> str:
     for attempt in range(_TRIES):
         digits = 4 + draw(3, "digits", attempt, seed)
         number = str(10 ** (digits - 1) + draw(9 * 10 ** (digits - 1), "number", attempt, seed))
-        if value_side(number) == split:
+        if may_appear(number, split):
             return number
     raise AssertionError("every number drawn belongs to the other split")  # chance below 1e-30
 
@@ -105,14 +110,14 @@ def _fill(family: Family, split: Split, seed: object) -> Needle:
 
 
 def needles(split: Split, count: int, seed: int, families: Sequence[str] | None = None) -> list[Needle]:
-    """The first `count` needles of a split ("profile" or "test") and a seed; a longer list begins the same.
+    """The first `count` needles of a split ("profile", "test" or "report") and a seed; a longer list begins the same.
 
     Consecutive needles cycle through the wordings, beginning at one that the seed decides, so that wording and
     depth are not tied together. No two needles of a list are equal. Raises RequestError where a family is
     unknown or not of this split, or where the families have no `count` different needles.
     """
     if split == "all":
-        raise RequestError("Needles are drawn for 'profile' or for 'test'; ask for each split on its own.")
+        raise RequestError("Needles are drawn for 'profile', 'test' or 'report'; ask for each split on its own.")
     chosen = _choose(split, families)
     offset = draw(len(chosen), "family", seed)
     found: dict[str, Needle] = {}

@@ -32,8 +32,8 @@ class Document:
     text: str
 
 
-def _packaged() -> list[Document]:
-    folder: Traversable = resources.files(__package__).joinpath("haystack")
+def _packaged(name: str) -> list[Document]:
+    folder: Traversable = resources.files(__package__).joinpath(name)
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".txt")), key=lambda f: f.name)
     return [Document(f.name, f.read_text(encoding="utf-8")) for f in files]
 
@@ -44,7 +44,7 @@ def read_documents(folder: str | Path | None = None) -> list[Document]:
     Raises RequestError where the folder is missing, holds no .txt file with text, or a file is not UTF-8.
     """
     if folder is None:
-        return _packaged()
+        return _packaged("haystack")
     root = Path(folder)
     if not root.is_dir():
         raise RequestError(f"Haystack folder '{root}' does not exist; give a folder that holds .txt files.")
@@ -62,10 +62,25 @@ def read_documents(folder: str | Path | None = None) -> list[Document]:
 
 
 def side(documents: Sequence[Document], split: Split) -> list[Document]:
-    """The documents of a split: every second one is "profile", the others "test"; a lone document serves both."""
-    if split == "all" or len(documents) < 2:
+    """The documents of "profile" (every second one) or of "test" (the others); a lone document serves both."""
+    if len(documents) < 2:
         return list(documents)
     return list(documents[1::2] if split == "profile" else documents[0::2])
+
+
+def deal(folder: str | Path | None = None) -> dict[Split, list[Document]]:
+    """The documents of a folder by split; None: the packaged essays, of which the report has some of its own.
+
+    Of a user's documents every second one is "profile", and the others are "test" and "report" by turns. Where there
+    are two, test and report read the same one; a lone one serves all.
+
+    Raises RequestError as `read_documents` does.
+    """
+    documents = read_documents(folder)
+    profile, others = side(documents, "profile"), side(documents, "test")
+    if folder is None:
+        return {"profile": profile, "test": others, "report": _packaged("haystack_report")}
+    return {"profile": profile, "test": others[0::2], "report": others[1::2] or others}
 
 
 def sentences(text: str) -> list[str]:

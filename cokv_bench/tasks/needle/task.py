@@ -46,7 +46,7 @@ def depths_of(depths: int, examples: int | None) -> list[float]:
 class NeedleTask(MadeTask):
     """Examples of every length and depth, each with a needle, a haystack and a place of its own.
 
-    Profile and test share neither needles nor, given two or more files, haystacks.
+    No two splits share needles or, given three or more files, haystacks. An example's document is its needle's id.
 
     Args:
         tokenizer: counts the haystack's tokens, for the depth.
@@ -94,7 +94,7 @@ class NeedleTask(MadeTask):
         )
         self._depths = depths_of(depths, examples)
         self._max_new_tokens = max_new_tokens
-        self._text = normalise(" ".join(document.text for document in self._documents))
+        self._text = normalise(" ".join(document.text for dealt in self._documents.values() for document in dealt))
         self._own = None if needles is None else read_needles(needles)
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
@@ -103,18 +103,19 @@ class NeedleTask(MadeTask):
 
     def _make(self, split: Split, length: int) -> list[Example]:
         """In the order of the depths."""
+        needles = self._needles(split, length)
         return [
             self._example(split, length, k, depth, needle)
-            for k, (depth, needle) in enumerate(zip(self._depths, self._needles(split, length), strict=True))
+            for k, (depth, needle) in enumerate(zip(self._depths, needles, strict=bool(needles)))
         ]
 
     def _needles(self, split: Split, length: int) -> list[Needle]:
-        """A needle for each example of a length."""
+        """A needle for each example of a length; none where the user's file has none for the split."""
         count = len(self._depths)
         if self._own is not None:
             own = self._own[split]
             first = self._lengths.index(length) * count
-            return [own[(first + k) % len(own)] for k in range(count)]
+            return [own[(first + k) % len(own)] for k in range(count)] if own else []
         # Seeded by the length, so that every length has its own. A needle whose answer stands in the text
         # would be found for the wrong reason; the packaged essays hold none, a user's folder may.
         seed, ask = draw(2**31, "length", self._seed, length), count
@@ -144,7 +145,7 @@ class NeedleTask(MadeTask):
         if n_words < 0:
             raise RequestError(
                 f"Needle length {length} leaves no room for a haystack, as needle, question and chat template "
-                f"take {tokens(0)} tokens ('{needle.needle}'); ask for a greater length."
+                f"take {tokens(0)} tokens ('{needle.needle:.60}'); ask for a greater length."
             )
         text, placed = prompt(n_words)
         return Example(
@@ -162,4 +163,5 @@ class NeedleTask(MadeTask):
                 "family": needle.family,
                 "kind": needle.kind,
             },
+            document=needle.id,
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.base import Split, content_id, in_profile_split
+from cokv_bench.tasks.base import Split, content_id, side_of
 from cokv_bench.tasks.needle.bank import Needle
 from cokv_bench.tasks.needle.score import normalise
 
@@ -16,7 +16,8 @@ def read_needles(path: str | Path) -> dict[Split, list[Needle]]:
     """The needles of a file by split, in file order without repeats.
 
     Each line is an object with the fields needle, question and answer (a text or a list of texts). A hash of
-    the line's content decides its split. Raises RequestError where a line is malformed or a split stays empty.
+    the line's content decides its split: "profile" (3 in 10), "report" (2) or "test". Raises RequestError where a line
+    is malformed, or "profile" or "test" stays empty.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -27,15 +28,16 @@ def read_needles(path: str | Path) -> dict[Split, list[Needle]]:
         if line.strip():
             needle = _parse(line, f"Needle file '{path}', line {number}")
             found[needle.id] = needle
-    sides: dict[Split, list[Needle]] = {"profile": [], "test": []}
+    sides: dict[Split, list[Needle]] = {"profile": [], "test": [], "report": []}
     for needle in found.values():
-        sides["profile" if in_profile_split(needle.id, share=PROFILE_SHARE) else "test"].append(needle)
-    for split, members in sides.items():
-        if not members:
+        sides[side_of(needle.id, profile_share=PROFILE_SHARE)].append(needle)
+    needed: tuple[Split, ...] = ("profile", "test")
+    for split in needed:
+        if not sides[split]:
             raise RequestError(
                 f"Needle file '{path}' has {len(found)} different needle(s) and none of them falls to the "
-                f"{split} split, but at least 2 are needed, one for each split; add needles (about 3 in 10 "
-                "fall to profile)."
+                f"{split} split, but at least 2 are needed, one for profile and one for test; add needles (about 3 in "
+                "10 fall to profile and 2 to report)."
             )
     return sides
 

@@ -18,12 +18,14 @@ class Draft:
             more.
         question: the end of the prompt, the same for every size.
         available: how many of so many units there are; by default all, since most contexts are endless.
+        source: texts that other examples may be made from too, such as the paragraphs that a question is about.
     """
 
     answers: tuple[str, ...]
     context: Callable[[int], str]
     question: str
     available: Callable[[int], int] = _all_of
+    source: tuple[str, ...] = ()
 
     @property
     def end(self) -> str:

@@ -1,15 +1,16 @@
-"""What the prompts are made of: keys, values and words that a seed decides, each on one side of the split."""
+"""What the prompts are made of: keys, values and words that a seed decides, each of one split."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from string import ascii_lowercase
 from uuid import UUID
 
 from cokv_bench.tasks.base import Split
-from cokv_bench.tasks.needle.draw import draw, value_side
-from cokv_bench.tasks.needle.haystack import Haystack, Stretch, read_documents
+from cokv_bench.tasks.needle.draw import draw, may_appear, value_side
+from cokv_bench.tasks.needle.haystack import Haystack, Stretch, deal, read_documents
 
 # The gaps keep out halves of "self-taught" and "don't", capitals keep out names.
 _WORD = re.compile(r"(?<![\w'-])[a-z]{4,}(?![\w'-])")
@@ -28,24 +29,40 @@ will with within without would your yours yourself
 
 @cache
 def words(split: Split) -> tuple[str, ...]:
-    """The content words of the packaged essays that belong to a split, sorted; "profile" and "test" share none.
+    """The content words of the packaged essays that belong to a split, sorted; no two splits share one.
 
     Lower case, letters only, at least four. A word that begins with a listed one is left out, so that "stone" and
-    "stones" are not two words of one list.
+    "stones" are not two words of one list, nor of two splits. The report's come from its own essays and a list beside
+    them.
     """
-    text = " ".join(document.text for document in read_documents())
+    dealt = _listed(" ".join(document.text for document in read_documents()))
+    if split != "report":
+        return tuple(word for word in dealt if value_side(word) == split)
+    own = resources.files(__package__).joinpath("report_words.txt").read_text(encoding="utf-8")
+    new = _listed(" ".join([own, *(document.text for document in deal()["report"])]))
+    beginnings = {word[:length] for word in dealt for length in range(4, len(word) + 1)}
+    return tuple(
+        word
+        for word in new
+        if may_appear(word, split)
+        and word not in beginnings
+        and not any(word[:length] in dealt for length in range(4, len(word) + 1))
+    )
+
+
+def _listed(text: str) -> dict[str, None]:
     listed: list[str] = []
     for word in sorted(set(_WORD.findall(text)) - set(_FUNCTION_WORDS.split())):
         if not listed or not word.startswith(listed[-1]):
             listed.append(word)
-    return tuple(word for word in listed if value_side(word) == split)
+    return dict.fromkeys(listed)
 
 
 class Different:
     """An endless list of different texts that belong to one split; asking for more never changes the first ones.
 
     Args:
-        split: "profile" or "test".
+        split: "profile", "test" or "report".
         make: the candidate of a number 0, 1, ...; it must not run out of texts of the split.
     """
 
@@ -59,7 +76,7 @@ class Different:
         while len(self._found) < count:
             candidate = self._make(self._tried)
             self._tried += 1
-            if value_side(candidate) == self._split:
+            if may_appear(candidate, self._split):
                 self._found.setdefault(candidate)
         return list(self._found)[:count]
 
@@ -69,7 +86,7 @@ class Material:
     """The draws of one example.
 
     Attributes:
-        split: "profile" or "test".
+        split: "profile", "test" or "report".
         length: tokens that the prompt may have.
         seed: what makes this example's draws its own.
         essays: the haystack of the split.

@@ -21,8 +21,9 @@ class RulerTask(MadeTask):
     for questions (qa_1, qa_2) whether one of them does. Where one reference is needed (the log-likelihood of an
     answer), it is the first of them.
 
-    Profile and test share no key, value, variable, word, essay, question or paragraph; the sentences of noise are the
-    same five.
+    Profile and test share no key, value, variable, word, essay, question or paragraph; report shares no word (and so no
+    key of words), essay, question or paragraph with either and no value with profile, and draws its numbers, UUIDs and
+    variables for itself. The sentences of noise are the same five.
 
     Args:
         name: a subtask, such as "vt".
@@ -106,4 +107,5 @@ class RulerTask(MadeTask):
             max_new_tokens=self._subtask.max_new_tokens,
             question=draft.end,
             fields={"length": length, "subtask": self._name},
+            document=content_id(*draft.source) if draft.source else "",
         )

@@ -52,6 +52,7 @@ class Answering:
             context,
             f"The question about the documents above follows. {_WISH}\n\nQuestion: {question.text}",
             available=lambda units: len(others.first(units)),
+            source=question.golden,
         )
 
 

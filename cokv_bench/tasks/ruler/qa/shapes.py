@@ -70,7 +70,7 @@ def hotpotqa(parsed: Any, file: str) -> Documents:
         )
         missing = [title for title in titles if title not in paragraphs]
         if missing or not titles:
-            what = f"'{missing[0]}'" if missing else "nothing"
+            what = f"'{missing[0]:.60}'" if missing else "nothing"
             raise RequestError(
                 f"{place}: supporting_facts names {what}, but it must name paragraphs of the context; "
                 "give the distractor file of HotpotQA, hotpot_dev_distractor_v1.json."
