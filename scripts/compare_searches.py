@@ -296,6 +296,7 @@ def _file(examples: SearchExamples, shares: Array, budget: int, family: str) -> 
         tuple(example.id for _, example in examples.rows),
         model.fingerprint,
         {"family": family},
+        documents=tuple(dict.fromkeys(example.document for _, example in examples.rows)),
     )
 
 

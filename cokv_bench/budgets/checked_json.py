@@ -51,10 +51,10 @@ class Document:
         if not isinstance(data, dict):
             raise RequestError(f"{self.path} holds a JSON {type(data).__name__}, not an object of kind {kind}.")
         if data.get("kind") != kind:
-            raise RequestError(f"{self.path} is of kind {data.get('kind')!r}; expected {kind!r}.")
+            raise RequestError(f"{self.path} is of kind {data.get('kind')!r:.60}; expected {kind!r}.")
         found = data.get("schema")
         if isinstance(found, bool) or found != schema:
-            raise RequestError(f"{self.path} has schema version {found!r}; this release reads version {schema}.")
+            raise RequestError(f"{self.path} has schema version {found!r:.60}; this release reads version {schema}.")
         self.data: dict[str, Any] = data
 
     @contextmanager
@@ -92,6 +92,9 @@ class Document:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             self.fail(key, "a list of strings")
         return tuple(value)
+
+    def optional_texts(self, key: str) -> tuple[str, ...]:
+        return self.texts(key) if key in self.data else ()
 
     def mapping(self, key: str) -> dict[str, Any]:
         value = self.data.get(key)

@@ -18,14 +18,14 @@ def check_fingerprint(model: Mapping[str, Any]) -> None:
         RequestError: naming the key, what was found and what was expected.
     """
     if not isinstance(model.get("id"), str):
-        raise RequestError(f"The model fingerprint has id {model.get('id')!r}; expected a string.")
+        raise RequestError(f"The model fingerprint has id {model.get('id')!r:.60}; expected a string.")
     for key in ("layers", "kv_heads", "head_dim"):
         value = model.get(key)
         if not is_integer(value) or int(value) < 1:  # type: ignore[arg-type]
-            raise RequestError(f"The model fingerprint has {key} {value!r}; expected a positive integer.")
+            raise RequestError(f"The model fingerprint has {key} {value!r:.60}; expected a positive integer.")
     weights = model.get("weights")
     if weights is not None and not isinstance(weights, str):
-        raise RequestError(f"The model fingerprint has weights {weights!r}; expected a hash or null.")
+        raise RequestError(f"The model fingerprint has weights {weights!r:.60}; expected a hash or null.")
 
 
 def check_same_model(model: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:
@@ -46,18 +46,18 @@ def check_same_model(model: Mapping[str, Any], other: Mapping[str, Any], what: s
     shapes = [f"{m['layers']} layers x {m['kv_heads']} KV heads of size {m['head_dim']}" for m in (model, other)]
     if shapes[0] != shapes[1]:
         raise RequestError(
-            f"{what} is of another shape: it is for {shapes[0]} ({model['id']}), "
-            f"but the model {other['id']} has {shapes[1]}; profile this model first."
+            f"{what} is of another shape: it is for {shapes[0]} ({model['id']:.60}), "
+            f"but the model {other['id']:.60} has {shapes[1]}; profile this model first."
         )
     hashes = (model.get("weights"), other.get("weights"))
     if None not in hashes:
         if hashes[0] != hashes[1]:
             raise RequestError(
-                f"{what} is of another model: it was made with weights {hashes[0]} ({model['id']}), "
-                f"but the model {other['id']} has weights {hashes[1]}; profile this model first."
+                f"{what} is of another model: it was made with weights {hashes[0]:.60} ({model['id']:.60}), "
+                f"but the model {other['id']:.60} has weights {hashes[1]:.60}; profile this model first."
             )
     elif model["id"] != other["id"]:
         raise RequestError(
-            f"{what} is of another model: it was made for {model['id']}, not for {other['id']}; "
+            f"{what} is of another model: it was made for {model['id']:.60}, not for {other['id']:.60}; "
             "profile this model first."
         )

@@ -62,6 +62,7 @@ def write_budgets(
                 file_sha256(path),
                 tasks=values.tasks,
                 examples=values.examples,
+                documents=values.documents,
             )
         )
     target = folder or (Path() if profile is None else path.parent)

@@ -31,7 +31,8 @@ class HeadBudgets:
         profile_sha256: hash of the head values file the budgets came from, None where there is none.
         path: the file the budgets were read from; errors name it.
         tasks: names of the tasks that the budgets were found on.
-        examples: ids of the examples that they were found on; no evaluation may use them.
+        examples: ids of the examples that they were found on; no evaluation may use them or their documents.
+        documents: of these examples (`Example.document`); empty in files of earlier versions, which do not say.
 
     Raises:
         RequestError: a sum, shape or range that does not fit, one sentence with what was found and expected.
@@ -46,6 +47,7 @@ class HeadBudgets:
     path: Path | None = field(default=None, repr=False)
     tasks: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fingerprint(self.model)
@@ -74,7 +76,7 @@ class HeadBudgets:
     def _check(self) -> None:
         layers, kv_heads = self.model["layers"], self.model["kv_heads"]
         if not isinstance(self.rule.get("text"), str) or not isinstance(self.rule.get("parameters"), Mapping):
-            raise RequestError(f"The rule is {dict(self.rule)!r}; expected a 'text' and an object 'parameters'.")
+            raise RequestError(f"The rule is {dict(self.rule)!r:.60}; expected a 'text' and an object 'parameters'.")
         if self.tokens.shape != (layers, kv_heads):
             raise RequestError(
                 f"The tokens have the shape {list(self.tokens.shape)}; "
@@ -82,7 +84,7 @@ class HeadBudgets:
             )
         if not is_integer(self.window) or not is_integer(self.budget) or not 1 <= self.window <= self.budget:
             raise RequestError(
-                f"Window {self.window!r} and budget {self.budget!r} do not fit; expected 1 <= window <= budget."
+                f"Window {self.window!r:.60} and budget {self.budget!r:.60} do not fit; expected 1 <= window <= budget."
             )
         if (self.tokens < self.window).any():
             layer, head = np.argwhere(self.tokens < self.window)[0]
@@ -123,6 +125,7 @@ class HeadBudgets:
                 "profile_sha256": self.profile_sha256,
                 "tasks": list(self.tasks),
                 "examples": list(self.examples),
+                **({"documents": list(self.documents)} if self.documents else {}),
                 "tokens": self.tokens.tolist(),
             },
         )
@@ -147,6 +150,6 @@ class HeadBudgets:
             )
         budget, window = document.integer("budget"), document.integer("window")
         rule, profile = document.mapping("rule"), document.optional_text("profile_sha256")
-        origin = document.texts("tasks"), document.texts("examples")
+        origin = document.texts("tasks"), document.texts("examples"), document.optional_texts("documents")
         with document.naming():
             return cls(model, budget, window, tokens, rule, profile, document.path, *origin)

@@ -30,7 +30,8 @@ class HeadScores:
         scores: float64 [layers, heads], not negative.
         source: how the scores were measured, in words.
         tasks: names of the tasks.
-        examples: ids of the examples; no evaluation may use them.
+        examples: ids of the examples; no evaluation may use them or their documents.
+        documents: of these examples (`Example.document`); empty in files of earlier versions, which do not say.
         betas: budget -> HeadKV's beta -> mean utility on these examples; empty where none was measured.
 
     Raises:
@@ -42,6 +43,7 @@ class HeadScores:
     source: str
     tasks: tuple[str, ...]
     examples: tuple[str, ...]
+    documents: tuple[str, ...] = ()
     betas: Mapping[int, Mapping[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ class HeadScores:
                 "source": self.source,
                 "tasks": list(self.tasks),
                 "examples": list(self.examples),
+                **({"documents": list(self.documents)} if self.documents else {}),
                 "betas": {budget: dict(curve) for budget, curve in self.betas.items()},
                 "scores": self.scores.tolist(),
             },
@@ -100,7 +103,7 @@ class HeadScores:
             check_fingerprint(model)
             heads = model.get("heads")
             if not isinstance(heads, int) or heads < 1:
-                raise RequestError(f"The model fingerprint has heads {heads!r}; expected a positive integer.")
+                raise RequestError(f"The model fingerprint has heads {heads!r:.60}; expected a positive integer.")
         scores = document.floats("scores", model["layers"], heads)
         with document.naming():
             return cls(
@@ -109,5 +112,6 @@ class HeadScores:
                 document.text("source"),
                 document.texts("tasks"),
                 document.texts("examples"),
+                document.optional_texts("documents"),
                 document.curves("betas", float),
             )

@@ -32,10 +32,11 @@ class HeadShares:
         window: the last prompt tokens that every head keeps.
         utilities: names of the utilities that were maximised.
         tasks: names of the tasks.
-        examples: ids of the examples searched and chosen on; no evaluation may use them.
+        examples: ids of the examples searched and chosen on; no evaluation may use them or their documents.
         model: fingerprint of the model.
         search: how it was found: seed, steps, utilities; for the reader.
         kernel, pooling: how the window's scores were pooled when the heads' tokens were ranked.
+        documents: of these examples (`Example.document`); empty in files of earlier versions, which do not say.
 
     Raises:
         RequestError: tables that do not have the model's shape or are not finite, or budgets that do not rise.
@@ -51,6 +52,7 @@ class HeadShares:
     search: Mapping[str, Any]
     kernel: int = 7
     pooling: str = "max"
+    documents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_fingerprint(self.model)
@@ -102,6 +104,7 @@ class HeadShares:
                 "knots": list(self.knots),
                 "search": dict(self.search),
                 "examples": list(self.examples),
+                **({"documents": list(self.documents)} if self.documents else {}),
                 "log_shares": self.tables.tolist(),
             },
         )
@@ -126,6 +129,7 @@ class HeadShares:
             "utilities": document.texts("utilities"),
             "tasks": document.texts("tasks"),
             "examples": document.texts("examples"),
+            "documents": document.optional_texts("documents"),
             "search": document.mapping("search"),
         }
         # Files of the first searches do not say; they were all ranked as SnapKV ranks.

@@ -33,12 +33,13 @@ class HeadValues:
         utility: name of the utility.
         window: tokens that heads outside a coalition kept.
         tasks: names of the tasks.
-        examples: ids of the validation examples; no evaluation may use them.
+        examples: ids of the validation examples; no evaluation may use them or their documents.
         model: fingerprint of the model: `id`, `layers`, `kv_heads`, `head_dim`, `weights` (hash or None).
         ledger_sha256: hash of the ledger, None where there is none (imported scores).
         alphas: budget -> alpha (heads that keep the window only) -> mean utility on the validation examples.
         status: how far the ledger had come and why sampling stopped, see `cokv_bench.game.stopping.status`; empty for
             imported values.
+        documents: of these examples (`Example.document`); empty in files of earlier versions, which do not say.
         source: what imported values were made from: files, hashes, slices; empty for values that were measured here.
 
     Raises:
@@ -60,6 +61,7 @@ class HeadValues:
     alphas: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
     status: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    documents: tuple[str, ...] = ()
 
     def alpha(self, budget: int) -> int:
         """How many heads keep the window only: the best of the curve at the nearest budget (by ratio).
@@ -119,6 +121,7 @@ class HeadValues:
                 "seed": self.seed,
                 "ledger_sha256": self.ledger_sha256,
                 "examples": list(self.examples),
+                **({"documents": list(self.documents)} if self.documents else {}),
                 "alphas": {budget: dict(curve) for budget, curve in self.alphas.items()},
                 "status": dict(self.status),
                 "source": dict(self.source),
@@ -150,6 +153,7 @@ class HeadValues:
             "window": document.integer("window"),
             "tasks": document.texts("tasks"),
             "examples": document.texts("examples"),
+            "documents": document.optional_texts("documents"),
             "ledger_sha256": document.optional_text("ledger_sha256"),
             "alphas": document.curves("alphas", int),
             **{name: document.mapping(name) for name in ("status", "source") if name in document.data},

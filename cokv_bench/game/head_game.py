@@ -18,6 +18,7 @@ from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Split, Task
+from cokv_bench.tasks.empty import no_examples
 from cokv_bench.tasks.prompts import Encoding, check_prompts, encode_parts
 
 #: Called with examples done and examples in all.
@@ -160,7 +161,7 @@ def playing_rows(
     """
     rows = [(task, example) for task in tasks for example in task.examples(split)]
     if not rows:
-        raise RequestError(f"The tasks have no examples in their {split} split; name others, or more data.")
+        raise no_examples(split, tasks)
     if utility.needs_answers:
         for task, example in rows:
             if not example.answers:

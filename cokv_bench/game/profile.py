@@ -22,6 +22,7 @@ from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 from cokv_bench.tasks.prompts import reading
+from cokv_bench.tasks import split_rule
 
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
@@ -77,6 +78,7 @@ def profile(
             "max_length": game.encoding.max_length,
             "question_agnostic": game.encoding.question_agnostic,
             "reading": reading(game.model, [example for _, example in game.rows], game.encoding),
+            **split_rule(task for task, _ in game.rows),
         },
     )
     path = folder / "ledger.jsonl"
@@ -105,6 +107,7 @@ def profile(
         ledger_sha256=digest,
         alphas=_known_curve(folder / "values.json", digest, values) or alpha_curve(game, values),
         status=status(stable, game.players, reason, name),
+        documents=tuple(dict.fromkeys(example.document for _, example in game.rows)),
     )
     head_values.save(folder / "values.json")
     return head_values

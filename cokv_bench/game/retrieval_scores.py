@@ -33,7 +33,8 @@ def retrieval_scores(
         RequestError: no example of the profile split holds its answer in its prompt.
     """
     examples = task.examples("profile")
-    total, used = np.zeros((model.layers, model.heads)), []
+    total = np.zeros((model.layers, model.heads))
+    used: list[Example] = []
     for index, example in enumerate(examples):
         progress(index, len(examples), task.name)
         ids = encode_example(model, example)
@@ -41,12 +42,19 @@ def retrieval_scores(
         if places:
             answer = encode_answer(model, example.prompt, example.answers[0], chat=example.chat)
             total += example_scores(model, ids, answer, places)
-            used.append(example.id)
+            used.append(example)
     progress(len(examples), len(examples), task.name)
     if not used:
         raise RequestError(f"No prompt of '{task.name}' holds its answer; head scores need a task such as 'needle'.")
     fingerprint = {**model.fingerprint, "heads": model.heads}
-    return HeadScores(fingerprint, total / len(used), SOURCE, (task.name,), tuple(used))
+    return HeadScores(
+        fingerprint,
+        total / len(used),
+        SOURCE,
+        (task.name,),
+        tuple(example.id for example in used),
+        tuple(dict.fromkeys(example.document for example in used)),
+    )
 
 
 def answer_places(model: Model, ids: Sequence[int], example: Example) -> list[int]:

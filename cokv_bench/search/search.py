@@ -24,6 +24,7 @@ from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
 from cokv_bench.tasks.prompts import reading
+from cokv_bench.tasks import split_rule
 
 #: Called with steps done, steps in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
@@ -113,6 +114,7 @@ def search(
         "seed": seed,
         "batch": BATCH,
         "examples": ids,
+        **split_rule(task for task, _ in examples.rows),
     }
     with SearchLedger(folder / "search.jsonl", header) as ledger:
         run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
@@ -128,6 +130,7 @@ def search(
         model=examples.model.fingerprint,
         kernel=examples.kernel,
         pooling=examples.pooling,
+        documents=tuple(dict.fromkeys(example.document for _, example in examples.rows)),
         search={
             "seed": seed,
             "steps": ledger.rounds[-1].step,
@@ -156,7 +159,16 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
         },
     }
     tokens = shares.budgets(budget, window=shares.window)
-    return HeadBudgets(shares.model, budget, shares.window, tokens, rule, tasks=shares.tasks, examples=shares.examples)
+    return HeadBudgets(
+        shares.model,
+        budget,
+        shares.window,
+        tokens,
+        rule,
+        tasks=shares.tasks,
+        examples=shares.examples,
+        documents=shares.documents,
+    )
 
 
 def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:

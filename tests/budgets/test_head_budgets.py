@@ -44,6 +44,10 @@ def test_round_trip(path):
     data = json.loads(path.read_text())
     assert (data["kind"], data["schema"], data["total"]) == ("head-budgets", 1, 120)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+    # Files of earlier versions do not say.
+    assert (read.documents, "documents" in data) == ((), False)
+    replace(BUDGETS, documents=("text",)).save(path)
+    assert HeadBudgets.load(path).documents == ("text",)
 
 
 def test_tokens_cannot_be_changed_afterwards():

@@ -33,6 +33,11 @@ def test_round_trip(tmp_path: Path) -> None:
     for name in ("knots", "window", "utilities", "tasks", "examples", "model", "search"):
         assert getattr(read, name) == getattr(SHARES, name)
     np.testing.assert_array_equal(read.tables, SHARES.tables)
+    # Files of earlier versions do not say.
+    assert read.documents == ()
+    assert "documents" not in json.loads(path.read_text())
+    replace(SHARES, documents=("text",)).save(path)
+    assert HeadShares.load(path).documents == ("text",)
 
 
 @given(st.integers(9, 5000), st.integers(1, 8))
@@ -73,6 +78,7 @@ def test_a_budget_within_the_window_is_refused() -> None:
         ("window", 0, "Window 0"),
         ("kind", "head-values", "expected 'head-shares'"),
         ("examples", "aa", "examples"),
+        ("documents", [1], "a list of strings"),
         ("search", [], "search"),
     ],
 )

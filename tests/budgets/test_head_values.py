@@ -34,6 +34,10 @@ def test_round_trip(tmp_path):
     for name in ("estimator", "samples", "seed", "utility", "window", "tasks", "examples", "model", "ledger_sha256"):
         assert getattr(read, name) == getattr(VALUES, name)
     assert [p.name for p in path.parent.iterdir()] == ["values.json"]
+    assert read.documents == ()
+    told = replace(VALUES, documents=("text", "other"))
+    told.save(path)
+    assert HeadValues.load(path).documents == ("text", "other")
     unknown = replace(VALUES, seed=None, ledger_sha256=None)
     unknown.save(path)
     assert HeadValues.load(path).seed is None

@@ -176,7 +176,9 @@ def _slice(
 ) -> Slice:
     if not is_integer(samples) or not 1 <= samples < 2**31:
         found = samples if isinstance(samples, int | float) else f"a {type(samples).__name__}"
-        raise RequestError(f"{label}: 'sampling_count' is {found}; expected a whole number from 1 to {2**31 - 1}.")
+        raise RequestError(
+            f"{label}: 'sampling_count' is {found!s:.60}; expected a whole number from 1 to {2**31 - 1}."
+        )
     lengths = {key: len(table) for key, table in tables.items()}
     if len(set(lengths.values())) != 1:
         raise RequestError(f"{label}: the tables are of the lengths {lengths}; expected one length, the players.")

@@ -74,14 +74,14 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any]:
             data = stream.read(info.file_size)
     # RuntimeError: encrypted; it includes NotImplementedError.
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError) as error:
-        raise RequestError(f"The array {info.filename!r} cannot be read ({error}); get the file again.") from None
+        raise RequestError(f"The array {info.filename!r:.60} cannot be read ({error}); get the file again.") from None
     dtype, shape, fortran, body = _split(data)
     if dtype.kind not in "fiuU":
-        raise RequestError(f"The array {info.filename!r} is of type {dtype}; expected numbers or strings.")
+        raise RequestError(f"The array {info.filename!r:.60} is of type {dtype}; expected numbers or strings.")
     array = _array(dtype, shape, fortran, body)
     # numpy makes a Python string of any number, and Python's errors on those beyond Unicode are not made to be caught.
     if dtype.kind == "U" and np.frombuffer(body, f"{dtype.str[0]}u4").max() > sys.maxunicode:
-        raise RequestError(f"The array {info.filename!r} holds strings beyond Unicode; get the file again.")
+        raise RequestError(f"The array {info.filename!r:.60} holds strings beyond Unicode; get the file again.")
     return array
 
 
