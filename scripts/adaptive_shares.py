@@ -63,6 +63,10 @@ def main(
     model: o.ModelName = "smollm2-135m",
     tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
     budget: Annotated[str, typer.Option(help="Budgets.")] = "64",
+    split: Annotated[str, typer.Option(help="test, or report: kept for the last word.")] = "test",
+    leave_out_seen: Annotated[
+        bool, typer.Option("--leave-out-seen", help="Leave out what the shares were made from, see search_evidence.py.")
+    ] = False,
     shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
     data_dir: o.DataDir = None,
     limit: o.Limit = None,
@@ -85,6 +89,8 @@ def main(
         method=",".join(["full", "snapkv", "ada-snapkv", "cokv-search", *combined]),
         budget=budget,
         baseline=["cokv-search"],
+        split=split,
+        leave_out_seen=leave_out_seen,
         shares=shares,
         utility="loglik",
         data_dir=data_dir,

@@ -2,10 +2,10 @@
 
 python scripts/search_evidence.py --tasks needle,ruler --budget 64,128,256 --out results/search/universal
 
-Teacher forced on the test split, one prefill an example. Writes logprobs.csv (nats a token), comparisons.csv (each
-method against a baseline, in nats a token), gaps.csv (the share closed of the gap between SnapKV and the full cache,
-with 95% intervals) and, for several budgets, gaps.png. What is measured goes to records.jsonl first; a run that is
-stopped goes on.
+Teacher forced on the test split, or with --split report on what no choice has looked at, one prefill an example.
+Writes logprobs.csv (nats a token), comparisons.csv (each method against a baseline, in nats a token), gaps.csv (the
+share closed of the gap between SnapKV and the full cache, with 95% intervals) and, for several budgets, gaps.png. What
+is measured goes to records.jsonl first; a run that is stopped goes on.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from cokv_bench.models import Model
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.gaps import OVER_ALL, gaps_table
 from cokv_bench.runs.journal import Journal, read_records
+from cokv_bench.runs.overlap import left_out_line
 from cokv_bench.runs.plan import Job, Plan
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.shards import Shard
@@ -51,6 +52,14 @@ def main(
     method: Annotated[str, typer.Option(help="Methods; the gaps are between snapkv and full.")] = METHODS,
     budget: Annotated[str, typer.Option(help="Budgets.")] = "64,128,256",
     baseline: Annotated[list[str] | None, typer.Option(help="Compared with; may be given several times.")] = None,
+    split: Annotated[str, typer.Option(help="test, or report: kept for the last word.")] = "test",
+    leave_out_seen: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-seen",
+            help="Leave out, for all methods, what a head file was made from and all else of the same documents.",
+        ),
+    ] = False,
     shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
     utility: Annotated[str, typer.Option(help="loglik, or agreement with the full cache's own answer.")] = "loglik",
     data_dir: o.DataDir = None,
@@ -77,6 +86,8 @@ def main(
         tasks=o.names(tasks, "task"),
         methods=methods,
         budgets=o.integers(budget, "budget"),
+        split=split,
+        leave_out_seen=leave_out_seen,
         encoding=Encoding(max_length, question_agnostic=False),
         sources=Sources(shares=shares),
         task_options=TaskOptions(
@@ -84,6 +95,8 @@ def main(
         ),
     )
     plan = plan_request(request, loaded)
+    if plan.left_out:
+        typer.echo(left_out_line(plan.left_out, plan.examples))
     configuration = {**plan.configuration, "utility": utility}
     with (
         Journal(out, configuration, versions(), share) as journal,

@@ -21,7 +21,17 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: results/<model>-<hash of the settings>.")
     ] = None,
-    split: Annotated[str, typer.Option(help="test (not profiled on), profile or all.")] = "test",
+    split: Annotated[
+        str, typer.Option(help="test (not profiled on), profile, report (kept for the last word) or all.")
+    ] = "test",
+    leave_out_seen: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out-seen",
+            help="Leave out, for all methods, the examples that a head file was made from and all others of their "
+            "documents. Default: refuse to evaluate on them.",
+        ),
+    ] = False,
     seed: o.Seed = 0,
     window: o.Window = 8,
     kernel: o.Kernel = None,
@@ -109,6 +119,7 @@ def evaluate(
     from cokv_bench.runs.journal import read_run
     from cokv_bench.runs.loads import plan_loads
     from cokv_bench.runs.means import is_mean
+    from cokv_bench.runs.overlap import left_out_line
     from cokv_bench.runs.reference import check_reference
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.shards import Shard
@@ -122,6 +133,7 @@ def evaluate(
         methods=o.names(method, "method"),
         budgets=o.integers(budget, "budget"),
         split=split,
+        leave_out_seen=leave_out_seen,
         seed=seed,
         window=window,
         kernel=kernel,
@@ -166,6 +178,8 @@ def evaluate(
                 "The methods have their published settings; `cokv-bench tune` chooses them for this model.",
                 highlight=False,
             )
+        if plan.left_out:
+            o.console.print(left_out_line(plan.left_out, plan.examples), highlight=False, soft_wrap=True)
         if dry_run:
             print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
             return

@@ -7,10 +7,11 @@ from typing import Any
 
 from cokv_bench.budgets import embedded
 from cokv_bench.budgets.fingerprint import check_same_model
-from cokv_bench.budgets.knobs import Knobs, Options, benchmark_of
+from cokv_bench.budgets.knobs import Knobs, Options, Tuning, benchmark_of
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
+from cokv_bench.runs.overlap import Seen
 
 #: The two settings of `eval --knobs` that are no file.
 TUNED, PAPERS = "tuned", "papers"
@@ -28,11 +29,21 @@ class ChosenKnobs:
         return {} if self.file is None or budget is None else self.file.chosen(method, task, budget)
 
     @property
-    def profiled(self) -> dict[str, list[str]]:
-        """Ids of the examples that the choice was made on, for the check that none of them is evaluated."""
-        if self.file is None:
-            return {}
-        return {"knobs": [example for tuning in self.file.benchmarks.values() for example in tuning.examples]}
+    def tasks(self) -> set[str]:
+        """Names of the tasks that the choice was made on."""
+        return {task for tuning in self._tunings for task in tuning.tasks}
+
+    @property
+    def seen(self) -> Seen:
+        """What the choice was made on, for the check that none of it is evaluated."""
+        return Seen(
+            frozenset(example for tuning in self._tunings for example in tuning.examples),
+            frozenset(document for tuning in self._tunings for document in tuning.documents),
+        )
+
+    @property
+    def _tunings(self) -> list[Tuning]:
+        return [] if self.file is None else list(self.file.benchmarks.values())
 
     def description(self, methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int]) -> dict[str, Any]:
         """For a run's configuration: the file's hash and the options by benchmark, method and budget; empty without."""
@@ -49,17 +60,18 @@ class ChosenKnobs:
         return {"knobs": {"sha256": self.sha256, "chosen": chosen}}
 
 
-def find_knobs(wanted: str, model: Model, window: int, question_agnostic: bool) -> ChosenKnobs:
+def find_knobs(wanted: str, model: Model, window: int, question_agnostic: bool, split: str) -> ChosenKnobs:
     """The knobs that a run asks for.
 
     Args:
         wanted: "tuned" takes the embedded choice where it was made for this model, window and kind of prompt, and else
             the published settings; "papers" takes those always; anything else is a file.
+        split: of the run. On the profile split, where the choice was made, "tuned" means the published settings.
 
     Raises:
         RequestError: the file cannot be used with this model, window or kind of prompt.
     """
-    if wanted == PAPERS:
+    if wanted == PAPERS or (wanted == TUNED and split in ("profile", "all")):
         return ChosenKnobs()
     path = embedded.knobs_path() if wanted == TUNED else Path(wanted).expanduser()
     try:

@@ -3,14 +3,16 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.policies.policy import check_budget
-from cokv_bench.tasks import Example, Split, Task
+from cokv_bench.runs.overlap import Seen, refuse_seen, with_documents, without_seen
+from cokv_bench.tasks import Example, Split, Task, split_rule
+from cokv_bench.tasks.empty import no_examples
 from cokv_bench.tasks.prompts import Encoding, check_prompts, reading
 
 
@@ -54,6 +56,8 @@ class Plan:
         window: observation window, in tokens.
         encoding: how prompts become token ids.
         configuration: everything that decides a result, as JSON; two runs with equal configurations are one run.
+        left_out: ids by task of the examples that are not in the run because head budgets were made from them or from
+            their documents.
     """
 
     model: Model
@@ -62,11 +66,17 @@ class Plan:
     window: int
     encoding: Encoding
     configuration: dict[str, Any]
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def answers(self) -> int:
         """Number of records that the whole run has."""
         return sum(len(part.variants) for job in self.jobs for part in job.parts)
+
+    @property
+    def examples(self) -> Mapping[str, int]:
+        """Number of examples by task."""
+        return {task: told["examples"] for task, told in self.configuration["tasks"].items()}
 
     @property
     def name(self) -> str:
@@ -86,43 +96,55 @@ def make_plan(
     seed: int,
     encoding: Encoding | None = None,
     settings: Mapping[str, Any],
-    profiled: Mapping[str, Sequence[str]],
+    profiled: Mapping[str, Seen],
+    leave_out_seen: bool = False,
 ) -> Plan:
     """Check a request as a whole and lay it out.
 
     Args:
         variants: by task name; the same methods and budgets for every task.
         settings: what else decides a result (pooling, rounding, hashes of budget files), for the configuration.
-        profiled: ids of the examples that each method's budgets were made from.
+        profiled: what each method's budgets were made from.
+        leave_out_seen: evaluate no method on what any of them has seen, in place of refusing; tasks of which nothing is
+            left are not in the run.
 
     Raises:
-        RequestError: a budget that is not above the window, no examples, examples that a method was profiled
-            on, a prompt longer than the context of the model, or one that cannot be compressed before its question.
+        RequestError: a budget that is not above the window, no examples, examples that a method was profiled on or
+            others of their documents, a prompt longer than the context of the model, or one that cannot be compressed
+            before its question.
     """
     encoding = encoding or Encoding()
     for budget in budgets:
         check_budget(budget, window)
     examples = {task.name: task.examples(split) for task in tasks}
-    for task, rows in examples.items():
+    for each in tasks:
+        task, rows = each.name, examples[each.name]
         if not rows:
-            raise RequestError(f"Task '{task}' has no examples in the split '{split}'; choose another split.")
+            raise no_examples(split, [each])
         unlabelled = sum(not row.answers for row in rows)
         if unlabelled:
             raise RequestError(
                 f"{unlabelled} of the {len(rows)} examples of '{task}' have no answers to score against; "
                 "add a field 'answers', or only profile on them with --utility agreement."
             )
-    _refuse_profiled(examples, profiled)
+    seen = with_documents(profiled, tasks)
+    left_out: dict[str, list[str]] = {}
+    if leave_out_seen:
+        examples, left_out = without_seen(examples, seen)
+    else:
+        refuse_seen(examples, seen)
     prompts = [row for rows in examples.values() for row in rows]
     check_prompts(model, prompts, encoding)
-    configuration = {
+    configuration: dict[str, Any] = {
         "model": model.fingerprint,
         "dtype": str(model.network.dtype).removeprefix("torch."),
-        "tasks": {task.name: _task_configuration(task, examples[task.name]) for task in tasks},
+        "tasks": {task.name: _task_configuration(task, examples[task.name]) for task in tasks if task.name in examples},
         "methods": sorted({variant.method for each in variants.values() for variant in each}),
         "budgets": sorted(set(budgets)),
         "window": window,
         "split": split,
+        **split_rule(tasks),
+        **({"left_out": left_out} if left_out else {}),
         "seed": seed,
         "max_length": encoding.max_length,
         "question_agnostic": encoding.question_agnostic,
@@ -130,7 +152,7 @@ def make_plan(
         **settings,
     }
     parts = [Part(task, row, tuple(variants[task])) for task, rows in examples.items() for row in rows]
-    return Plan(model, {task.name: task for task in tasks}, _jobs(parts), window, encoding, configuration)
+    return Plan(model, {task.name: task for task in tasks}, _jobs(parts), window, encoding, configuration, left_out)
 
 
 def variants_of(policies: Mapping[str, Callable[[int | None], Policy]], budgets: Sequence[int]) -> list[Variant]:
@@ -162,15 +184,3 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
 def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     ids = hashlib.sha256("\n".join(example.id for example in examples).encode()).hexdigest()[:16]
     return {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids}
-
-
-def _refuse_profiled(examples: Mapping[str, Sequence[Example]], profiled: Mapping[str, Sequence[str]]) -> None:
-    for method, ids in profiled.items():
-        known = set(ids)
-        for task, rows in examples.items():
-            overlap = sum(row.id in known for row in rows)
-            if overlap:
-                raise RequestError(
-                    f"The budgets of '{method}' were made from {overlap} of the {len(rows)} examples of '{task}' that "
-                    "it would be evaluated on; evaluate on the test split, or profile on other examples."
-                )

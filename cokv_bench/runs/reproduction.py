@@ -42,7 +42,7 @@ class Reproduction:
 
     Attributes:
         shape: of the model, for estimates; no model is loaded for them.
-        examples: number of examples a task, profile and test together, for estimates; LongBench's tasks that are not
+        examples: number of examples a task, all splits together, for estimates; LongBench's tasks that are not
             among them are taken to have their published rows.
     """
 

@@ -1,6 +1,6 @@
 """From what a user asks for to a plan: names resolved and everything checked before any work."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,17 +9,19 @@ from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES, Policy, get_policy
 from cokv_bench.policies.policy import check_budget
-from cokv_bench.runs.knobs import TUNED, find_knobs
+from cokv_bench.runs.knobs import TUNED, ChosenKnobs, find_knobs
+from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
-from cokv_bench.tasks import Split
+from cokv_bench.tasks import Split, Task
+from cokv_bench.tasks.longbench.rowtask import RowTask
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 # How SnapKV and the methods that rank like it pool, where nobody says otherwise.
 _RANKING = {"kernel": 7, "pooling": "max"}
 _AS_PUBLISHED: Mapping[str, Any] = {}
-SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "all": "all"}
+SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "report": "report", "all": "all"}
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class Request:
         kernel, pooling: of all methods that pool window scores; None for each method's own.
         knobs: which settings the methods have: "tuned" (chosen on profile examples, where the model has such a choice),
             "papers" (as published), or a file of `cokv-bench tune`.
+        leave_out_seen: leave out, for all methods alike, what any method's head file was made from, and all else of the
+            same documents; else such examples are refused.
     """
 
     tasks: list[str]
     methods: list[str]
     budgets: list[int]
     split: str = "test"
+    leave_out_seen: bool = False
     seed: int = 0
     window: int = 8
     kernel: int | None = None
@@ -106,9 +111,9 @@ def plan_request(request: Request, model: Model) -> Plan:
         for method in request.methods
         if method in STATIC_METHODS
     }
-    if request.split != "test":
-        _refuse_own_tasks(request, static)
-    knobs = find_knobs(request.knobs, model, request.window, request.encoding.question_agnostic)
+    knobs = find_knobs(request.knobs, model, request.window, request.encoding.question_agnostic, request.split)
+    if request.split in ("profile", "all"):
+        _refuse_own_tasks(request, tasks, static, knobs)
 
     def policy(method: str, task: str, budget: int | None) -> Policy:
         return request.policy(method, static.get(method, {}).get(task), knobs.options(method, task, budget))
@@ -135,11 +140,15 @@ def plan_request(request: Request, model: Model) -> Plan:
         },
         profiled={
             **{
-                method: [example for source in sources.values() for example in source.examples]
+                f"budgets of '{method}'": Seen(
+                    frozenset(example for source in sources.values() for example in source.examples),
+                    frozenset(document for source in sources.values() for document in source.documents),
+                )
                 for method, sources in static.items()
             },
-            **knobs.profiled,
+            "knobs": knobs.seen,
         },
+        leave_out_seen=request.leave_out_seen,
     )
 
 
@@ -157,13 +166,26 @@ def _description(request: Request, sources: Mapping[str, StaticBudgets]) -> Any:
     return first if all(each == first for each in described.values()) else described
 
 
-def _refuse_own_tasks(request: Request, static: Mapping[str, Mapping[str, StaticBudgets]]) -> None:
-    """Needles are drawn anew for each length and depth, so those of the profile split count as seen as a whole."""
-    for method, sources in static.items():
-        seen = {task for source in sources.values() for task in source.tasks}
-        shared = sorted(seen & {*request.tasks, *sources})
+def _refuse_own_tasks(
+    request: Request,
+    tasks: Sequence[Task],
+    static: Mapping[str, Mapping[str, StaticBudgets]],
+    knobs: ChosenKnobs,
+) -> None:
+    """Needles are drawn again for each length and depth, so those of the profile split count as seen as a whole.
+
+    Rows stay what they are: where what was seen is left out, the others may be evaluated.
+    """
+    exact = {task.name for task in tasks if request.leave_out_seen and isinstance(task, RowTask)}
+    asked = {*request.tasks, *(task.name for task in tasks)}
+    made = {
+        f"budgets of '{method}'": {task for source in sources.values() for task in source.tasks}
+        for method, sources in static.items()
+    }
+    for subject, seen in {**made, "knobs": knobs.tasks}.items():
+        shared = sorted((seen & asked) - exact)
         if shared:
             raise RequestError(
-                f"The budgets of '{method}' were made from the profile split of {', '.join(shared)}, which the split "
-                f"'{request.split}' contains; evaluate on the split 'test'."
+                f"The {subject} were made from the profile split of {', '.join(shared)}, which the split "
+                f"'{request.split}' contains; evaluate on the split 'test' or 'report'."
             )

@@ -46,6 +46,7 @@ class StaticBudgets:
         examples: ids of the examples that they were made from.
         tasks: names of the tasks of these examples.
         ranking: kernel and pooling that they were made for, where they depend on it.
+        documents: of these examples; empty where a file of an earlier version does not say.
     """
 
     tokens: Callable[[int], NDArray[np.int64]]
@@ -53,6 +54,7 @@ class StaticBudgets:
     examples: tuple[str, ...]
     tasks: tuple[str, ...]
     ranking: Mapping[str, Any] = field(default_factory=dict)
+    documents: tuple[str, ...] = ()
 
 
 def static_budgets(
@@ -122,6 +124,7 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
                 file.examples,
                 file.tasks,
                 _ranking(file),
+                file.documents,
             )
             for path, file in files
             if file.budget == budget
@@ -145,6 +148,7 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
         tuple(dict.fromkeys(example for source in chosen.values() for example in source.examples)),
         tuple(dict.fromkeys(name for source in chosen.values() for name in source.tasks)),
         rankings[0],
+        tuple(dict.fromkeys(document for source in chosen.values() for document in source.documents)),
     )
 
 
@@ -165,6 +169,7 @@ def _from_values(
         {"profile": file_sha256(path), "zeroed": zeroed},
         values.examples,
         values.tasks,
+        documents=values.documents,
     )
 
 
@@ -177,6 +182,7 @@ def _from_scores(model: Model, window: int, published_rounding: bool, sources: S
         {"head_scores": file_sha256(path), "beta": sources.beta},
         scores.examples,
         scores.tasks,
+        documents=scores.documents,
     )
 
 
@@ -191,6 +197,7 @@ def _from_shares(model: Model, window: int, sources: Sources) -> StaticBudgets:
         shares.examples,
         shares.tasks,
         {"kernel": shares.kernel, "pooling": shares.pooling},
+        shares.documents,
     )
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, unknown
 from cokv_bench.runs.estimate import Load
 from cokv_bench.tasks import Split, jsonl, text
+from cokv_bench.tasks.base import PROFILE_SHARE, REPORT_SHARE
 from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench.sizes import published_rows
 from cokv_bench.tasks.longbench.specs import expand as expand_longbench
@@ -16,7 +17,6 @@ from cokv_bench.tasks.needle import task as needle
 from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, expand
 from cokv_bench.tasks.ruler import subtasks as ruler
 
-_PROFILE_SHARE = 0.15
 Options = Mapping[str, Any]
 
 
@@ -41,22 +41,25 @@ def work(command: str, options: Options, counted: Mapping[str, int]) -> Work:
     Args:
         command: `profile`, `eval` or `headkv_scores`.
         options: by their names on the command line.
-        counted: rows of tasks, profile and test together.
+        counted: rows of tasks, all splits together; the splits are taken to have their shares of them.
 
     Raises:
-        RequestError: an unknown task.
+        RequestError: an unknown task or split.
     """
     found = Work()
     lengths = integers(options.get("lengths", 1024))
     if command == "headkv_scores":
         found.loads = [Load(int(options.get("examples", 16)), length, 1, 1) for length in lengths]
         return found
+    split: Split = options.get("split", "test") if command == "eval" else "profile"
+    if split not in get_args(Split):
+        raise unknown("split", str(split), get_args(Split))
     budgets, methods = integers(options.get("budget", 128)), names(options.get("method", ""))
     for task in dict.fromkeys(_tasks(options)):
         try:
             made = _made(task, options)
             sizes = lengths if made is not None else [_longest(options)]
-            new, examples = made or _of_rows(task, options, counted, "test" if command == "eval" else "profile", found)
+            new, examples = made or _of_rows(task, options, counted, split, found)
         except _UncountedError as error:
             found.uncounted[task] = str(error)
             continue
@@ -125,8 +128,8 @@ def _of_rows(task: str, options: Options, counted: Mapping[str, int], split: Spl
         if held is None:
             found.published.append(task)
             held = published_rows(task)
-    mine = round(held * _PROFILE_SHARE)
-    examples = mine if split == "profile" else held - mine
+    mine, reported = round(held * PROFILE_SHARE), round(held * REPORT_SHARE)
+    examples = {"profile": mine, "report": reported, "test": held - mine - reported, "all": held}[split]
     return new_tokens, examples if limit is None else min(examples, int(limit))
 
 

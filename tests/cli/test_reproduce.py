@@ -76,7 +76,7 @@ def test_dry_runs_say_what_they_cannot_count(cli, tmp_path: Path) -> None:
     assert status == 0, err
     lines = out.splitlines()
     planned = [line.split() for line in lines if line.startswith(" ")]
-    assert [row[3:6] for row in planned if row[:2] == ["1.", "eval"]] == [["3,118", "935.4k", "6,236"]]
+    assert [row[3:6] for row in planned if row[:2] == ["1.", "eval"]] == [["2,384", "715.2k", "4,768"]]
     assert not any(row[:1] == ["2."] for row in planned)
     assert any(line.startswith("Rows as published, which may be more") for line in lines)
     assert "Not counted: 2. eval jsonl:none.jsonl (Cannot read none.jsonl: No such file or directory)." in lines

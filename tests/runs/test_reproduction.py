@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.runs.reproduction import read_reproduction
 from cokv_bench.runs.work import Work
+from cokv_bench.tasks import Split
 from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench import expand
 from cokv_bench.tasks.longbench.sizes import published_rows
@@ -75,7 +77,7 @@ def test_counts_follow_the_split(tmp_path: Path) -> None:
     (trec,) = plan.work(plan.steps[0]).loads
     assert (trec.prompts, trec.rows, trec.tokens, trec.new_tokens) == (30, 48, 300, 64)
     loads = plan.work(plan.steps[2]).loads
-    assert [(load.prompts, load.rows) for load in loads] == [(170, 3), (17, 3)]
+    assert [(load.prompts, load.rows) for load in loads] == [(130, 3), (13, 3)]
 
 
 def made_up(folder: Path, command: str, **options: object) -> list[tuple[int, int, int]]:
@@ -154,8 +156,8 @@ def work_of(folder: Path, tasks: str, command: str = "eval", **changes: object) 
 
 def test_rows_that_the_file_does_not_count_are_those_published(tmp_path: Path) -> None:
     done = work_of(tmp_path, "longbench-e,longbench/qasper_e,longbench/trec")
-    assert [load.prompts for load in done.loads[:3]] == [224 - 34, 150 - 22, 300 - 45]
-    assert (len(done.loads), done.loads[-1].prompts) == (14, 170)
+    assert [load.prompts for load in done.loads[:3]] == [224 - 34 - 45, 150 - 22 - 30, 300 - 45 - 60]
+    assert (len(done.loads), done.loads[-1].prompts) == (14, 130)
     assert done.published == expand("longbench-e")
     assert done.uncounted == {}
     (load,) = work_of(tmp_path, "longbench/lcc_e", "profile", limit=7).loads
@@ -178,16 +180,20 @@ def test_own_rows_are_counted(tmp_path: Path) -> None:
     (tmp_path / "own.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[0]]))
     (tmp_path / "own.yaml").write_text("max_new_tokens: 9\n")
     task = f"jsonl:{tmp_path / 'own.jsonl'}"
-    examples = {split: len(JsonlTask(task).examples(split)) for split in ("profile", "test")}
-    assert sum(examples.values()) == 40
-    for command, split in (("profile", "profile"), ("eval", "test")):
-        (load,) = work_of(tmp_path, task, command).loads
+    examples = {split: len(JsonlTask(task).examples(split)) for split in get_args(Split)}
+    assert examples["profile"] + examples["test"] + examples["report"] == examples["all"] == 40
+    for command, split in (("profile", "profile"), ("eval", "test"), ("eval", "report"), ("eval", "all")):
+        (load,) = work_of(tmp_path, task, command, split=split).loads
         assert (load.prompts, load.tokens, load.new_tokens) == (examples[split], 300, 9)
     assert work_of(tmp_path, task, limit=5).loads[0].prompts == 5
     plan = read_reproduction(write(tmp_path, content(examples={"jsonl:none.jsonl": 100}, steps=[
         {"command": "eval", "options": {"tasks": "jsonl:none.jsonl", "method": "full", "max-length": 300}},
     ])))  # fmt: skip
-    assert plan.work(plan.steps[0]).loads[0].prompts == 85
+    assert plan.work(plan.steps[0]).loads[0].prompts == 65
+    (load,) = work_of(tmp_path, "longbench/lcc", split="report").loads
+    assert load.prompts == 100
+    with pytest.raises(RequestError, match="did you mean report"):
+        work_of(tmp_path, "longbench/lcc", split="reprot")
 
 
 def test_what_cannot_be_counted_says_why(tmp_path: Path) -> None:

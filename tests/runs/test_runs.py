@@ -15,6 +15,7 @@ from cokv_bench.policies import get_policy
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records, record_key
+from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.tables import write_tables
 from cokv_bench.tasks import Example, Split, content_id
@@ -143,8 +144,8 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
 def test_examples_that_were_profiled_on_are_refused(texty: Model) -> None:
     ids = [example.id for example in Echo().examples("profile")]
     with pytest.raises(RequestError, match="made from 3 of the 3 examples"):
-        plan_for(texty, split="profile", profiled={"cokv": ids})
-    plan_for(texty, split="test", profiled={"cokv": ids})
+        plan_for(texty, split="profile", profiled={"cokv": Seen(frozenset(ids))})
+    plan_for(texty, split="test", profiled={"cokv": Seen(frozenset(ids))})
 
 
 def test_budgets_at_or_below_the_window_are_refused(texty: Model) -> None:
