@@ -22,6 +22,7 @@ def no_examples(split: Split, tasks: Iterable[Task]) -> RequestError:
     if not documents:
         return RequestError(f"'{shown:.80}' has no examples in the split '{split}'; name another split, or more data.")
     return RequestError(
-        f"'{shown:.80}' has no examples in the split '{split}': the rows of a document (the context) are all in one "
-        f"split, and there is only {len(documents)} of them; choose another --split or --seed, or add documents."
+        f"'{shown:.80}' has no examples in the split '{split}': all rows of a document (the context) are in one "
+        f"split, and none of the {len(documents)} documents falls to this one; choose "
+        "another --split or --seed, or add documents."
     )

@@ -161,7 +161,10 @@ def test_a_split_to_which_no_document_falls_has_a_sentence(texty: Model) -> None
     mine = side_of(lone.examples("all")[0].document)
     assert len(lone.examples(mine)) == 9
     for split in {"profile", "test", "report"} - {mine}:
-        with pytest.raises(RequestError, match=rf"no examples in the split '{split}': .* only 1 of them; .*--seed"):
+        with pytest.raises(
+            RequestError,
+            match=rf"no examples in the split '{split}': .*none of the 1 documents falls to this one; .*--seed",
+        ):
             plan_for(texty, Sources(), methods=["full"], tasks=["jsonl:lone.jsonl"], split=split)
 
 
