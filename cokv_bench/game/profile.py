@@ -21,8 +21,8 @@ from cokv_bench.game.stability import Stability, stability
 from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
-from cokv_bench.tasks.prompts import reading
 from cokv_bench.tasks import split_rule
+from cokv_bench.tasks.prompts import reading
 
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]

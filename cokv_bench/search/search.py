@@ -23,8 +23,8 @@ from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
-from cokv_bench.tasks.prompts import reading
 from cokv_bench.tasks import split_rule
+from cokv_bench.tasks.prompts import reading
 
 #: Called with steps done, steps in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
