@@ -82,7 +82,7 @@ def without_seen(
                 kept.setdefault(task, []).append(row)
     if not kept:
         raise RequestError(
-            f"Nothing is left to evaluate: {', '.join(sorted(seen))} were made from all "
+            f"Nothing is left to evaluate: the {' and the '.join(sorted(seen))} were made from all "
             f"{sum(map(len, examples.values()))} examples or from their documents; name other tasks or budgets."
         )
     return kept, left

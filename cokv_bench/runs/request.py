@@ -146,7 +146,7 @@ def plan_request(request: Request, model: Model) -> Plan:
                 )
                 for method, sources in static.items()
             },
-            "knobs": knobs.seen,
+            **({} if knobs.file is None else {"knobs": knobs.seen}),
         },
         leave_out_seen=request.leave_out_seen,
     )

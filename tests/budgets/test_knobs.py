@@ -73,7 +73,7 @@ def test_head_scores_choose_beta_by_their_curve_and_keep_it_in_the_file(tmp_path
         "by hand",
         ("needle",),
         ("aa",),
-        {64: {1.01: -2.0, 2.0: -1.0}},
+        betas={64: {1.01: -2.0, 2.0: -1.0}},
     )
     scores.save(tmp_path / "scores.json")
     read = HeadScores.load(tmp_path / "scores.json")
