@@ -250,7 +250,7 @@ def main(
     cokv = np.log(values.budgets(budget, window=8).ravel() - 8 + 0.5)
     equal = Problem(test, cases, budget, np.zeros(heads), seed)
     known = {"full": full, "snapkv": equal.scores([np.zeros(heads)], cases)[0], "cokv": equal.scores([cokv], cases)[0]}
-    rows: dict[str, Any] = {name: _row(scores, known, seed) for name, scores in known.items()}
+    rows: dict[str, Any] = {name: _row(scores, known) for name, scores in known.items()}
     starts = {"": np.zeros(heads), "cokv": cokv, "ada": _adaptive(searched, budget)}
     for name, (family, start) in wanted.items():
         problem = Problem(searched, followed, budget, starts[start], seed, seconds)
@@ -313,13 +313,13 @@ def _race(
         units += 1
         if looks and problem.spent >= looks[0]:
             looks = [look for look in looks if look > problem.spent]
-            curve.append({"seconds": round(problem.spent, 1), **_row(unseen(found), known, problem.seed)})
-    return {"steps": units, "curve": curve, **_row(unseen(found), known, problem.seed)}, found
+            curve.append({"seconds": round(problem.spent, 1), **_row(unseen(found), known)})
+    return {"steps": units, "curve": curve, **_row(unseen(found), known)}, found
 
 
-def _row(scores: Array, known: dict[str, Array], seed: int) -> dict[str, Any]:
+def _row(scores: Array, known: dict[str, Array]) -> dict[str, Any]:
     gap = (known["full"] - known["snapkv"]).mean()
-    low, high = interval([scores - known["cokv"]], seed)
+    low, high = interval([scores - known["cokv"]])
     return {
         "logprob": float(scores.mean()),
         "above_cokv": float((scores - known["cokv"]).mean()),

@@ -33,7 +33,7 @@ from cokv_bench.game.utilities import get_utility
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import Policy, get_policy
-from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.intervals import SCORES, interval
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 _LENGTH = 1024
@@ -141,7 +141,7 @@ def main(
     for index, label in enumerate(policies):
         row = next(row for row in rows if row["budgets"] == label)
         found = 100 * measured["metric"][index]
-        low, high = interval([found], seed=0)
+        low, high = interval([found], SCORES)
         row |= {"found": found.mean(), "ci_low": low, "ci_high": high, "logprob": measured["loglik"][index].mean()}
     table = Table(title=f"{budget} tokens a head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
     for column in ("method", "sampling", "alpha", "halves", "error", "found %", "95%", "log-prob."):

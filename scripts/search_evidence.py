@@ -117,7 +117,7 @@ def main(
     scores[wanted].to_csv(out / "logprobs.csv", index=False)
     compared = [comparisons_table(frame, configuration, each) for each in baselines]
     pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
-    gaps = gaps_table(frame, int(configuration["seed"]))
+    gaps = gaps_table(frame)
     gaps.to_csv(out / "gaps.csv", index=False)
     if len(request.budgets) > 1:
         draw(gaps, out / "gaps.png")

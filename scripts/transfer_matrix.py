@@ -103,7 +103,7 @@ def main(
                 split="test",
                 **ranking,
             )
-            rows += _judge(test, name, budget, found, seed)
+            rows += _judge(test, name, budget, found)
     table = pd.DataFrame(rows)
     table.to_csv(out / "transfer.csv", index=False)
     typer.echo(table.pivot(index="searched_on", columns="judged_on", values="closed").round(2).to_string())
@@ -111,7 +111,7 @@ def main(
 
 
 def _judge(
-    test: SearchExamples, name: str, budget: int, found: dict[str, NDArray[np.float64]], seed: int
+    test: SearchExamples, name: str, budget: int, found: dict[str, NDArray[np.float64]]
 ) -> Iterator[dict[str, object]]:
     """A row of the table for each set of log-shares."""
     cases = [case for case in range(len(test.groups)) if test.counts(case)]
@@ -124,7 +124,7 @@ def _judge(
     equal = scores(torch.zeros(test.model.layers, test.model.kv_heads))
     for searched_on, shares in found.items():
         gained = scores(torch.from_numpy(shares).float()) - equal
-        low, high = interval([gained], seed)
+        low, high = interval([gained])
         yield {
             "searched_on": searched_on,
             "judged_on": name,

@@ -25,7 +25,7 @@ def is_sum(task: str) -> bool:
     return task in (OVER_TASKS, OVER_GAPS, OVER_ALL) or task.startswith(f"{OVER_ALL}, ")
 
 
-def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a budget, method and task, then rows over several tasks.
 
     Where there is nothing to close a share says nothing, so "mean of tasks with a gap" leaves out tasks whose gap's
@@ -34,13 +34,12 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
 
     Args:
         frame: records of a run with both ends; a score of 0.01 is 1 in the table.
-        seed: of the bootstrap.
 
     Returns:
-        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, bootstrap over the examples of each
-        task), method, gained (over SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (likewise, where
-        the gap's interval lies above 0), tasks (of rows over several). Means of shares have no intervals: where a
-        task's gap comes near 0 among the resamples, they would tell of nothing else.
+        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, see `interval`), method, gained
+        (over SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (see `ratio_intervals`; where the gap's
+        interval lies above 0), tasks (of rows over several). Means of shares have no intervals: where a task's gap may
+        be near 0, its share may be anything.
     """
     values = frame.assign(value=100 * frame["score"]).set_index(["task", "example"])
     full = values.loc[values["method"] == UPPER, "value"]
@@ -50,9 +49,9 @@ def gaps_table(frame: pd.DataFrame, seed: int) -> pd.DataFrame:
         scores = at.set_index("method", append=True)["value"].unstack("method").loc[at.index.unique()]
         gains = scores.sub(scores[LOWER], axis=0).assign(**{_GAP: full - scores[LOWER]}).dropna(subset=_GAP)
         by_task = {str(task): gained for task, gained in gains.groupby(level="task", sort=False)}
-        rows += [_closed([gained], seed).assign(budget=budget, task=task) for task, gained in by_task.items()]
+        rows += [_closed([gained]).assign(budget=budget, task=task) for task, gained in by_task.items()]
         for title, names in _benchmarks(by_task).items():
-            found = _closed([by_task[name] for name in names], seed)
+            found = _closed([by_task[name] for name in names])
             sums.append(found.assign(budget=budget, task=title, tasks=len(names)))
     table = pd.concat(rows, ignore_index=True)
     for title, part in ((OVER_TASKS, table), (OVER_GAPS, table[table["gap_ci_low"] > 0])):
@@ -70,7 +69,7 @@ def _benchmarks(tasks: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _closed(tasks: Sequence[pd.DataFrame], seed: int) -> pd.DataFrame:
+def _closed(tasks: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """A row a method: the gap, what is gained and closed, and their intervals.
 
     Args:
@@ -78,9 +77,9 @@ def _closed(tasks: Sequence[pd.DataFrame], seed: int) -> pd.DataFrame:
     """
     means = pd.concat([gained.mean() for gained in tasks], axis=1).mean(axis=1)
     gap, gained = means[_GAP], means.drop(_GAP)
-    low, high = interval([each[_GAP].to_numpy() for each in tasks], seed)
+    low, high = interval([each[_GAP].to_numpy() for each in tasks])
     # A gap that may be none is nothing to divide by.
-    lows, highs = ratio_intervals([each.to_numpy().T for each in tasks], seed) if low > 0 else (np.nan, np.nan)
+    lows, highs = ratio_intervals([each.to_numpy().T for each in tasks]) if low > 0 else (np.nan, np.nan)
     return pd.DataFrame(
         {
             "gap": gap,

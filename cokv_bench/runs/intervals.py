@@ -1,65 +1,121 @@
-"""How sure a mean over examples is, and a ratio of two."""
+"""How sure a mean over examples is, and a ratio of two: 95% intervals that cover what they say with few rows a task."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-_RESAMPLES = 2000
+Array = NDArray[np.float64]
+Bounds = tuple[float, float]
+
+#: Bounds of scores in percent, and of differences between two.
+SCORES: Bounds = (0.0, 100.0)
+GAINS: Bounds = (-100.0, 100.0)
+_NORMAL = 1.959964
+#: A single variance of two rows says next to nothing: its t quantile is 12.7.
+_FEWEST_DEGREES = 2
+_NONE = (np.nan, np.nan)
 
 
-def interval(groups: Sequence[NDArray[np.float64]], seed: int) -> tuple[float, float]:
-    """95% percentile bootstrap interval of the mean of the groups' means, resampled within each group.
+class Spread(NamedTuple):
+    """The standard error of a mean of the groups' means, and the degrees of freedom of its square."""
 
-    Args:
-        groups: scores or differences, an array a task; one group gives the interval of a plain mean.
-        seed: of the resampling.
-
-    Returns:
-        Low and high; NaN where a group is a single example.
-    """
-    if min(len(group) for group in groups) < 2:
-        return np.nan, np.nan
-    if all(np.ptp(group) == 0 for group in groups):
-        mean = float(np.mean([group[0] for group in groups]))
-        return mean, mean
-
-    from scipy.stats import bootstrap  # On first use: importing it takes over a second, and tables are often read only.
-
-    def mean_of_means(*samples: NDArray[np.float64], axis: int) -> Any:
-        return np.mean([sample.mean(axis=axis) for sample in samples], axis=0)
-
-    result = bootstrap(
-        groups,
-        mean_of_means,
-        n_resamples=_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-        vectorized=True,
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    error: float
+    degrees: float
 
 
-def ratio_intervals(
-    groups: Sequence[NDArray[np.float64]], seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """95% percentile bootstrap intervals of ratios of means of the groups' means, resampled within each group.
+def interval(groups: Sequence[Array], bounds: Bounds | None = None) -> tuple[float, float]:
+    """95% interval of the mean of the groups' means, for new examples of the same groups (tasks are fixed).
+
+    Each group's variance is estimated from its own rows, without bias; the t quantile has Satterthwaite's degrees of
+    freedom, n - 1 for one group. Answers that are right or wrong, one
+    group of them, have Wilson's interval, and their paired differences Bonett and Price's ("Adjusted Wald confidence
+    interval for a difference of binomial proportions based on paired data", 2012), because a variance of rows that all
+    agree is 0 however few they are.
 
     Args:
-        groups: an array [ratios + 1, examples] a task, the numerators and then the denominator that all share, whose
-            own interval lies above 0. An example's numbers are resampled together.
-        seed: of the resampling.
+        groups: scores or differences, an array per task; one group gives the interval of a plain mean.
+        bounds: least and greatest possible value (`SCORES`, `GAINS`), None for log-probabilities.
 
     Returns:
-        Lows and highs, [ratios] each.
+        Low and high; NaN where the groups have fewer than two degrees of freedom between them (such as one task of two
+        rows) or where one of them is a single row.
     """
-    rng = np.random.default_rng(seed)
-    sums = np.zeros((len(groups[0]), _RESAMPLES))
-    for group in groups:
-        drawn = rng.integers(group.shape[1], size=(_RESAMPLES, group.shape[1]))
-        sums += [row[drawn].mean(axis=1) for row in group]
-    # The few resamples with nothing to divide by say nothing of the ratio.
-    sums = sums[:, sums[-1] > 0]
-    low, high = np.percentile(sums[:-1] / sums[-1], [2.5, 97.5], axis=1)
-    return low, high
+    if min(map(len, groups)) < 2 or sum(len(group) - 1 for group in groups) < _FEWEST_DEGREES:
+        return _NONE
+    mean = float(np.mean([group.mean() for group in groups]))
+    if bounds is None:
+        return _by_t(mean, spread(groups))
+    # Groups that have no variance at all are counted as one: there is nothing else to go by.
+    alone = groups[0] if len(groups) == 1 else np.concatenate(groups) if not any(map(np.ptp, groups)) else None
+    if alone is not None and np.isin(alone, (*bounds, 0.0)).all():
+        return _of_shares(alone, bounds)
+    low, high = _by_t(mean, spread(groups))
+    return max(low, bounds[0]), min(high, bounds[1])
+
+
+def spread(groups: Sequence[Array]) -> Spread:
+    """Standard error and degrees of freedom of the mean of the groups' means; each group has two rows or more."""
+    counts = np.array([len(group) for group in groups])
+    variances = np.array([group.var(ddof=1) for group in groups]) / counts / len(groups) ** 2
+    total = variances.sum()
+    degrees = total**2 / (variances**2 / (counts - 1)).sum() if total > 0 else np.inf
+    return Spread(float(np.sqrt(total)), float(degrees))
+
+
+def _by_t(mean: float, spread: Spread) -> tuple[float, float]:
+    half = _t_quantile(spread.degrees) * spread.error
+    return mean - half, mean + half
+
+
+def _t_quantile(degrees: float) -> float:
+    from scipy.special import stdtrit  # On first use: tables are often read only.
+
+    return _NORMAL if np.isinf(degrees) else float(stdtrit(degrees, 0.975))
+
+
+def _of_shares(values: Array, bounds: Bounds) -> tuple[float, float]:
+    """Of values that are at the bounds, or 0 between them."""
+    n, (low, high) = len(values), bounds
+    if low == 0:
+        share, squared = np.mean(values == high), _NORMAL**2
+        centre = (share + squared / (2 * n)) / (1 + squared / n)
+        half = _NORMAL / (1 + squared / n) * np.sqrt(share * (1 - share) / n + squared / (4 * n * n))
+    else:
+        won, lost = ((np.sum(values == end) + 1) / (n + 2) for end in (high, low))
+        centre, half = won - lost, _NORMAL * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
+    # Rounding may pass a bound that is the exact end.
+    return float(max(low, high * (centre - half))), float(min(high, high * (centre + half)))
+
+
+def ratio_intervals(groups: Sequence[Array]) -> tuple[Array, Array]:
+    """95% intervals of ratios of means of the groups' means, by Fieller's theorem.
+
+    A ratio is in its interval where the interval of numerator - ratio x denominator, taken example by example, holds 0.
+
+    Args:
+        groups: an array [ratios + 1, examples] per task: the numerators, then the denominator that all share. The
+            examples of a task have their numbers in the same order.
+
+    Returns:
+        Lows and highs, [ratios] each; NaN where the denominator is not clearly above 0, or where `interval` has none.
+    """
+    ratios = len(groups[0]) - 1
+    counts = np.array([group.shape[1] for group in groups])
+    lows, highs = np.full(ratios, np.nan), np.full(ratios, np.nan)
+    if counts.min() < 2 or (counts - 1).sum() < _FEWEST_DEGREES:
+        return lows, highs
+    means = np.mean([group.mean(axis=1) for group in groups], axis=0)
+    covariance = sum(np.cov(group) / group.shape[1] for group in groups) / len(groups) ** 2
+    for ratio in range(ratios):
+        at = means[ratio] / means[-1]
+        quantile = _t_quantile(spread([group[ratio] - at * group[-1] for group in groups]).degrees) ** 2
+        # (numerator - ratio x denominator)^2 <= quantile x its variance, a quadratic in the ratio.
+        square = means[-1] ** 2 - quantile * covariance[-1, -1]
+        linear = means[ratio] * means[-1] - quantile * covariance[ratio, -1]
+        constant = means[ratio] ** 2 - quantile * covariance[ratio, ratio]
+        if means[-1] > 0 and square > 0:
+            root = np.sqrt(max(0.0, linear**2 - square * constant))
+            lows[ratio], highs[ratio] = (linear - root) / square, (linear + root) / square
+    return lows, highs

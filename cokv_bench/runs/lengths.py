@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.intervals import SCORES, interval
 
 
 def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
@@ -18,8 +18,7 @@ def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.Data
         configuration: of the run.
 
     Returns:
-        task, method, budget, length ("1024" or "0-4k"), n, score (percent), ci_low, ci_high (95%, bootstrap over the
-        examples).
+        task, method, budget, length ("1024" or "0-4k"), n, score (percent), ci_low, ci_high (95%, see `interval`).
     """
     known = frame.assign(length=_lengths(frame)).dropna(subset="length")
     if not (known.groupby("task")["length"].nunique() > 1).any():
@@ -28,7 +27,7 @@ def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.Data
     for (task, method, budget), cell in known.groupby(["task", "method", "budget"], sort=False, dropna=False):
         for length in sorted(cell["length"].unique(), key=_start):
             scores = 100 * cell.loc[cell["length"] == length, "score"].to_numpy(float)
-            low, high = interval([scores], int(configuration["seed"]))
+            low, high = interval([scores], SCORES)
             cells = {"task": task, "method": method, "budget": budget, "length": length}
             rows.append({**cells, "n": len(scores), "score": scores.mean(), "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.intervals import SCORES, Bounds, interval
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.lengths import lengths_table
 from cokv_bench.runs.means import means
@@ -69,17 +69,17 @@ def _write(path: Path, table: pd.DataFrame) -> None:
 
 
 def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
-    """A row a task, method and budget: mean score in percent with a 95% bootstrap interval over the examples.
+    """A row a task, method and budget: mean score in percent with a 95% interval (see `interval`).
 
     After them, a row for each mean over tasks (see `means`), method and budget that has all of its tasks: the mean of
-    the tasks' means, its interval by bootstrap within the tasks.
+    the tasks' means. Its interval is for new examples of the same tasks.
     """
-    seed = int(configuration["seed"])
+    bounds = SCORES if configuration.get("utility") is None else None
     rows, scores = [], []
     for (task, method, budget), cell in frame.groupby(_CELL, sort=False, dropna=False):
         start = {"model": configuration["model"]["id"], "method": method, "budget": budget, "task": task}
         scores.append(100 * cell["score"].to_numpy(float))
-        low, high = interval(scores[-1:], seed)
+        low, high = interval(scores[-1:], bounds)
         rows.append(
             {
                 **start,
@@ -93,16 +93,17 @@ def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataF
             }
         )
     table = pd.DataFrame(rows).astype({"budget": "Int64"})
-    added = _mean_rows(table, scores, seed)
+    added = _mean_rows(table, scores, bounds)
     return pd.concat([table, added], ignore_index=True) if len(added) else table
 
 
-def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], seed: int) -> pd.DataFrame:
+def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], bounds: Bounds | None) -> pd.DataFrame:
     """A row a mean, method and budget that has all of its tasks.
 
     Args:
         table: a row a task, method and budget.
         scores: of the examples behind each row.
+        bounds: of a score.
     """
     rows = []
     groups = table.groupby(["model", "method", "budget"], sort=False, dropna=False)
@@ -110,7 +111,7 @@ def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], seed: int
     for name, tasks, (model, method, budget), every in cells:
         parts = every[every["task"].isin(tasks)]
         if len(parts) == len(tasks):
-            low, high = interval([scores[row] for row in parts.index], seed)
+            low, high = interval([scores[row] for row in parts.index], bounds)
             rows.append(
                 {
                     "model": model,

@@ -13,7 +13,6 @@ from cokv_bench.kvcache import decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.execute import execute
-from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import Journal, read_records, record_key
 from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
@@ -167,14 +166,3 @@ def test_tables_are_means_of_the_records(texty: Model, tmp_path: Path) -> None:
     wide = tables["table.csv"]
     assert list(wide.columns) == ["method", "budget", "echo"]
     assert len(wide) == 5
-
-
-def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(200):
-        low, high = interval([generator.normal(5.0, 2.0, size=40)], seed=1)
-        covered += low <= 5.0 <= high
-    assert 180 <= covered <= 199
-    assert np.isnan(interval([np.array([1.0])], seed=0)).all()
-    assert interval([np.array([2.0, 2.0])], seed=0) == (2.0, 2.0)
