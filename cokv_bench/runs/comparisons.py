@@ -1,21 +1,29 @@
 """Which differences between methods are signal: paired comparisons with a baseline at the same budget."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from cokv_bench.errors import unknown
-from cokv_bench.runs.intervals import interval
+from cokv_bench.runs.chance import at_chance
+from cokv_bench.runs.intervals import GAINS, Bounds, interval, spread
 from cokv_bench.runs.means import means, overall
+from cokv_bench.runs.signflips import LEVEL, family_test
 
 #: Methods that are compared with, the first that a run has, where nobody names one.
 _BASELINES = ("snapkv", "pyramidkv", "streaming-llm")
-_PERMUTATIONS = 10_000
-#: Differences with a corrected p-value of at least this are called noise.
-LEVEL = 0.05
+#: The families of tests. Each is corrected for its own comparisons, whatever the others have.
+PRIMARY, BUDGET, TASK = "primary", "budget", "task"
+#: Of `comparisons_table`.
+COLUMNS = [
+    *("family", "baseline", "method", "budget", "task", "n", "difference", "ci_low", "ci_high", "standard_error"),
+    *("p_value", "p_adjusted", "p_error", "least_p", "wins", "ties", "losses", "win_probability"),
+    *("within_noise", "discriminates"),
+]
+# An example's row in the matrix of a family.
+_ROW = "the example"
 
 
 def choose_baseline(methods: list[str], wanted: str | None) -> str | None:
@@ -33,13 +41,13 @@ def choose_baseline(methods: list[str], wanted: str | None) -> str | None:
 
 
 def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], baseline: str) -> pd.DataFrame:
-    """A row a method and budget, and a task or the mean over tasks: the difference to the baseline, in points.
+    """Each method against the baseline at equal totals, in points: differences, intervals, and tests in three families.
 
-    Differences are taken example by example. The interval is a 95% percentile bootstrap over the examples, within their
-    tasks for the mean; the p-value that of a sign-flip permutation test (two-sided), corrected by Benjamini and
-    Yekutieli's rule, which holds for dependent tests as these are: once over the comparisons that sum the run up
-    (means, and tasks that are in none), once over those of the single tasks behind means, which are more and say less.
-    Where the two kept different numbers of tokens on an example they are not compared, and the numbers are left empty.
+    Differences are taken example by example. `primary` is what a run is judged by: one test per method and benchmark
+    (its mean over tasks, or its only task) of the mean over the budgets, all of them one family. Second come `budget`,
+    the single budgets of the same, and `task`, the single tasks behind means at single budgets. In a run of one budget
+    the primary tests are at that budget. Each family is tested jointly by sign flips (see `family_test`). Where the two
+    methods kept different numbers of tokens on an example they are not compared, and the numbers are left empty.
 
     Args:
         frame: the records of a run.
@@ -47,81 +55,100 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
         baseline: a method of the run; compared at each of its budgets.
 
     Returns:
-        baseline, method, budget, task, n, difference, ci_low, ci_high, p_value, wins, ties, losses, win_probability
-        (ties count half), within_noise (whether the corrected p-value is 0.05 or more).
+        A row per method, budget (empty for the mean over those that both methods have) and task or mean over tasks:
+        family, baseline, method, budget, task, n, difference, ci_low, ci_high (95%, see `interval`), standard_error (of
+        the difference), p_value (two-sided), p_adjusted (corrected for the family), p_error (its Monte Carlo standard
+        error), least_p (the least p_adjusted that so many examples can give), wins, ties, losses, win_probability (ties
+        count half), within_noise (whether p_adjusted is 0.05 or more), discriminates (whether a difference could have
+        been found: least_p is below 0.05, and the full cache is not at chance, see `at_chance`).
     """
-    rows: list[dict[str, Any]] = []
     tasks = [task for task in configuration["tasks"] if (frame["task"] == task).any()]
-    limited = frame[frame["budget"].notna()]
+    wholes, groups = overall(tasks), {**{task: [task] for task in tasks}, **means(tasks)}
+    bounds = GAINS if configuration.get("utility") is None else None
+    rows: list[dict[str, Any]] = []
+    shares: list[pd.Series] = []
+    for start, pairs in _all_pairs(frame, baseline):
+        for task in wholes if start["family"] == PRIMARY and pd.isna(start["budget"]) else groups:
+            cell = pairs[pairs["task"].isin(groups[task])]
+            if len(cell):
+                family = start["family"] if task in wholes else TASK
+                numbers, added = _compare(cell, bounds)
+                rows.append({**start, "family": family, "baseline": baseline, "task": task, **numbers})
+                shares.append(added)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    known = table["difference"].notna()
+    for family in table["family"].unique():
+        tested = table.index[known & (table["family"] == family)]
+        if len(tested):
+            matrix = pd.concat([shares[row] for row in tested], axis=1).fillna(0.0).sort_index().to_numpy(float)
+            found = family_test(matrix, table.loc[tested, "n"].to_numpy(), int(configuration["seed"]))
+            for name, column in zip(("p_value", "p_adjusted", "p_error", "least_p"), found, strict=True):
+                table.loc[tested, name] = column
+    blind = table["task"].isin(at_chance(frame, configuration)) | (table["least_p"] >= LEVEL)
+    table["within_noise"] = (table["p_adjusted"] >= LEVEL).astype("boolean").where(known)
+    table["discriminates"] = (~blind).astype("boolean").where(known)
+    return table.astype({"budget": "Int64"})
+
+
+def _all_pairs(frame: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+    """The family of a benchmark's mean, method and budget, and the pairs: means over budgets, then single ones."""
+    # Numbered in an order that is not that of the records, so that the flips are not either.
+    numbered = frame.assign(**{_ROW: frame.groupby(["task", "example"]).ngroup()})
+    limited = numbered[numbered["budget"].notna()]
+    single: dict[tuple[str, int], pd.DataFrame] = {}
     for budget in sorted(limited["budget"].unique()):
         at = limited[limited["budget"] == budget]
-        methods = [method for method in at["method"].unique() if method != baseline]
-        for method in methods:
-            pairs = _pairs(at, method, baseline)
-            parts = {task: pairs[pairs["task"] == task] for task in tasks}
-            cells = {**parts, **{name: pairs[pairs["task"].isin(group)] for name, group in means(tasks).items()}}
-            for task, cell in cells.items():
-                if len(cell):
-                    start = {"baseline": baseline, "method": method, "budget": int(budget), "task": task}
-                    rows.append({**start, **_compare(cell, int(configuration["seed"]))})
-    table = pd.DataFrame(rows)
-    if len(table):
-        from scipy.stats import false_discovery_control  # On first use, as in `interval`.
-
-        known = table["p_value"].notna()
-        summing = table["task"].isin(overall(tasks))
-        for family in (known & summing, known & ~summing):
-            if family.any():
-                table.loc[family, "p_value"] = false_discovery_control(table.loc[family, "p_value"], method="by")
-        table["within_noise"] = (table["p_value"] >= LEVEL).astype("boolean").where(known)
-    return table
+        for method in at["method"].unique():
+            if method != baseline:
+                single[method, int(budget)] = _pairs(at, method, baseline)
+    several = limited["budget"].nunique() > 1
+    if several:
+        for name in dict.fromkeys(method for method, _ in single):
+            parts = [pairs for (method, _), pairs in single.items() if method == name and len(pairs)]
+            if parts:
+                yield {"family": PRIMARY, "method": name, "budget": pd.NA}, _over_budgets(parts)
+    for (method, budget), pairs in single.items():
+        yield {"family": BUDGET if several else PRIMARY, "method": method, "budget": budget}, pairs
 
 
 def _pairs(at: pd.DataFrame, method: str, baseline: str) -> pd.DataFrame:
-    """task, kept tokens and scores of both, a row an example that both answered."""
-    columns = ["task", "example", "score", "kept_tokens"]
+    """task, the example's number, difference in points, whether both kept as much; a row per example of both."""
+    columns = ["task", _ROW, "score", "kept_tokens"]
     one, other = (at.loc[at["method"] == name, columns] for name in (method, baseline))
-    return one.merge(other, on=["task", "example"], suffixes=("", "_baseline"))
+    both = one.merge(other, on=["task", _ROW], suffixes=("", "_baseline"))
+    # Rounded, so that what is alike but for the order of a sum is alike.
+    difference = (100 * (both["score"] - both["score_baseline"]).astype(float)).round(9)
+    return both[["task", _ROW]].assign(difference=difference, equal=both["kept_tokens"] == both["kept_tokens_baseline"])
 
 
-def _compare(cell: pd.DataFrame, seed: int) -> dict[str, Any]:
+def _over_budgets(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Mean differences of the examples that have every budget."""
+    every = pd.concat(parts).groupby(["task", _ROW], sort=False)
+    means = every.agg(difference=("difference", "mean"), equal=("equal", "all"), budgets=("equal", "size"))
+    means["difference"] = means["difference"].round(9)
+    return means[means["budgets"] == len(parts)].reset_index()
+
+
+def _compare(cell: pd.DataFrame, bounds: Bounds | None) -> tuple[dict[str, Any], pd.Series]:
+    """The numbers of a row before it is tested, and what each example adds to the difference, by its number."""
     n = len(cell)
-    if (cell["kept_tokens"] != cell["kept_tokens_baseline"]).any():
-        empty = ("difference", "ci_low", "ci_high", "p_value", "wins", "ties", "losses", "win_probability")
-        return {"n": n, **dict.fromkeys(empty, np.nan)}
-    differences = 100 * (cell["score"] - cell["score_baseline"]).to_numpy(float)
-    tasks = cell["task"].to_numpy()
+    differences, tasks = cell["difference"].to_numpy(float), cell["task"].to_numpy()
     groups = [differences[tasks == task] for task in dict.fromkeys(tasks)]
-    low, high = interval(groups, seed)
+    counts = np.array([len(group) for group in groups])[pd.factorize(tasks)[0]]
+    shares = pd.Series(differences / counts / len(groups), index=cell[_ROW])
+    if not cell["equal"].all():
+        return {"n": n}, shares
+    low, high = interval(groups, bounds)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
-    return {
+    numbers = {
         "n": n,
         "difference": float(np.mean([group.mean() for group in groups])),
         "ci_low": low,
         "ci_high": high,
-        "p_value": _p_value(groups, seed),
+        "standard_error": spread(groups).error if min(map(len, groups)) > 1 else np.nan,
         "wins": wins,
         "ties": n - wins - losses,
         "losses": losses,
         "win_probability": (wins + (n - wins - losses) / 2) / n,
     }
-
-
-def _p_value(groups: list[NDArray[np.float64]], seed: int) -> float:
-    """Two-sided p-value: if the methods were alike, each example's difference could as well have the other sign."""
-    shares = np.concatenate([group / len(group) for group in groups])
-    # Examples without a difference say nothing about its sign; without them small samples are tested exactly.
-    shares = shares[shares != 0]
-    if shares.size < 2:
-        return 1.0
-    from scipy.stats import permutation_test
-
-    result = permutation_test(
-        (shares,),
-        lambda sample, axis: sample.sum(axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=_PERMUTATIONS,
-        rng=np.random.default_rng(seed),
-    )
-    return float(result.pvalue)
+    return numbers, shares

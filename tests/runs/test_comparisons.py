@@ -1,16 +1,19 @@
 """Paired comparisons: the numbers by hand, their error rates, and what is not compared."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import wilcoxon
 
 from cokv_bench.errors import RequestError
-from cokv_bench.runs.comparisons import _p_value, choose_baseline, comparisons_table
+from cokv_bench.runs.chance import at_chance
+from cokv_bench.runs.comparisons import COLUMNS, choose_baseline, comparisons_table
+from cokv_bench.runs.journal import read_records, read_run
 
-CONFIGURATION = {"seed": 0, "tasks": {"t/a": {}, "t/b": {}}, "methods": ["full", "snapkv", "x"]}
+RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
+CONFIGURATION: dict[str, Any] = {"seed": 0, "tasks": {"t/a": {}, "t/b": {}}, "methods": ["full", "snapkv", "x"]}
 
 
 def records(scores: dict[str, dict[str, list[float]]], budget: int = 64, **changes: Any) -> pd.DataFrame:
@@ -41,9 +44,14 @@ def test_a_comparison_by_hand() -> None:
     assert table["difference"].tolist() == [25.0, 50.0, 37.5]  # the mean counts tasks alike, not examples
     assert table.loc["t/a", ["wins", "ties", "losses"]].tolist() == [2, 1, 1]
     assert table.loc["t/a", "win_probability"] == 2.5 / 4
-    assert table.loc["t/b", ["ci_low", "ci_high"]].tolist() == [50.0, 50.0]
+    assert table.loc["t/b", ["ci_low", "ci_high"]].isna().all()  # two rows
     assert table.loc["t/a", "ci_low"] < 25 < table.loc["t/a", "ci_high"]
     assert table["within_noise"].all()  # six examples prove nothing
+    assert table["family"].tolist() == ["task", "task", "primary"]
+    # 2 / 2^n of the sign patterns are as extreme as when all n examples agree. For t/b they are 1/2, and t/a's three
+    # differences are as extreme in 1/4 of all, half of which are among the others; the mean's family is it alone.
+    assert table["least_p"].round(4).tolist() == [0.125, 0.625, 0.0312]
+    assert table["discriminates"].tolist() == [False, False, True]
 
 
 def test_a_clear_difference_is_signal_and_order_of_records_does_not_matter() -> None:
@@ -57,31 +65,19 @@ def test_a_clear_difference_is_signal_and_order_of_records_does_not_matter() -> 
     assert shuffled["difference"].item() == pytest.approx(table["difference"].item())
 
 
-def test_p_values_of_signs_are_exact_for_few_examples() -> None:
-    assert _p_value([np.ones(6)], 0) == pytest.approx(2 / 2**6)
-    assert _p_value([np.array([1.0, 0, 0])], 0) == 1.0
-    assert _p_value([np.zeros(5)], 0) == 1.0
-    ranks = np.arange(1.0, 9) * np.array([1, 1, 1, -1, 1, 1, 1, 1])  # ranks are their own ranks
-    assert _p_value([ranks], 0) == pytest.approx(wilcoxon(ranks, method="exact").pvalue)
-
-
-def test_alike_methods_are_called_different_as_rarely_as_said() -> None:
-    chance = np.random.default_rng(1)
-    small = [_p_value([chance.choice([-1.0, 0.0, 1.0], 30), chance.normal(size=10)], 0) < 0.05 for _ in range(300)]
-    assert 0.02 <= np.mean(small) <= 0.085
-
-
 def test_p_values_are_corrected_for_the_number_of_comparisons() -> None:
     chance = np.random.default_rng(2)
     base = list(chance.random(40))
     tries = {f"m{k}": {"t/a": list(base + 0.1 * chance.normal(size=40))} for k in range(40)}
     frame = records({"snapkv": {"t/a": base}, **tries})
     table = comparisons_table(frame, {**CONFIGURATION, "methods": ["snapkv", *tries]}, "snapkv")
+    assert list(table.columns) == COLUMNS
     alone = [comparisons_table(frame[frame["method"].isin(["snapkv", m])], CONFIGURATION, "snapkv") for m in tries]
     raw = np.array([one["p_value"].item() for one in alone])
     assert (raw < 0.05).any()  # chance finds something among forty
     assert table["within_noise"].all()
-    assert (table["p_value"].to_numpy() >= raw - 1e-12).all()
+    assert (table["p_adjusted"].to_numpy() >= raw - 1e-12).all()
+    np.testing.assert_allclose(table["p_value"], raw, atol=0.005)
 
 
 def test_unequal_totals_are_not_compared() -> None:
@@ -115,13 +111,71 @@ def test_single_tasks_do_not_cost_the_mean_its_significance() -> None:
     few, many = [f"t/{k}" for k in range(2)], [f"t/{k}" for k in range(40)]
 
     def mean_of(tasks: list[str]) -> float:
-        scores = {"snapkv": {}, "x": {}}
+        scores: dict[str, dict[str, list[float]]] = {"snapkv": {}, "x": {}}
         for task in tasks:
             base = chance.random(3)
             scores["snapkv"][task], scores["x"][task] = list(base), list(base + (0.3 if task in few else 0.0))
         configuration = {**CONFIGURATION, "tasks": {task: {} for task in tasks}}
         table = comparisons_table(records(scores), configuration, "snapkv").set_index("task")
-        return float(table.loc["mean", "p_value"])
+        return float(table.loc["mean", "p_adjusted"])
 
     # Six differences of one sign: two in 64 sign patterns are as far from zero, and nothing else is in the family.
     assert mean_of(few) == mean_of(many) == pytest.approx(2 / 64)
+
+
+def test_budgets_are_averaged_example_by_example_for_the_primary_tests() -> None:
+    parts = [
+        records({"snapkv": {"t/a": [0, 0, 1, 1]}, "x": {"t/a": [1, 0, 0, 1]}}, budget=64),
+        records({"snapkv": {"t/a": [0, 0, 0, 1]}, "x": {"t/a": [1, 1, 1, 1]}}, budget=128),
+    ]
+    table = comparisons_table(pd.concat(parts), {**CONFIGURATION, "tasks": {"t/a": {}}}, "snapkv")
+    assert table["family"].tolist() == ["primary", "budget", "budget"]
+    assert table["budget"].astype("Float64").tolist()[1:] == [64, 128]
+    assert pd.isna(table.loc[0, "budget"])
+    assert table["difference"].tolist() == [37.5, 0.0, 75.0]
+    # By example: 100, 50, 0 and 0 points.
+    assert table.loc[0, ["n", "wins", "ties", "losses"]].tolist() == [4, 2, 2, 0]
+    assert table.loc[0, "p_value"] == 0.5
+    # An example that lacks a budget is in the other one alone.
+    partly = pd.concat([parts[0], parts[1][parts[1]["example"] != "t/a0"]])
+    table = comparisons_table(partly, {**CONFIGURATION, "tasks": {"t/a": {}}}, "snapkv")
+    assert table["n"].tolist() == [3, 4, 3]
+    # Where the totals of one budget differ, so do those of the mean.
+    parts[1].loc[(parts[1]["method"] == "x") & (parts[1]["example"] == "t/a0"), "kept_tokens"] = 641
+    table = comparisons_table(pd.concat(parts), {**CONFIGURATION, "tasks": {"t/a": {}}}, "snapkv")
+    assert table["difference"].isna().tolist() == [True, False, True]
+
+
+def test_the_committed_needles() -> None:
+    """CoKV is above SnapKV over the four budgets; PyramidKV at 128 tokens has its exact p-value."""
+    frame = pd.DataFrame(read_records(RESULTS)).drop(columns="prediction").astype({"budget": "Int64"})
+    configuration = read_run(RESULTS)["configuration"]
+    needles = {**configuration, "tasks": {"needle": configuration["tasks"]["needle"]}}
+    table = comparisons_table(frame[frame["task"] == "needle"], needles, "snapkv").fillna({"budget": 0})
+    cells = table.set_index(["method", "budget"])
+    assert cells.loc[("cokv", 0), "difference"] == pytest.approx(12.15, abs=0.01)
+    assert cells.loc[("cokv", 0), "p_adjusted"] < 0.03
+    assert not cells.loc[("cokv", 0), "within_noise"]
+    assert cells.loc[("pyramidkv", 128), "p_value"] == pytest.approx(0.00418, abs=5e-6)
+    assert table["discriminates"].all()
+
+
+def test_where_the_full_cache_is_at_chance_nothing_can_be_told_apart() -> None:
+    chance = np.random.default_rng(5)
+    good, bad = list((chance.random(40) < 0.8).astype(float)), list((chance.random(40) < 0.05).astype(float))
+    scores = {
+        "full": {"t/a": good, "t/b": bad},
+        "snapkv": {"t/a": good[::-1], "t/b": bad[::-1]},
+        "x": {"t/a": good, "t/b": bad},
+        "streaming-llm": {"t/a": bad, "t/b": bad[::-1]},
+    }
+    frame = records(scores)
+    frame.loc[frame["method"] == "full", "budget"] = pd.NA
+    without = frame[frame["method"] != "streaming-llm"]
+    for each in (frame, without):
+        assert at_chance(each, CONFIGURATION) == ["t/b"]
+        table = comparisons_table(each, CONFIGURATION, "snapkv")
+        assert table.groupby("task")["discriminates"].all().to_dict() == {"t/a": True, "t/b": False, "mean": True}
+    # Nobody knows what log-probabilities are at chance.
+    assert at_chance(without, {**CONFIGURATION, "utility": "loglik"}) == []
+    assert at_chance(without[without["method"] != "full"], CONFIGURATION) == []
