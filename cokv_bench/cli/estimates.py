@@ -1,5 +1,6 @@
 """What work will cost, as a table."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from cokv_bench.report.units import PERCENT, Unit
 from cokv_bench.runs.estimate import Load, Shape, estimate, matrix_speed
+from cokv_bench.runs.power import DISCORDANT, POWER, Detectable
 
 
 def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Sequence[Load]]]) -> None:
@@ -46,6 +49,26 @@ def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Se
         f"second on this {device.type}. Memory is weights, the longest prompt and its rows, on one device.",
         highlight=False,
     )
+
+
+def print_power(console: Console, found: Sequence[Detectable], *, measured: bool, unit: Unit = PERCENT) -> None:
+    """Print which difference from the baseline each benchmark can show in the primary tests.
+
+    Args:
+        measured: whether the spread is that of the run, not assumed.
+        unit: of the scores.
+    """
+    spread = "with the spread of this run" if measured else f"if {DISCORDANT:.0%} of the answers differ"
+    for each in found:
+        corrected = f"corrected for {each.comparisons} comparisons"
+        if math.isnan(each.difference):
+            told = f"{each.examples} examples are too few to show any difference ({corrected})."
+        else:
+            told = (
+                f"{each.examples} examples show differences of about {each.difference:.{unit.decimals - 1}f} "
+                f"{unit.gain} or more ({POWER:.0%} power, {corrected}, {spread})."
+            )
+        console.print(f"{each.task}: {told}", highlight=False, markup=False)
 
 
 def _short(count: int) -> str:

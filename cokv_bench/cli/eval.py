@@ -109,7 +109,7 @@ def evaluate(
     Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
     (records.jsonl), so the same command goes on where a stopped one left off.
     """
-    from cokv_bench.cli.estimates import print_estimate
+    from cokv_bench.cli.estimates import print_estimate, print_power
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
     from cokv_bench.models.spec import ModelSpec
     from cokv_bench.report import write_formats
@@ -120,6 +120,7 @@ def evaluate(
     from cokv_bench.runs.loads import plan_loads
     from cokv_bench.runs.means import is_mean
     from cokv_bench.runs.overlap import left_out_line
+    from cokv_bench.runs.power import observed, planned
     from cokv_bench.runs.reference import check_reference
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.shards import Shard
@@ -182,6 +183,7 @@ def evaluate(
             o.console.print(left_out_line(plan.left_out, plan.examples), highlight=False, soft_wrap=True)
         if dry_run:
             print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
+            print_power(o.console, planned(plan.configuration), measured=False)
             return
         folder = out or Path("results") / plan.name
         with progress_bar(o.progress_console, "Evaluating") as progress:
@@ -191,6 +193,7 @@ def evaluate(
     print_scores(o.console, tables)
     if "comparisons.csv" in tables:
         print_comparisons(o.console, tables["comparisons.csv"])
+        print_power(o.console, observed(tables["comparisons.csv"]), measured=True)
     if "reference.csv" in tables:
         print_reference(o.console, tables["reference.csv"])
     scores = tables["scores.csv"]

@@ -1,5 +1,8 @@
 """Rich tables of results."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from rich.console import Console
@@ -7,7 +10,9 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from cokv_bench.budgets import HeadBudgets, HeadValues
+from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.report.units import PERCENT, Unit, capital
+from cokv_bench.runs.comparisons import PRIMARY
 from cokv_bench.runs.means import is_mean, overall
 
 # Wider than any table.
@@ -29,21 +34,30 @@ def print_scores(console: Console, tables: dict[str, pd.DataFrame], unit: Unit =
     width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum
     if width <= console.width or len(alone) == len(every):
         console.print(whole)
+        _print_legend(console, tables, every)
         return
     console.print(_scores(tables, overall(alone), unit))
+    _print_legend(console, tables, overall(alone))
     files = "table.csv, table.md and scores.csv" if unit is PERCENT else "logprobs.csv"
     console.print(f"The {len(alone)} tasks one by one are in {files}.")
+
+
+def _print_legend(console: Console, tables: dict[str, pd.DataFrame], shown: list[str]) -> None:
+    if blind_tasks(tables).intersection(shown):
+        console.print(f"{BLIND_MARK} {BLIND}.", highlight=False)
 
 
 def _scores(tables: dict[str, pd.DataFrame], tasks: list[str], unit: Unit) -> Table:
     wide = tables["table.csv"].fillna({"budget": 0})
     tidy = tables["scores.csv"].fillna({"budget": 0}).set_index(["method", "budget", "task"]).sort_index()
     counts = tidy.groupby("task")["n"].max()
-    table = Table(title=f"{unit.caption} [95% interval by bootstrap over examples]", title_justify="left")
+    table = Table(title=f"{unit.caption} [95% interval for new examples of these tasks]", title_justify="left")
     table.add_column("method", no_wrap=True)
     table.add_column("budget", justify="right", no_wrap=True)
+    blind = blind_tasks(tables)
     for task in tasks:
-        table.add_column(task if is_mean(task) else f"{task}\nn={counts[task]}", justify="right", overflow="fold")
+        name = task + BLIND_MARK * (task in blind)
+        table.add_column(name if is_mean(task) else f"{name}\nn={counts[task]}", justify="right", overflow="fold")
     table.add_column("kept\na head", justify="right")
     for budget, rows in wide.groupby("budget"):
         table.add_section()
@@ -74,6 +88,8 @@ def _cell(score: float, interval: pd.Series | None, best: bool, unit: Unit) -> s
 def print_comparisons(console: Console, comparisons: pd.DataFrame, unit: Unit = PERCENT) -> None:
     """Print what each method gains over the baseline, a table for each mean over tasks and each task outside them.
 
+    The primary tests come first, in a run of several budgets those of the mean over budgets.
+
     Args:
         comparisons: with one baseline.
         unit: of the scores.
@@ -83,7 +99,10 @@ def print_comparisons(console: Console, comparisons: pd.DataFrame, unit: Unit = 
     for whole in wholes:
         rows = summing[summing["task"] == whole]
         gain = f"{capital(unit.gain)} over {rows['baseline'].iloc[0]}"
-        told = f"{gain}, {whole}; p corrected for {len(summing)} comparisons"
+        sizes = summing["family"].value_counts()
+        told = f"{gain}, {whole}; p corrected for {sizes[PRIMARY]} comparisons"
+        if len(sizes) > 1:
+            told += f", at single budgets for {sizes.drop(PRIMARY).sum()}"
         _print_comparison(console, rows, told, unit)
 
 
@@ -95,19 +114,29 @@ def _print_comparison(console: Console, rows: pd.DataFrame, told: str, unit: Uni
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in rows.to_dict("records"):
         if pd.isna(row["difference"]):
-            table.add_row(row["method"], str(row["budget"]), "", "", "", "", "unequal totals, not compared")
+            table.add_row(row["method"], _budget(row), "", "", "", "", "unequal totals, not compared")
             continue
         ends = "..".join(f"{row[end]:+.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
         table.add_row(
             row["method"],
-            str(row["budget"]),
+            _budget(row),
             f"{row['difference']:+.{unit.decimals}f}",
             "" if pd.isna(row["ci_low"]) else ends,
-            f"{row['p_value']:.3f}",
+            f"{row['p_adjusted']:.3f}",
             f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}",
-            "noise" if row["within_noise"] else "",
+            _verdict(row),
         )
     console.print(table)
+
+
+def _budget(row: Mapping[Any, Any]) -> str:
+    return "mean" if pd.isna(row["budget"]) else str(row["budget"])
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if not row["within_noise"]:
+        return ""
+    return "noise" if row["discriminates"] else "cannot discriminate"
 
 
 def print_reference(console: Console, reference: pd.DataFrame) -> None:

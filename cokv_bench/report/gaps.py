@@ -20,7 +20,7 @@ def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
             figures.append(_figure(f"Share closed: {task}{name}", rows, unit, styles(runs)))
     about = (
         f"What a method gains over {LOWER}, divided by what the full cache gains over it, both of them means of the "
-        f"{unit.noun}: {LOWER} closes 0, the full cache 1. 95% bootstrap intervals over the examples of each task."
+        f"{unit.noun}: {LOWER} closes 0, the full cache 1. 95% intervals for new examples of these tasks."
     )
     return (
         Group(f"{unit.key}gaps", f"Share closed of the gap in {unit.noun}", about, tuple(figures)) if figures else None

@@ -33,8 +33,9 @@ def latex(layout: Layout) -> str:
         if text
     ]
     notes = [escape(note) for note in layout.notes]
+    primary = [_grid(grid, []) for grid in layout.primary]
     costs = [_grid(grid, notes) for grid in layout.costs]
-    return "\n".join(["% Needs \\usepackage{booktabs}.", _grid(layout.scores, legend), *costs])
+    return "\n".join(["% Needs \\usepackage{booktabs}.", _grid(layout.scores, legend), *primary, *costs])
 
 
 def _grid(grid: Grid, notes: list[str]) -> str:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.report.units import PERCENT, Unit
+from cokv_bench.runs.comparisons import PRIMARY
 from cokv_bench.runs.means import is_mean, overall
 
 _MIB = 2**20
@@ -44,12 +46,14 @@ class Layout:
     """The wide table of scores, tables of costs (one for each mean and each task outside of means), and their notes.
 
     Attributes:
+        primary: the primary tests against the baseline, a section per benchmark; none where nothing is compared.
         differs: what the mark of `Cell.differs` means; empty where no cell has it.
         uncompared: the same for `Cell.uncompared`.
         notes: sentences about both tables.
     """
 
     scores: Grid
+    primary: tuple[Grid, ...]
     costs: tuple[Grid, ...]
     differs: str
     uncompared: str
@@ -72,7 +76,8 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     sized = "kv_bytes" in tables["scores.csv"]
     comparisons = tables.get("comparisons.csv", pd.DataFrame({"baseline": []}))
     baseline = str(comparisons["baseline"].iloc[0]) if len(comparisons) else ""
-    compared = _by_cell(comparisons[comparisons["baseline"] == baseline])
+    comparisons = comparisons[comparisons["baseline"] == baseline]
+    compared = _by_cell(comparisons)
     scores = []
     costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in overall(tasks)}
     for _, part in wide.groupby("budget"):
@@ -81,9 +86,14 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
         scores.append(tuple(_score_row(row, columns, best, compared, unit) for row in rows))
         for whole, sections in costs.items():
             sections.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
-    cells = [cell for section in scores for row in section for cell in row]
+    blind = blind_tasks({"comparisons.csv": comparisons})
+    primary = _primary(comparisons, overall(tasks), baseline, unit)
+    sections = [*scores, *(section for grid in primary for section in grid.sections)]
+    cells = [cell for section in sections for row in section for cell in row]
+    marked = [column + BLIND_MARK * (column in blind) for column in columns]
     return Layout(
-        Grid(unit.caption, ("method", "budget", *columns), tuple(scores)),
+        Grid(unit.caption, ("method", "budget", *marked), tuple(scores)),
+        primary,
         tuple(
             Grid(
                 f"{unit.title} with its 95% interval, tokens kept a KV head" + (", and size of the KV cache" * sized),
@@ -94,7 +104,37 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
         ),
         f"differs from {baseline} (paired test, corrected p < 0.05)" if any(c.differs for c in cells) else "",
         f"unequal totals, not compared with {baseline}" if any(c.uncompared for c in cells) else "",
-        _notes(tasks, tables["scores.csv"], configuration),
+        (*_notes(tasks, tables["scores.csv"], configuration), *[f"{BLIND_MARK} {BLIND}."] * bool(blind)),
+    )
+
+
+def _primary(compared: pd.DataFrame, wholes: list[str], baseline: str, unit: Unit) -> tuple[Grid, ...]:
+    """A row per benchmark and method: difference from the baseline, interval and p-value."""
+    if compared.empty:
+        return ()
+    tests = compared[compared["family"] == PRIMARY]
+    sections = [
+        tuple(_primary_row(row, unit) for row in tests[tests["task"] == whole].to_dict("records")) for whole in wholes
+    ]
+    averaged = ", mean over the budgets" if tests["budget"].isna().all() else ""
+    caption = (
+        f"Primary tests: {unit.gain} over {baseline}{averaged}; p corrected for "
+        f"{tests['difference'].notna().sum()} comparisons"
+    )
+    header = ("method", "tasks", unit.gain, "95% interval", "corrected p")
+    return (Grid(caption, header, tuple(section for section in sections if section)),)
+
+
+def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
+    if pd.isna(row["difference"]):
+        return (Cell(row["method"]), Cell(row["task"]), Cell("", uncompared=True), Cell(""), Cell(""))
+    low, high = (_number(row[end], unit.decimals) for end in ("ci_low", "ci_high"))
+    return (
+        Cell(row["method"]),
+        Cell(row["task"]),
+        Cell(_number(row["difference"], unit.decimals), differs=not row["within_noise"]),
+        Cell(f"{low} to {high}" if low and high else ""),
+        Cell("<0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"),
     )
 
 
@@ -168,7 +208,8 @@ def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, A
         examples = "examples: " + ", ".join(f"{task} {counts[task]}" for task in tasks)
     settings = (
         f"Model {configuration['model']['id']}; {examples}; split {configuration['split']}; "
-        f"window {configuration['window']}. Intervals are 95% bootstrap over the examples."
+        f"window {configuration['window']}. Intervals are 95% and hold for new examples of these tasks, not for "
+        "other tasks."
     )
     if scores["exact_total"].all():
         return (settings, "Bold: the best of each budget, the full cache aside.")

@@ -17,7 +17,7 @@ def markdown(layout: Layout) -> str:
     """All tables with the notes under them."""
     legend = [f"{mark} {escape(text)}." for mark, text in (("†", layout.differs), ("‡", layout.uncompared)) if text]
     notes = [*map(escape, layout.notes), *legend]
-    return "\n\n".join([_grid(layout.scores), *map(_grid, layout.costs), *notes]) + "\n"
+    return "\n\n".join([_grid(layout.scores), *map(_grid, (*layout.primary, *layout.costs)), *notes]) + "\n"
 
 
 def _grid(grid: Grid) -> str:

@@ -1,6 +1,7 @@
 """Figures of scores: against the budget, against the baseline, and of needles by length and depth."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -39,7 +40,9 @@ def curves(unit: Unit, runs: Sequence[Run]) -> Group | None:
     """Numbers of one unit against budgets, a figure a task and a line a method; what sums the runs up comes first."""
     tasks = _ordered([task for run in runs for task in run.tables["scores.csv"]["task"].unique()])
     figures = [_curve(unit, task, runs) for task in tasks]
-    about = f"{unit.caption}, with 95% bootstrap intervals over the examples. Points of one budget stand side by side."
+    about = (
+        f"{unit.caption}, with 95% intervals for new examples of these tasks. Points of one budget stand side by side."
+    )
     return Group(f"{unit.key}curves", f"{unit.title} against budget", about, tuple(figures)) if figures else None
 
 
@@ -90,8 +93,9 @@ def differences(unit: Unit, runs: Sequence[Run]) -> Group | None:
             for task in _ordered(list(compared["task"])):
                 figures.append(_forest(run, str(baseline), task, compared[compared["task"] == task], runs))
     about = (
-        f"{capital(unit.gain)} over the baseline at the same budget, paired example by example, with 95% bootstrap "
-        "intervals. Hollow: within noise (corrected p of 0.05 or more). Unequal totals are not compared."
+        f"{capital(unit.gain)} over the baseline at the same budget, paired example by example, with 95% intervals. "
+        "Means over the budgets are the primary tests, single budgets and tasks are secondary. Hollow: within noise "
+        "(corrected p of 0.05 or more). Unequal totals are not compared."
     )
     title = "Differences with the baseline" if unit is PERCENT else f"Differences in {unit.noun}"
     return Group(f"{unit.key}differences", title, about, tuple(figures)) if figures else None
@@ -107,15 +111,15 @@ def _forest(run: Run, baseline: str, task: str, rows: pd.DataFrame, runs: Sequen
             ("", "", "", "unequal totals, not compared")
             if missing
             else (
-                f"{row['p_value']:.3f}",
+                f"{row['p_adjusted']:.3f}",
                 f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}",
                 f"{row['win_probability']:.2f}",
-                "within noise" if noise else "differs",
+                _verdict(row),
             )
         )
         dots.append(
             Dot(
-                f"{row['method']} {row['budget']}",
+                f"{row['method']} {'mean' if pd.isna(row['budget']) else row['budget']}",
                 _number(row["difference"]),
                 _number(row["ci_low"]),
                 _number(row["ci_high"]),
@@ -129,6 +133,12 @@ def _forest(run: Run, baseline: str, task: str, rows: pd.DataFrame, runs: Sequen
     columns = ("n", "corrected p", "won/tied/lost", "win probability", "verdict")
     about = f"{rows['n'].max()} examples."
     return Dots(title, about, "method and budget", gain, tuple(dots), columns, zero=True)
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if not row["within_noise"]:
+        return "differs"
+    return "within noise" if row["discriminates"] else "cannot discriminate"
 
 
 def needles(runs: Sequence[Run]) -> Group | None:

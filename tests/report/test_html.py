@@ -129,7 +129,9 @@ def test_the_sections_say_what_the_tables_say(page: Page, folder: Path) -> None:
     assert by_name["cokv"].y[0] == pytest.approx(scores.loc[("needle", "cokv", 64), "score"])
     forest = figure(groups, "differences", "needle, points over snapkv")
     assert isinstance(forest, Dots)
-    assert [dot.label for dot in forest.dots] == ["ada-snapkv 64", "cokv 64", "ada-snapkv 128", "cokv 128"]
+    assert [dot.label for dot in forest.dots] == [
+        f"{method} {budget}" for budget in ("mean", 64, 128) for method in ("ada-snapkv", "cokv")
+    ]
     assert forest.dots[0].value == pytest.approx(100 / 3)
     needles = figure(groups, "needles", "Needles found at budget 64")
     assert isinstance(needles, Heat)

@@ -48,7 +48,7 @@ def make_logprobs(folder: Path, *, utility: str = "loglik", tables: bool = False
         pd.concat([first.assign(within_noise=False), second.assign(within_noise=True)]).to_csv(
             folder / "comparisons.csv", index=False
         )
-        gaps_table(frame, 0).assign(gap_ci_high=9.0).to_csv(folder / "gaps.csv", index=False)
+        gaps_table(frame).assign(gap_ci_high=9.0).to_csv(folder / "gaps.csv", index=False)
     return folder
 
 
@@ -102,7 +102,7 @@ def test_the_share_of_the_gap_is_that_of_the_means(tmp_path: Path) -> None:
     # Nothing to close: no share.
     assert shares[own]["cokv"] == (None, None)
     assert shares["mean of tasks with a gap"]["cokv"] == pytest.approx((0.25, 0.25))
-    assert "64: 1.000 (0.25 to 1.75), 128" in figures[4].about
+    assert "64: 1.000 (0.0615 to 1.939), 128" in figures[4].about
 
 
 def test_tables_of_the_folder_are_read(tmp_path: Path) -> None:
@@ -129,6 +129,14 @@ def test_tables_without_intervals_are_counted_again(tmp_path: Path) -> None:
     run = read(tmp_path / "run")
     assert (run.tables["gaps.csv"].query("task == 'needle'")["gap_ci_high"] < 9).all()
     assert group(make_groups([run], []), "loglik-gaps").figures
+
+
+def test_comparisons_of_earlier_versions_are_counted_again_with_their_baselines(tmp_path: Path) -> None:
+    path = make_logprobs(tmp_path / "run", tables=True) / "comparisons.csv"
+    pd.read_csv(path).drop(columns=["family", "p_adjusted", "discriminates"]).to_csv(path, index=False)
+    compared = read(tmp_path / "run").tables["comparisons.csv"]
+    assert compared["baseline"].unique().tolist() == ["cokv", "snapkv"]
+    assert set(compared["family"]) == {"primary", "budget"}
 
 
 def test_scores_and_log_probabilities_share_no_figure_and_no_table(tmp_path: Path) -> None:
@@ -177,7 +185,11 @@ def test_the_shipped_evidence() -> None:
     )
     assert isinstance(figure, Lines)
     line = next(series for series in figure.series if series.name == "cokv-search")
+    gaps = run.tables["gaps.csv"].query("task == 'ruler/vt'").groupby("budget")["gap_ci_low"].first()
     for budget, share in zip(line.x, line.y, strict=True):
+        assert (share is None) == (not gaps[budget] > 0)
+        if share is None:
+            continue
         snap, found = (scores["ruler/vt", method, budget] for method in ("snapkv", "cokv-search"))
         assert share == pytest.approx((found - snap) / (full["ruler/vt"] - snap))
     np.testing.assert_allclose(

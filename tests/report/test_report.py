@@ -45,7 +45,19 @@ def tables_of(task: str = "a") -> dict[str, pd.DataFrame]:
                 key = {"method": row["method"], "budget": row["budget"], "task": name}
                 rows.append({**key, "n": 8 if name == "mean" else 4, "score": row[name], **cost, **exact})
     compared = [
-        {"baseline": "snapkv", "method": method, "budget": 64, "task": name, "within_noise": noise}
+        {
+            "family": "primary" if name == "mean" else "task",
+            "baseline": "snapkv",
+            "method": method,
+            "budget": 64,
+            "task": name,
+            "difference": np.nan if pd.isna(noise) else 5.0,
+            "ci_low": 1.0,
+            "ci_high": 9.0,
+            "p_adjusted": 0.0004,
+            "within_noise": noise,
+            "discriminates": pd.NA if pd.isna(noise) else name != "t/b",
+        }
         for method, noises in {"x": (True, True, False), "y": (pd.NA, pd.NA, pd.NA)}.items()
         for name, noise in zip((task, "t/b", "mean"), noises, strict=True)
     ]
@@ -76,7 +88,7 @@ def check_latex(text: str) -> None:
         assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {columns - 1}
 
 
-def check_markdown(text: str, number: int = 2) -> None:
+def check_markdown(text: str, number: int = 3) -> None:
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == number
     for table in tables:
@@ -89,6 +101,13 @@ def test_marks(tmp_path: Path) -> None:
     assert "| full |  | 99.0 | 99.0 | 99.0 |" in md
     assert "| snapkv | 64 | 10.0 | **20.0** | 15.0 |" in md
     assert "| x | 64 | **30.0** | 10.0 | **20.0**† |" in md
+    assert "| method | budget | t/a | t/b§ | mean |" in md
+    assert "§ cannot discriminate: too few examples" in md
+    assert "t/b§" in tex
+    assert "Primary tests: points over snapkv; p corrected for 1 comparisons" in md
+    assert "| x | mean | 5.0† | 1.0 to 9.0 | \\<0.001 |" in md
+    assert "| y | mean | ‡ |  |  |" in md
+    assert "hold for new examples of these tasks, not for other tasks" in md
     assert "| y | 64 | 90.0‡ | 90.0‡ | 90.0‡ |" in md
     assert "| z | 64 | 5.0 |  |  |" in md
     assert "| y | 64 | 90.0 | 1.0–98.0 | 64.5 unequal | 3.0 |" in md
@@ -108,7 +127,8 @@ def test_no_comparisons_no_marks(tmp_path: Path) -> None:
     tables = tables_of()
     del tables["comparisons.csv"]
     md, tex = written(tmp_path, tables)
-    assert not set("†‡") & set(md)
+    assert not set("†‡§") & set(md)
+    assert "Primary" not in md
     assert "dag" not in tex
 
 
@@ -117,11 +137,15 @@ def test_a_real_run(tmp_path: Path) -> None:
         shutil.copy(RESULTS / name, tmp_path)
     md, tex = written(tmp_path, write_tables(tmp_path), read_run(tmp_path)["configuration"])
     header = next(line for line in md.splitlines() if line.startswith("| method"))
-    assert header.startswith("| method | budget | needle | ")
+    assert header.startswith("| method | budget | needle | longbench/")
+    # Four or five rows a task cannot tell anything; 72 needles and 74 rows can.
+    assert header.count("§") == 16
+    assert re.search(r"\| cokv \| needle \| 12\.2† \| 4\.3 to 20\.0 \| 0\.01\d \|", md)
+    assert "p corrected for 16 comparisons" in md
     assert header.endswith(" | longbench mean |")  # one task has no mean
     assert "| cokv | 64 | **37.5** |" in md
     assert "| streaming-llm | 64 | 6.9† |" in md
-    check_markdown(md, 3)  # scores, intervals of the needles and of LongBench's mean
+    check_markdown(md, 4)  # scores, primary tests, intervals of the needles and of LongBench's mean
     check_latex(tex)
 
 

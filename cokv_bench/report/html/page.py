@@ -121,9 +121,14 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
             f"<details><summary>{text(grid.caption)}: {text(grid.header[2])}</summary>{_grid(grid)}</details>"
             for grid in layout.costs
         )
+        tests = "".join(f"<p>{text(grid.caption)}.</p>{_grid(grid)}" for grid in layout.primary)
         title = "Scores" if run.unit is PERCENT else "Log-probabilities"
         title += "" if len(runs) == 1 else f", {run.name}"
-        yield f"scores-{number}", title, f"<p>{text(layout.scores.caption)}.</p>{_grid(layout.scores)}{notes}{costs}"
+        yield (
+            f"scores-{number}",
+            title,
+            f"<p>{text(layout.scores.caption)}.</p>{_grid(layout.scores)}{tests}{notes}{costs}",
+        )
 
 
 def _grid(grid: Grid) -> str:

@@ -1,0 +1,77 @@
+"""Which difference from the baseline so many examples can show: before a run by assumption, after it by its spread."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cokv_bench.runs.comparisons import PRIMARY
+from cokv_bench.runs.means import means, overall
+from cokv_bench.runs.signflips import LEVEL
+
+#: Chance of finding a difference that is there.
+POWER = 0.8
+#: Share of the examples on which two methods' answers differ, one right and one wrong, where nothing is measured yet.
+DISCORDANT = 0.3
+
+
+class Detectable(NamedTuple):
+    """What a primary test can show.
+
+    Attributes:
+        task: a benchmark's mean over tasks, or its only task.
+        examples: behind it.
+        comparisons: tests in the primary family.
+        difference: the least that is found with a chance of 80%, in the unit of the scores; NaN where the examples are
+            too few for any.
+    """
+
+    task: str
+    examples: int
+    comparisons: int
+    difference: float
+
+
+def planned(configuration: Mapping[str, Any]) -> list[Detectable]:
+    """Of a run that is planned, in points, if answers are right or wrong and 30% of the pairs differ.
+
+    Budgets are taken to add nothing to each other: the same examples are hard at all of them.
+
+    Args:
+        configuration: of the run.
+    """
+    counts = {task: int(told["examples"]) for task, told in configuration["tasks"].items()}
+    methods = [method for method in configuration["methods"] if method != "full"]
+    wholes, groups = overall(counts), {**{task: [task] for task in counts}, **means(counts)}
+    comparisons = max(len(methods) - 1, 0) * len(wholes)
+    found = []
+    for whole in wholes if comparisons else ():
+        sizes = np.array([counts[task] for task in groups[whole]])
+        error = 100 * np.sqrt(DISCORDANT * (1 / sizes).sum()) / len(sizes)
+        found.append(_detectable(whole, int(sizes.sum()), comparisons, float(error)))
+    return found
+
+
+def observed(comparisons: pd.DataFrame) -> list[Detectable]:
+    """Of a run, by the spread of its own differences: the median over the methods.
+
+    Args:
+        comparisons: as `comparisons_table` makes them, with one baseline.
+    """
+    primary = comparisons[(comparisons["family"] == PRIMARY) & comparisons["difference"].notna()]
+    return [
+        _detectable(str(task), int(rows["n"].max()), len(primary), float(rows["standard_error"].median()))
+        for task, rows in primary.groupby("task", sort=False)
+    ]
+
+
+def _detectable(task: str, examples: int, comparisons: int, error: float) -> Detectable:
+    from scipy.special import ndtri, stdtrit  # On first use: help and other commands do without.
+
+    each = LEVEL / comparisons
+    # If all examples point the same way, two of their sign patterns are as extreme.
+    if 2.0 ** (1 - examples) >= each:
+        return Detectable(task, examples, comparisons, float("nan"))
+    critical = float(stdtrit(examples - 1, 1 - each / 2))
+    return Detectable(task, examples, comparisons, (critical + float(ndtri(POWER))) * error)
