@@ -334,3 +334,24 @@ def test_files_that_are_no_ledger_with_rounds(content: str, said: str, tmp_path:
     (tmp_path / "search.jsonl").write_text(content)
     with pytest.raises(RequestError, match=said):
         script("search_curve").read_ledger(tmp_path / "search.jsonl")
+
+
+def test_the_study_of_the_statistics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = script("study_statistics")
+    results = SCRIPTS.parent / "results"
+    records = study.Records.read(results / "search/universal", "search/universal")
+    covered = [study.coverage(case, 300, 0) for case in study.record_cases(records)]
+    assert {row["interval"] for row in covered} == {
+        *("score", "difference", "difference over budgets", "share of the gap")
+    }
+    # Two to six rows per task: an interval that takes rows for a population covers 85 to 91% of these.
+    assert 0.92 <= sum(row["covered"] for row in covered) / len(covered) <= 0.97
+    for null in ("methods shuffled", "signs drawn"):
+        found = study.family_error(records, "primary", null, 200, 0)
+        assert found["comparisons"] == 24
+        assert 0.01 <= found["error"] <= 0.1
+    study.RUNS = ("search/needle", "search/universal")
+    study.main(results, draws=10, runs=10, seed=0, json=tmp_path / "s.json")
+    written = json.loads((tmp_path / "s.json").read_text())
+    assert set(written) == {"draws", "runs", "seed", "coverage", "family_error"}
+    assert "Coverage of the 95% intervals" in capsys.readouterr().out
