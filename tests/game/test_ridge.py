@@ -117,3 +117,12 @@ def test_one_unit_says_nothing_about_the_heads() -> None:
     found = get_estimator("ridge").run(coalitions, coalitions @ WORTH, plan.units(0, 2 * PLAYERS))
     assert np.abs(found.values).max() < 0.1
     assert np.isinf(found.standard_errors).all()
+
+
+@pytest.mark.parametrize("name", ["ridge", "kernelshap"])
+def test_the_same_pair_again_and_again_does_not_tell_heads_apart(name: str) -> None:
+    coalitions = np.tile(np.array([[True, False, False], [False, True, True]]), (20, 1))
+    worth = np.random.default_rng(0).normal(size=40)
+    found = get_estimator(name).run(coalitions, worth, np.arange(40) // 2)
+    assert np.abs(found.values).max() < 1
+    assert np.isinf(found.standard_errors).all()

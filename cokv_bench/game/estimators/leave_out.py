@@ -10,7 +10,7 @@ from scipy.linalg import orth
 from cokv_bench.game.coalitions import FloatArray, IntArray
 from cokv_bench.game.estimators.base import sum_by_unit
 
-#: Directions with less than this part of the largest singular value count as not measured.
+#: Directions with less than this part of what the design held before the levels were taken out are not measured.
 _SINGULAR = 1e-9
 #: Directions with less than this part of a unit vector left are lost together with a unit.
 _LOST = 1e-9
@@ -41,11 +41,11 @@ class LevelledFit:
     @classmethod
     def of(cls, design: FloatArray, target: FloatArray, levels: FloatArray, units: IntArray) -> "LevelledFit":
         """The model of a target [m] by a design [m, columns] and levels [m, any number], not centred yet."""
-        basis = orth(levels)
+        basis, scale = orth(levels), np.linalg.norm(design)
         design = design - basis @ (basis.T @ design)
         target = target - basis @ (basis.T @ target)
         left, singular, right = np.linalg.svd(design, full_matrices=False)
-        kept = singular > _SINGULAR * singular.max(initial=0.0)
+        kept = singular > _SINGULAR * scale
         return cls(design, target, basis, units, left[:, kept], singular[kept], right[kept])
 
     @property
