@@ -10,6 +10,18 @@ from typing import Any
 from cokv_bench.errors import RequestError
 
 
+def at_home(path: Path) -> Path:
+    """The path with the user's home folder for a leading "~".
+
+    Raises:
+        RequestError: "~name" of a user that the system does not know.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise RequestError(f"The home folder in {path} is not known; write the whole path.") from None
+
+
 def make_folder(path: str | Path) -> None:
     """Make a folder with those above it, where it is not there yet.
 

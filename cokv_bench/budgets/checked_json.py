@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, quoted
 
 Setting = TypeVar("Setting", bound=float)
 
@@ -23,9 +23,12 @@ def strict_loads(text: str | bytes) -> Any:
     """`json.loads` that refuses NaN and Infinity.
 
     Raises:
-        ValueError: the text is not UTF-8 or not JSON.
+        ValueError: the text is not UTF-8 or not JSON, or nested deeper than Python reads.
     """
-    return json.loads(text, parse_constant=_no_constant)
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 class Document:
@@ -46,15 +49,15 @@ class Document:
             data = strict_loads(self.path.read_bytes())
         except OSError as error:
             raise RequestError(f"Cannot read the {kind} file {self.path}: {error.strerror}.") from None
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise RequestError(f"{self.path} is not a JSON file of kind {kind}: {error}.") from None
         if not isinstance(data, dict):
             raise RequestError(f"{self.path} holds a JSON {type(data).__name__}, not an object of kind {kind}.")
         if data.get("kind") != kind:
-            raise RequestError(f"{self.path} is of kind {data.get('kind')!r:.60}; expected {kind!r}.")
+            raise RequestError(f"{self.path} is of kind {quoted(data.get('kind'))}; expected {kind!r}.")
         found = data.get("schema")
         if isinstance(found, bool) or found != schema:
-            raise RequestError(f"{self.path} has schema version {found!r:.60}; this release reads version {schema}.")
+            raise RequestError(f"{self.path} has schema version {quoted(found)}; this release reads version {schema}.")
         self.data: dict[str, Any] = data
 
     @contextmanager
@@ -67,8 +70,7 @@ class Document:
 
     def fail(self, key: str, expected: str) -> NoReturn:
         """Refuse a field, saying what is there and what should be."""
-        found = repr(self.data[key]) if key in self.data else "missing"
-        shown = found if len(found) <= 80 else found[:77] + "..."
+        shown = quoted(self.data[key]) if key in self.data else "missing"
         raise RequestError(f"{self.path}: the field {key!r} is {shown}; expected {expected}.")
 
     def integer(self, key: str) -> int:

@@ -107,7 +107,7 @@ def parse_ledger(path: Path, data: bytes) -> tuple[LedgerHeader, dict[int, Row]]
         try:
             row = _parse_row(line, header)
             problem = f"repeats coalition {row.k}" if row.k in rows else row.problem(header)
-        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             problem = "is not a coalition"
         if problem:
             raise RequestError(
@@ -141,7 +141,7 @@ def _parse_header(path: Path, line: bytes) -> LedgerHeader:
             sized = is_integer(layers) and is_integer(kv_heads) and min(layers, kv_heads) >= 1
             if sized and isinstance(header.model, dict) and isinstance(header.config, dict):
                 return header
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     else:
         if kind == KIND and schema != SCHEMA:

@@ -77,5 +77,5 @@ def _columns(path: Path, title: dict[str, Any], rows: int) -> dict[int, list[flo
         columns = {record["example"]: record["utilities"] for record in records[1:]}
         whole = all(len(column) == rows and all(type(u) is float for u in column) for column in columns.values())
         return columns if whole else None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None

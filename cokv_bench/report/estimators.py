@@ -5,11 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.checks import Check, an_object, listed, number, or_null, problem, text, whole
 from cokv_bench.errors import RequestError
 from cokv_bench.report.figures import Dot, Dots, Figure, Group, Lines, Number, Series
 from cokv_bench.report.folders import short_names
 from cokv_bench.report.units import capital
 
+_FILE: dict[str, Check] = {"rows": listed(an_object, 1), "pairs": whole(1), "budget": whole(1)}
+_ROW: dict[str, Check] = {"budgets": text}
+_MEASURED: dict[str, Check] = {
+    **dict.fromkeys(("estimator", "sampling"), text),
+    **dict.fromkeys(("found", "ci_low", "ci_high", "logprob", "standard_error"), or_null(number)),
+    "half_split_correlation": or_null(number),
+    "alpha": or_null(whole(0)),
+}
 _CORRELATION = "rank correlation of the ledger's halves"
 _ERROR = "median standard error"
 _PAIRS = "pairs of coalitions"
@@ -64,13 +73,16 @@ def _over_ledger(name: str, folder: Path) -> list[Lines]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        file = strict_loads(path.read_text(encoding="utf-8"))
-        checked = [(row["budgets"], row.get("estimator"), row.get("sampling")) for row in file["rows"]]
-        file["pairs"] / len(checked), file["budget"] / 1
+        file = strict_loads(path.read_bytes())
+        wrong = problem(file, _FILE) or next(
+            (found for row in file["rows"] if (found := problem(row, _ROW, _MEASURED))), None
+        )
     except OSError as error:
         raise RequestError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
-        raise RequestError(f"{path} is not a file of scripts/estimator_quality.py --json.") from None
+    except ValueError as error:
+        wrong = f"it is not JSON ({error})"
+    if wrong:
+        raise RequestError(f"{path} is not a file of scripts/estimator_quality.py --json: {wrong}; write it again.")
     return dict(file)
 
 
@@ -79,7 +91,9 @@ def _over_files(files: Sequence[dict[str, Any]], what: str, told: str) -> Lines:
     for file in files:
         for row in file["rows"]:
             if row.get(what) is not None:
-                points.setdefault(f"{row['estimator']}, {row['sampling']}", {})[float(file["pairs"])] = row[what]
+                points.setdefault(f"{row.get('estimator')}, {row.get('sampling')}", {})[float(file["pairs"])] = row[
+                    what
+                ]
     series = _series((name, tuple(sorted(at)), tuple(at[x] for x in sorted(at))) for name, at in points.items())
     about = "A point a file. Estimators whose errors cannot be told have none."
     return Lines(capital(told), about, _PAIRS, told, series, log_x=True)

@@ -1,6 +1,5 @@
 """What a report reads of a folder: a run of scores or log-probabilities, or a benchmark of memory and latency."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.checks import Check, an_object, any_text, listed, or_null, problem, text
 from cokv_bench.errors import RequestError
 from cokv_bench.log import whole_lines
 from cokv_bench.report.tables import read_tables
@@ -16,6 +17,18 @@ from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records, read_run
 
 BENCH = "bench.csv"
+_BENCH_COLUMNS: dict[Any, Any] = {
+    **dict.fromkeys(("model", "device", "dtype", "method"), str),
+    "budget": "Int64",
+    "prompt_tokens": "Int64",
+    **dict.fromkeys(("decode_ms", "peak_bytes", "kv_bytes_held"), float),
+}
+_EXAMPLE: dict[str, Check] = {
+    "task": text,
+    "example": text,
+    "question": or_null(any_text),
+    "answers": or_null(listed(any_text)),
+}
 
 
 @dataclass(frozen=True)
@@ -90,15 +103,22 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def _read_bench(name: str, folder: Path) -> Bench:
     path = folder / BENCH
     try:
-        table = pd.read_csv(path)
-        table[["model", "device", "dtype", "method", "prompt_tokens", "decode_ms", "peak_bytes", "kv_bytes_held"]]
-        table = table.astype({"budget": "Int64", "decode_ms": float, "peak_bytes": float, "kv_bytes_held": float})
+        table = pd.read_csv(path, dtype=_BENCH_COLUMNS)
+        table[list(_BENCH_COLUMNS)]
         description = folder / "run.json"
-        told = json.loads(description.read_text(encoding="utf-8")) if description.is_file() else {}
-    except (OSError, ValueError, KeyError) as error:
+        told = strict_loads(description.read_bytes()) if description.is_file() else {}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise RequestError(f"{path} or its run.json is damaged ({error}); run `cokv-bench bench` again.") from None
     if table.empty:
         raise RequestError(f"{path} holds no measurement yet; run `cokv-bench bench` again.")
+    found = problem(told, {}, {"device": text, "versions": an_object})
+    found = found or problem(told.get("versions", {}), {}, {"git": or_null(text)})
+    if found is None and table[["model", "device", "dtype", "method", "prompt_tokens"]].isna().any(axis=None):
+        found = "a row lacks its model, device, dtype, method or prompt_tokens"
+    if found is None and (table["prompt_tokens"] < 1).any():
+        found = "a row has less than a token of a prompt"
+    if found:
+        raise RequestError(f"{path} or its run.json is damaged ({found}); run `cokv-bench bench` again.")
     return Bench(name, folder, told, table)
 
 
@@ -112,10 +132,7 @@ def _read_run(name: str, folder: Path) -> Run:
         raise RequestError(f"{folder} measured a utility that no report shows; expected loglik or agreement.")
     if unit is PERCENT and any("prediction" not in record for record in records):
         raise RequestError(f"The records of {folder} have no answers, so they are not of `cokv-bench eval`.")
-    try:
-        tables = read_tables(folder, unit, records, description["configuration"])
-    except (KeyError, TypeError) as error:
-        raise RequestError(f"{folder} is damaged: its run.json or a record lacks {error}; restore it.") from None
+    tables = read_tables(folder, unit, records, description["configuration"])
     return Run(name, folder, description, unit, records, tables, _read_examples(folder))
 
 
@@ -126,8 +143,11 @@ def _read_examples(folder: Path) -> dict[tuple[str, str], tuple[str, list[str]]]
     examples = {}
     for number, line in enumerate(whole_lines(path).split(b"\n")[:-1], start=1):
         try:
-            row = json.loads(line)
-            examples[row["task"], row["example"]] = (str(row["question"] or ""), [str(a) for a in row["answers"]])
-        except (ValueError, KeyError, TypeError):
-            raise RequestError(f"{path} line {number} is not an example; delete the file or restore it.") from None
+            row = strict_loads(line)
+            found = problem(row, _EXAMPLE)
+        except ValueError:
+            found = "it is not a line of JSON"
+        if found:
+            raise RequestError(f"{path} line {number} is not an example: {found}; delete the file or restore it.")
+        examples[row["task"], row["example"]] = (row["question"] or "", row["answers"])
     return examples

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded
 from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.errors import RequestError
-from cokv_bench.files import file_sha256
+from cokv_bench.files import at_home, file_sha256
 
 #: Budget of maps where no run has one.
 BUDGET = 128
@@ -59,7 +59,7 @@ def load_heads(path: Path) -> HeadFile:
         document = strict_loads(path.read_bytes())
     except OSError as error:
         raise RequestError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise RequestError(f"{path} is not a JSON file on heads: {error}.") from None
     kind = document.get("kind") if isinstance(document, dict) else None
     if not isinstance(kind, str) or kind not in _KINDS:
@@ -111,7 +111,7 @@ def named_map(text: str) -> HeadMap:
     name, _, path = text.partition("=")
     if not name or not path:
         raise RequestError(f"'{text}' names no head map; write NAME=FILE, such as searched=shares.json.")
-    return head_map(name, load_heads(Path(path)))
+    return head_map(name, load_heads(at_home(Path(path))))
 
 
 def maps_of_run(configuration: Mapping[str, Any]) -> list[HeadMap]:

@@ -1,5 +1,6 @@
 """The tables of a run: those in its folder where they are of its records, else counted again."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +8,37 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.report.units import PERCENT, Unit
-from cokv_bench.runs import comparisons, gaps
+from cokv_bench.runs.checked import tabular
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.gaps import LOWER, UPPER, gaps_table
+from cokv_bench.runs.gaps import LOWER, UPPER, gaps_table, is_sum
 from cokv_bench.runs.means import is_mean
 from cokv_bench.runs.tables import needle_table, scores_table, wide_table
 
-_TYPES: dict[Any, Any] = {"budget": "Int64", "within_noise": "boolean", "discriminates": "boolean"}
+_CELL = ["method", "budget", "task"]
 _COMPARISONS = "comparisons.csv"
-_OF_SCORES = ("scores.csv", "table.csv", _COMPARISONS, "needle.csv")
+_FLAGS = {"within_noise": "boolean", "discriminates": "boolean"}
+_OF_SCORES = ("scores.csv", _COMPARISONS, "needle.csv")
 _OF_LOG_PROBABILITIES = ("logprobs.csv", _COMPARISONS, "gaps.csv")
-#: What tables of this version have.
-_COLUMNS = {_COMPARISONS: comparisons.COLUMNS, "gaps.csv": gaps.COLUMNS}
+# What a report takes from each stored table; counts, texts and truth values are in every row, numbers may be missing. Tables
+# of earlier versions, which lack some of it, are counted again: they have other tests, and intervals that are too narrow.
+_SCORES = {"n": int, "ci_low": float, "ci_high": float, "kept_per_head": float, "exact_total": bool}
+_COLUMNS: dict[str, dict[str, type]] = {
+    "scores.csv": {"score": float, **_SCORES},
+    "logprobs.csv": {"logprob": float, **_SCORES},
+    _COMPARISONS: {
+        "family": str,
+        "baseline": str,
+        "n": int,
+        **dict.fromkeys(("difference", "ci_low", "ci_high", "standard_error"), float),
+        **dict.fromkeys(("p_value", "p_adjusted", "p_error", "least_p"), float),
+        **dict.fromkeys(("wins", "ties", "losses", "win_probability"), float),
+        **dict.fromkeys(("within_noise", "discriminates"), float),
+    },
+    "needle.csv": {"length": int, "depth": float, "n": int, "score": float},
+    "gaps.csv": dict.fromkeys(
+        ("gap", "gap_ci_low", "gap_ci_high", "gained", "closed", "closed_ci_low", "closed_ci_high"), float
+    ),
+}
 
 
 def read_tables(
@@ -29,12 +49,13 @@ def read_tables(
     Log-probabilities come under the names that scores have: scores.csv is what the folder calls logprobs.csv, its
     column `score` in nats a token.
     """
-    baselines = _baselines(folder, configuration)
+    frame, baselines = _frame(records), _baselines(folder, configuration)
     if unit is PERCENT:
-        found = _read(folder, _OF_SCORES, len(records), {"table.csv"})
-        return found or _count_scores(_frame(records), configuration, baselines)
-    found = _read(folder, _OF_LOG_PROBABILITIES, len(records), {_COMPARISONS, "gaps.csv"})
-    tables = found or _count_log_probabilities(_frame(records), configuration, baselines)
+        tables = _read(folder, _OF_SCORES, frame) or _count_scores(frame, configuration, baselines)
+    else:
+        found = _read(folder, _OF_LOG_PROBABILITIES, frame)
+        complete = {_COMPARISONS, "gaps.csv"} <= set(found)
+        tables = found if complete else _count_log_probabilities(frame, configuration, baselines)
     return tables | {"table.csv": _wide(tables["scores.csv"])}
 
 
@@ -57,22 +78,55 @@ def _wide(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def _frame(records: list[dict[str, Any]]) -> pd.DataFrame:
-    # No answers: no table needs them, and pandas takes no lone surrogates of damaged tokens.
-    numbers = [{name: value for name, value in record.items() if name != "prediction"} for record in records]
-    return pd.DataFrame(numbers).astype({"budget": "Int64"})
+    return pd.DataFrame([tabular(record) for record in records]).astype({"budget": "Int64"})
 
 
-def _read(folder: Path, names: tuple[str, ...], records: int, needed: set[str]) -> dict[str, pd.DataFrame]:
-    """The tables that are there; none where one of those needed is not, is older, or the first has other records."""
-    try:
-        tables = {name: pd.read_csv(folder / name, dtype=_TYPES) for name in names if (folder / name).is_file()}
-        scores = tables.pop(names[0]).rename(columns={"logprob": "score"})
-        counted = scores["n"][[not is_mean(task) for task in scores["task"]]].sum()
-        # Tables of earlier versions have other tests, and intervals that are too narrow where tasks have few rows.
-        current = all(set(columns) <= set(tables[name]) for name, columns in _COLUMNS.items() if name in tables)
-        return {"scores.csv": scores, **tables} if counted == records and needed <= set(tables) and current else {}
-    except (ValueError, KeyError):
+def _read(folder: Path, names: tuple[str, ...], frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables that are there, the first as scores.csv; none where it is missing or one is not of these records."""
+    cells = frame.groupby(_CELL, dropna=False).size()
+    tables = {}
+    for name in names:
+        path = folder / name
+        if path.is_file():
+            table = _stored(path, _COLUMNS[name])
+            if table is None or not _fits(table, cells):
+                return {}
+            tables[name] = table
+    scores = tables.pop(names[0], None)
+    if scores is None or not _counts(scores, cells):
         return {}
+    return {"scores.csv": scores.rename(columns={"logprob": "score"}), **tables}
+
+
+def _stored(path: Path, columns: Mapping[str, type]) -> pd.DataFrame | None:
+    """A stored table with these columns by their types, and method, budget and task; None where it is another."""
+    types: dict[Any, Any] = {"method": str, "task": str, "budget": "Int64", **_FLAGS}
+    types |= {name: kind for name, kind in columns.items() if name not in types}
+    try:
+        table = pd.read_csv(path, dtype=types)
+        if "task" not in table and path.name == "needle.csv":
+            table["task"] = "needle"
+        table[[*_CELL, *columns]]
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
+    numbers = table[[name for name, kind in columns.items() if kind is float]].astype(float)
+    return None if np.isinf(numbers.to_numpy(float, na_value=np.nan)).any() else table
+
+
+def _fits(table: pd.DataFrame, cells: pd.Series) -> bool:
+    """Whether a table speaks of the methods, budgets and tasks that the records have, and of nothing else."""
+    methods, budgets, tasks = (set(cells.index.get_level_values(name).dropna()) for name in _CELL)
+    named = {task for task in table["task"] if not (isinstance(task, str) and (is_mean(task) or is_sum(task)))}
+    mine = {*table["method"], *table.get("baseline", ())}
+    return len(table) > 0 and mine <= methods and named <= tasks and set(table["budget"].dropna()) <= budgets
+
+
+def _counts(scores: pd.DataFrame, cells: pd.Series) -> bool:
+    """Whether the scores are those of all records: a row a method, budget and task, over as many examples."""
+    single = scores[[not is_mean(task) for task in scores["task"]]]
+    counted = {tuple(row[:3]): row[3] for row in single.fillna({"budget": 0})[[*_CELL, "n"]].itertuples(index=False)}
+    there = {tuple(row[:3]): row[3] for row in cells.reset_index().fillna({"budget": 0}).itertuples(index=False)}
+    return counted == there and not scores.duplicated(_CELL).any()
 
 
 def _count_scores(frame: pd.DataFrame, configuration: dict[str, Any], baselines: list[str]) -> dict[str, pd.DataFrame]:
@@ -89,7 +143,7 @@ def _count_scores(frame: pd.DataFrame, configuration: dict[str, Any], baselines:
 def _count_log_probabilities(
     frame: pd.DataFrame, configuration: dict[str, Any], baselines: list[str]
 ) -> dict[str, pd.DataFrame]:
-    both = {LOWER, UPPER} <= set(configuration["methods"])
+    both = {LOWER, UPPER} <= set(frame["method"])
     tables = {
         "scores.csv": scores_table(frame, configuration),
         _COMPARISONS: _compared(frame, configuration, baselines),

@@ -47,12 +47,16 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
     sums: list[pd.DataFrame] = []
     for budget, at in values[values["budget"].notna()].groupby("budget"):
         scores = at.set_index("method", append=True)["value"].unstack("method").loc[at.index.unique()]
+        if LOWER not in scores or not full.index.isin(scores.index[scores[LOWER].notna()]).any():
+            continue  # Of a run that is not done yet.
         gains = scores.sub(scores[LOWER], axis=0).assign(**{_GAP: full - scores[LOWER]}).dropna(subset=_GAP)
         by_task = {str(task): gained for task, gained in gains.groupby(level="task", sort=False)}
         rows += [_closed([gained]).assign(budget=budget, task=task) for task, gained in by_task.items()]
         for title, names in _benchmarks(by_task).items():
             found = _closed([by_task[name] for name in names])
             sums.append(found.assign(budget=budget, task=title, tasks=len(names)))
+    if not rows:
+        return pd.DataFrame(columns=COLUMNS)
     table = pd.concat(rows, ignore_index=True)
     for title, part in ((OVER_TASKS, table), (OVER_GAPS, table[table["gap_ci_low"] > 0])):
         means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()

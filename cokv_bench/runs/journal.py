@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cokv_bench.errors import RequestError
+from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, whole_lines
 from cokv_bench.methods import METHODS
+from cokv_bench.runs.checked import record_problem, run_problem
 from cokv_bench.runs.shards import Shard
 
 Key = tuple[str, str, str, int | None]
@@ -72,16 +74,18 @@ class Journal:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The content of a run's `run.json`. Raises `RequestError` if there is none or it is damaged."""
+    """The content of a run's `run.json`, its settings checked. Raises `RequestError` if it is damaged or missing."""
     path = folder / "run.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content["configuration"]
+        content = strict_loads(path.read_bytes())
     except OSError as error:
-        raise RequestError(f"{folder} is not a run: {path.name} cannot be read ({error.strerror}).") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"{path} is not the description of a run; restore it or choose another folder.") from error
-    return content
+        raise RequestError(f"{folder} is not a run: {path.name} cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise RequestError(f"{path} is not JSON ({error}); restore it or choose another folder.") from None
+    found = run_problem(content)
+    if found:
+        raise RequestError(f"{path} does not describe a run: {found}; restore it or choose another folder.")
+    return dict(content)
 
 
 def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
@@ -99,13 +103,25 @@ def _short(value: Any) -> str:
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """All records of a run, each key once, by task, method, budget and example, in whatever order they were written."""
+    """All records of a run, each key once, by task, method, budget and example, in whatever order they were written.
+
+    Raises:
+        RequestError: a damaged line, or a record of a task or method that the run does not have.
+    """
     unique: dict[Key, dict[str, Any]] = {}
     for record in _all_records(folder):
         unique.setdefault(record_key(record), record)
     if not unique:
         return []
-    tasks = {name: place for place, name in enumerate(read_run(folder)["configuration"]["tasks"])}
+    settings = read_run(folder)["configuration"]
+    for what in ("task", "method"):
+        strange = sorted({record[what] for record in unique.values()} - set(settings[f"{what}s"]))
+        if strange:
+            raise RequestError(
+                f"{folder} has records of the {what} {quoted(strange[0])}, which its run.json does not list; "
+                "restore one of the two files."
+            )
+    tasks = {name: place for place, name in enumerate(settings["tasks"])}
     methods = {name: place for place, name in enumerate(METHODS)}
 
     def place(key: Key) -> tuple[int, int, str, int, str]:
@@ -125,10 +141,12 @@ def _all_records(folder: Path) -> Iterator[dict[str, Any]]:
 def _parse(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            record = json.loads(line)
-            record_key(record)
-        except (ValueError, KeyError, TypeError):
+            record = strict_loads(line)
+            found = record_problem(record)
+        except ValueError:
+            found = "it is not a line of JSON"
+        if found:
             raise RequestError(
-                f"{path} line {number} is not a record; restore the file or start a new run elsewhere."
-            ) from None
+                f"{path} line {number} is not a record: {found}; restore the file or start a new run elsewhere."
+            )
         yield record

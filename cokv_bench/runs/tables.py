@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
+from cokv_bench.runs.checked import tabular
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.intervals import SCORES, Bounds, interval
 from cokv_bench.runs.journal import read_records, read_run
@@ -41,8 +42,7 @@ def write_tables(folder: Path, baseline: str | None = None, *, reference: str | 
     records = read_records(folder)
     if not records:
         raise RequestError(f"{folder} holds no records yet, so there is nothing to tabulate.")
-    # Without the answers: no table shows them, and half a character, which a model may write, is no text to pandas.
-    frame = pd.DataFrame([{key: value for key, value in each.items() if key != "prediction"} for each in records])
+    frame = pd.DataFrame([tabular(record) for record in records])
     frame["budget"] = frame["budget"].astype("Int64")
     order = read_run(folder)["configuration"]
     tables = {"scores.csv": scores_table(frame, order), "table.csv": wide_table(frame, order)}

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.checks import Check, by_name, listed, number, numbers, or_null, problem, whole
 from cokv_bench.errors import RequestError
 from cokv_bench.log import AppendLog
 
@@ -91,7 +92,7 @@ class SearchLedger:
         damaged = RequestError(f"{path} is damaged; move it away and search anew.")
         try:
             found, *records = [strict_loads(line) for line in whole.splitlines()]
-        except (ValueError, RecursionError):
+        except ValueError:
             raise damaged from None
         if not isinstance(found, dict) or found.get("kind") != KIND:
             raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
@@ -100,11 +101,14 @@ class SearchLedger:
             raise RequestError(
                 f"{path} is of a search with other settings ({', '.join(names)} differ); choose another folder."
             )
-        try:
-            self.ends = Ends(**records[0]) if records else None
-            self.rounds = [Round(**record) for record in records[1:]]
-        except TypeError:
-            raise damaged from None
+        for place, record in enumerate(records):
+            wrong = problem(record, _round(title) if place else _ends(title))
+            if wrong or set(record) != {each.name for each in fields(Round if place else Ends)}:
+                raise damaged
+        self.ends = Ends(**records[0]) if records else None
+        if self.ends and any(_gone(scores) != _gone(self.ends.full) for scores in self.ends.uniform.values()):
+            raise damaged
+        self.rounds = [Round(**record) for record in records[1:]]
 
     def append(self, record: Ends | Round) -> None:
         """Add the ends, then round after round; each is on the disk when the call returns.
@@ -127,6 +131,30 @@ class SearchLedger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _gone(scores: list[float | None]) -> list[bool]:
+    """By case, whether no budget can change its answer."""
+    return [score is None for score in scores]
+
+
+def _ends(header: Mapping[str, Any]) -> dict[str, Check]:
+    """What the ends of a search with that header hold."""
+    budgets = [str(budget) for budget in header["budgets"]]
+    scores = listed(or_null(number))
+    return {"full": scores, "uniform": by_name(budgets, scores)}
+
+
+def _round(header: Mapping[str, Any]) -> dict[str, Check]:
+    """What a round of a search with that header holds."""
+    budgets = [str(budget) for budget in header["budgets"]]
+    table = numbers(len(budgets), header["model"]["layers"], header["model"]["kv_heads"])
+    return {
+        "step": whole(0),
+        **dict.fromkeys(("seconds", "followed"), number),
+        "chosen": by_name(budgets, number),
+        **dict.fromkeys(("parameters", "average", "first", "second"), table),
+    }
 
 
 def best_round(rounds: Sequence[Round], budget: int) -> Round:

@@ -209,7 +209,10 @@ class _Run:
 
     def __post_init__(self) -> None:
         self.earlier = self.ledger.rounds[-1].seconds if self.ledger.rounds else 0.0
-        self.gaps = Gaps(self.examples.groups, self.ledger.ends or self._measure_ends())
+        ends = self.ledger.ends or self._measure_ends()
+        if len(ends.full) != len(self.examples.groups):
+            raise RequestError("The search's ledger search.jsonl is damaged; move it away and search again.")
+        self.gaps = Gaps(self.examples.groups, ends)
 
     @property
     def seconds(self) -> float:

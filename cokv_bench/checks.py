@@ -1,0 +1,121 @@
+"""Checks of documents that were read from a file: is each field that somebody uses of its type?
+
+A field is described by a check, a function that returns None for a good value and else what was expected. Fields that
+no reader uses may hold anything.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cokv_bench.errors import quoted
+
+#: None where a value is good, else what was expected of it.
+Check = Callable[[Any], str | None]
+#: Beyond it a float no longer tells whole numbers apart.
+_LARGEST = 2**53
+# Half of a pair, which JSON can hold and UTF-8 cannot.
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def text(value: Any) -> str | None:
+    """A string that UTF-8 can hold."""
+    whole = isinstance(value, str) and not _HALF.search(value)
+    return None if whole else "a text"
+
+
+def any_text(value: Any) -> str | None:
+    """A string; what a model has written may hold half a character."""
+    return None if isinstance(value, str) else "a text"
+
+
+def whole(least: int) -> Check:
+    """A whole number of at least `least`."""
+    return lambda value: None if type(value) is int and least <= value < _LARGEST else f"a whole number from {least}"
+
+
+def number(value: Any) -> str | None:
+    """A finite number."""
+    good = type(value) in (int, float) and abs(value) < _LARGEST and math.isfinite(value)
+    return None if good else "a finite number"
+
+
+def flag(value: Any) -> str | None:
+    """True or false."""
+    return None if isinstance(value, bool) else "true or false"
+
+
+def one_of(*values: str) -> Check:
+    """One of some texts."""
+    return lambda value: None if isinstance(value, str) and value in values else f"one of {', '.join(values)}"
+
+
+def or_null(check: Check) -> Check:
+    """What `check` accepts, or null."""
+
+    def checked(value: Any) -> str | None:
+        expected = None if value is None else check(value)
+        return expected and f"{expected} or null"
+
+    return checked
+
+
+def listed(check: Check, least: int = 0) -> Check:
+    """A list of `least` values or more that `check` accepts."""
+
+    def checked(value: Any) -> str | None:
+        if not isinstance(value, list) or len(value) < least:
+            return f"a list of at least {least}" if least else "a list"
+        return next((f"{expected} at each place of the list" for expected in map(check, value) if expected), None)
+
+    return checked
+
+
+def an_object(value: Any) -> str | None:
+    """A JSON object."""
+    return None if isinstance(value, dict) else "an object"
+
+
+def by_name(names: Sequence[str], check: Check) -> Check:
+    """An object of exactly these names, each with a value that `check` accepts."""
+
+    def checked(value: Any) -> str | None:
+        if not isinstance(value, dict) or set(value) != set(names):
+            return f"an object of {', '.join(names)}"
+        return next((f"{expected} for each name" for expected in map(check, value.values()) if expected), None)
+
+    return checked
+
+
+def numbers(*shape: int | None) -> Check:
+    """Lists in lists of finite numbers, of these lengths from the outside in; None: of any length."""
+    told = " x ".join("any" if length is None else str(length) for length in shape)
+
+    def fits(value: Any, lengths: tuple[int | None, ...]) -> bool:
+        if not lengths:
+            return number(value) is None
+        if not isinstance(value, list) or lengths[0] not in (None, len(value)):
+            return False
+        return all(fits(each, lengths[1:]) for each in value)
+
+    return lambda value: None if fits(value, shape) else f"finite numbers in lists of {told}"
+
+
+def problem(content: Any, needed: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> str | None:
+    """What is wrong with the fields of a JSON object, None where all are good.
+
+    Args:
+        needed: the fields that it must have, with their checks.
+        optional: those that it may have.
+    """
+    if not isinstance(content, dict):
+        return f"{quoted(content)} is not an object"
+    for name in needed:
+        if name not in content:
+            return f"the field '{name}' is missing"
+    for name, check in {**needed, **(optional or {})}.items():
+        expected = check(content[name]) if name in content else None
+        if expected:
+            return f"the field '{name}' is {quoted(content[name])}; expected {expected}"
+    return None

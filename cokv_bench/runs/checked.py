@@ -1,0 +1,97 @@
+"""What a run's files must hold: whatever tables, figures and a resumed run take from them, by its type."""
+
+from typing import Any
+
+from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, one_of, or_null, problem, text, whole
+from cokv_bench.errors import quoted
+from cokv_bench.tasks.longbench.scoring import BUCKETS
+
+
+def run_problem(content: Any) -> str | None:
+    """Why a document is not the `run.json` of a run, None where it is."""
+    found = problem(content, {"configuration": an_object}, {"versions": an_object})
+    if found:
+        return found
+    settings = content["configuration"]
+    none: dict[str, Check] = {}
+    metric: dict[str, Check] = {"metric": text}
+    parts: list[tuple[Any, dict[str, Check], dict[str, Check]]] = [
+        (settings, _SETTINGS, _FURTHER_SETTINGS),
+        (settings.get("model"), {"id": text, "layers": whole(1), "kv_heads": whole(1)}, {}),
+        *[(task, metric, none) for task in _values(settings.get("tasks"))],
+        *[(source, none, _HEAD_BUDGETS) for source in _values(settings.get("head_budgets"))],
+        (content.get("versions", {}), {}, {"git": or_null(text)}),
+    ]
+    return next((found for part in parts if (found := problem(*part))), None)
+
+
+def record_problem(record: Any) -> str | None:
+    """Why a document is not a record of a run, None where it is."""
+    found = problem(record, _RECORD, _FURTHER_COLUMNS)
+    if found:
+        return found
+    if (record["budget"] is None) != (record["method"] == "full"):
+        return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
+    # Log-probabilities come without answers, and no table by length or depth is made of them.
+    return problem(record, _columns_of(record["task"])) if "prediction" in record else None
+
+
+def tabular(record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that tables are made of: no answers, and no half characters, which pandas cannot hold."""
+    return {
+        name: value
+        for name, value in record.items()
+        if name != "prediction" and not text(name) and not (isinstance(value, str) and text(value))
+    }
+
+
+def _named_objects(value: Any) -> str | None:
+    good = isinstance(value, dict) and value and not any(map(text, value))
+    return None if good else "an object with a name or more"
+
+
+def _values(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else []
+
+
+def _columns_of(task: str) -> dict[str, Check]:
+    """The columns that a task's own tables are made of."""
+    if task == "needle":
+        return {"length": whole(1), "depth": number, "word_recall": number}
+    if task == "text" or task.startswith("ruler/"):
+        return {"length": whole(1)}
+    return {"bucket": one_of(*BUCKETS)} if task.startswith("longbench/") and task.endswith("_e") else {}
+
+
+_SETTINGS: dict[str, Check] = {
+    "model": an_object,
+    "tasks": _named_objects,
+    "methods": listed(text, 1),
+    "budgets": listed(whole(1), 1),
+    "window": whole(1),
+    "split": text,
+    "seed": whole(0),
+    "max_length": or_null(whole(1)),
+}
+_FURTHER_SETTINGS: dict[str, Check] = {
+    "head_budgets": an_object,
+    "published_rounding": flag,
+    "question_agnostic": flag,
+    "utility": or_null(text),
+}
+_HEAD_BUDGETS: dict[str, Check] = {"zeroed": or_null(whole(1)), "beta": number}
+_COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
+_RECORD: dict[str, Check] = {
+    "task": text,
+    "example": text,
+    "method": text,
+    "budget": or_null(whole(1)),
+    "score": number,
+    **dict.fromkeys(_COUNTS, whole(0)),
+}
+_FURTHER_COLUMNS: dict[str, Check] = {
+    "prediction": any_text,
+    "length": or_null(number),
+    **dict.fromkeys(("depth", "word_recall", "rouge_score_l"), or_null(number)),
+    "bucket": or_null(text),
+}
