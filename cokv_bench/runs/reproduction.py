@@ -7,7 +7,9 @@ from typing import Any
 
 import yaml
 
+from cokv_bench.checks import Check, an_object, listed, number, one_of, or_null, problem, text, whole
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.lists import join
 from cokv_bench.runs.estimate import Shape
 from cokv_bench.runs.work import Work, names, work
 
@@ -27,12 +29,14 @@ class Step:
         """The options as arguments. Files and folders of a list are repeated options, other lists have commas."""
         found: list[str] = []
         for name, value in self.options.items():
+            if value is False:
+                continue
             if value is True:
                 found.append(f"--{name}")
             elif isinstance(value, list) and name in ("profile", "budgets", "ruler-qa"):
                 found += [part for each in value for part in (f"--{name}", str(each))]
             else:
-                found += [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+                found += [f"--{name}", join(value) if isinstance(value, list) else str(value)]
         return found
 
 
@@ -71,36 +75,74 @@ def read_reproduction(path: Path) -> Reproduction:
         RequestError: the file cannot be read, or something in it is unknown or missing.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise RequestError(f"The reproduction {path} cannot be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # A date that no calendar has is a ValueError, and what is nested too deeply a RecursionError.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(content, dict):
         raise RequestError(f"{path} must hold keys and values: {', '.join(_KEYS)}.")
     for key in content:
         if key not in _KEYS:
             raise unknown(f"key in {path}", str(key), _KEYS)
-    for key in ("model", "shape", "steps"):
+    for key in _NEEDED:
         if key not in content:
             raise RequestError(f"{path} lacks the key '{key}'.")
-    wanted = {field.name for field in fields(Shape)}
-    shape = content["shape"]
-    if not isinstance(shape, dict) or set(shape) != wanted or not all(type(n) is int for n in shape.values()):
-        raise RequestError(f"'shape' in {path} must hold whole numbers for {', '.join(sorted(wanted))}.")
-    tasks = names(content.get("tasks", []))
-    steps = tuple(step for entry in content["steps"] for step in _steps(entry, str(content["model"]), tasks, path))
-    return Reproduction(str(content.get("description", "")), Shape(**shape), content.get("examples") or {}, steps)
+    _refuse(path, problem(content, _NEEDED, _OPTIONAL))
+    if problem(content["shape"], _SHAPE) or set(content["shape"]) != set(_SHAPE):
+        raise RequestError(f"'shape' in {path} must hold whole numbers for {', '.join(sorted(_SHAPE))}.")
+    _refuse(path, problem(content.get("examples") or {}, {}, dict.fromkeys(content.get("examples") or {}, whole(1))))
+    tasks = names(content.get("tasks") or [])
+    steps = tuple(step for entry in content["steps"] for step in _steps(entry, content["model"], tasks, path))
+    examples = content.get("examples") or {}
+    return Reproduction(content.get("description") or "", Shape(**content["shape"]), examples, steps)
 
 
-def _steps(entry: Any, model: str, tasks: list[str], path: Path) -> Iterator[Step]:
-    if not isinstance(entry, dict) or not {"command", "options"} <= set(entry) <= {"command", "options", "each"}:
-        raise RequestError(f"A step in {path} must have a 'command' and 'options'.")
+def _steps(entry: dict[str, Any], model: str, tasks: list[str], path: Path) -> Iterator[Step]:
+    if not {"command", "options"} <= set(entry) <= {"command", "options", "each"}:
+        raise RequestError(f"A step in {path} must have a 'command' and 'options', and nothing else but 'each'.")
     if entry["command"] not in _COMMANDS:
         raise unknown(f"command in {path}", str(entry["command"]), _COMMANDS)
+    _refuse(path, problem(entry, {"options": an_object}, {"each": one_of("task")}))
+    _refuse(path, problem(entry["options"], {}, dict.fromkeys(entry["options"], _option)))
+    if any(text(name) for name in entry["options"]):
+        raise RequestError(f"The options of a step in {path} must be names with values, such as 'budget: 64'.")
     options = {"model": model, **entry["options"]}
     for task in tasks if entry.get("each") == "task" else [None]:
         yield Step(entry["command"], {name: _filled(value, tasks, task) for name, value in options.items()})
+
+
+def _refuse(path: Path, found: str | None) -> None:
+    if found:
+        raise RequestError(f"{path} is no reproduction: {found}; see configs/reproduce for how one is written.")
+
+
+def _single(value: Any) -> str | None:
+    # A truth value is written as an option without a value.
+    return None if not text(value) or not number(value) else "a text or a number"
+
+
+def _steps_listed(value: Any) -> str | None:
+    return (
+        None
+        if not listed(an_object, 1)(value)
+        else "a list of steps, each of which must have a 'command' and 'options'"
+    )
+
+
+def _option(value: Any) -> str | None:
+    good = isinstance(value, bool) or not _single(value) or not listed(_single, 1)(value)
+    return None if good else "a text, a number, true, false or a list"
+
+
+_NEEDED: dict[str, Check] = {"model": text, "shape": an_object, "steps": _steps_listed}
+_OPTIONAL: dict[str, Check] = {
+    "description": or_null(text),
+    "examples": or_null(an_object),
+    "tasks": or_null(lambda value: None if not text(value) or not listed(text)(value) else "a list of names"),
+}
+_SHAPE: dict[str, Check] = {field.name: whole(1) for field in fields(Shape)}
 
 
 def _filled(value: Any, tasks: list[str], task: str | None) -> Any:

@@ -4,17 +4,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from cokv_bench.errors import RequestError, unknown
+from cokv_bench.errors import RequestError, quoted, unknown
+from cokv_bench.lists import split as split_list
 from cokv_bench.runs.estimate import Load
 from cokv_bench.tasks import Split, jsonl, text
 from cokv_bench.tasks.base import PROFILE_SHARE, REPORT_SHARE
 from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench.sizes import published_rows
-from cokv_bench.tasks.longbench.specs import expand as expand_longbench
 from cokv_bench.tasks.longbench.specs import spec_of
 from cokv_bench.tasks.made import DEFAULT_EXAMPLES
+from cokv_bench.tasks.names import expand
 from cokv_bench.tasks.needle import task as needle
-from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, expand
+from cokv_bench.tasks.ruler import FROM_FILE
 from cokv_bench.tasks.ruler import subtasks as ruler
 
 Options = Mapping[str, Any]
@@ -49,7 +50,7 @@ def work(command: str, options: Options, counted: Mapping[str, int]) -> Work:
     found = Work()
     lengths = integers(options.get("lengths", 1024))
     if command == "headkv_scores":
-        found.loads = [Load(int(options.get("examples", 16)), length, 1, 1) for length in lengths]
+        found.loads = [Load(_integer(options.get("examples", 16)), length, 1, 1) for length in lengths]
         return found
     split: Split = options.get("split", "test") if command == "eval" else "profile"
     if split not in get_args(Split):
@@ -68,7 +69,7 @@ def work(command: str, options: Options, counted: Mapping[str, int]) -> Work:
                 rows = sum(1 if method == "full" else len(budgets) for method in methods)
                 found.loads.append(Load(examples, size, rows, new, accumulated="h2o" in methods))
             else:
-                found.loads.append(Load(examples, size, 2 * int(options.get("samples", 240)), new))
+                found.loads.append(Load(examples, size, 2 * _integer(options.get("samples", 240)), new))
     return found
 
 
@@ -84,15 +85,8 @@ def _tasks(options: Options) -> Iterator[str]:
     """
     files = names(options.get("ruler-qa", []))
     for name in names(options.get("tasks", "needle")):
-        if name == "ruler":
-            # Each file makes one of these subtasks; which one only the file tells, but they cost the same.
-            yield from (ruler.PREFIX + each for each in (*SUBTASKS, *list(FROM_FILE)[: len(files)]))
-        elif name.startswith(ruler.PREFIX):
-            yield from (ruler.PREFIX + each for each in expand(name, FROM_FILE if files else ()))
-        elif name in ("needle", "text") or name.startswith(jsonl.PREFIX):
-            yield name
-        else:
-            yield from expand_longbench(name)
+        # Each file makes one of the subtasks; which one only the file tells, but they cost the same.
+        yield from expand(name, list(FROM_FILE)[: len(files)] if name == "ruler" else FROM_FILE if files else ())
 
 
 def _made(task: str, options: Options) -> tuple[int, int] | None:
@@ -105,14 +99,14 @@ def _made(task: str, options: Options) -> tuple[int, int] | None:
         new_tokens, examples = ruler.max_new_tokens(task.removeprefix(ruler.PREFIX)), DEFAULT_EXAMPLES
     else:
         return None
-    return new_tokens, int(options.get("examples", options.get("limit", examples)))
+    return new_tokens, _integer(options.get("examples", options.get("limit", examples)))
 
 
 def _longest(options: Options) -> int:
     """Tokens to which prompts made of rows are cut."""
     if "max-length" not in options:
         raise _UncountedError("without 'max-length' the length of its prompts is the data's and the model's")
-    return int(options["max-length"])
+    return _integer(options["max-length"])
 
 
 def _of_rows(task: str, options: Options, counted: Mapping[str, int], split: Split, found: Work) -> tuple[int, int]:
@@ -130,7 +124,7 @@ def _of_rows(task: str, options: Options, counted: Mapping[str, int], split: Spl
             held = published_rows(task)
     mine, reported = round(held * PROFILE_SHARE), round(held * REPORT_SHARE)
     examples = {"profile": mine, "report": reported, "test": held - mine - reported, "all": held}[split]
-    return new_tokens, examples if limit is None else min(examples, int(limit))
+    return new_tokens, examples if limit is None else min(examples, _integer(limit))
 
 
 def _own_rows(task: str, options: Options) -> JsonlTask:
@@ -139,13 +133,18 @@ def _own_rows(task: str, options: Options) -> JsonlTask:
     try:
         return JsonlTask(
             task,
-            template=options.get("template"),
-            metric=options.get("metric"),
-            limit=None if limit is None else int(limit),
-            seed=int(options.get("seed", 0)),
+            template=None if "template" not in options else str(options["template"]),
+            metric=None if "metric" not in options else str(options["metric"]),
+            limit=None if limit is None else _integer(limit),
+            seed=_seed(options),
         )
     except RequestError as error:
         raise _UncountedError(str(error).rstrip(".")) from None
+
+
+def _seed(options: Options) -> int:
+    seed = options.get("seed", 0)
+    return 0 if str(seed).strip() == "0" else _integer(seed)
 
 
 def _count(own: JsonlTask, split: Split) -> int:
@@ -159,17 +158,21 @@ def _count(own: JsonlTask, split: Split) -> int:
 
 def names(value: Any) -> list[str]:
     """A list, or words with commas between them."""
-    parts = value if isinstance(value, list) else str(value).split(",")
+    parts = value if isinstance(value, list) else split_list(str(value))
     return [str(part).strip() for part in parts if str(part).strip()]
 
 
 def integers(value: Any) -> list[int]:
-    """The same of whole numbers.
+    """The same of whole numbers above 0.
 
     Raises:
         RequestError: something else.
     """
-    try:
-        return [int(name) for name in names(value)]
-    except ValueError:
-        raise RequestError(f"'{value}' in a reproduction is not a list of whole numbers.") from None
+    return [_integer(name) for name in names(value)]
+
+
+def _integer(value: Any) -> int:
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) > 0):
+        raise RequestError(f"{quoted(value)} in a reproduction is not a whole number above 0, nor a list of them.")
+    return int(text)

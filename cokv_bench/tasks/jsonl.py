@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.files import at_home
 from cokv_bench.tasks.base import PROFILE_SHARE
 from cokv_bench.tasks.longbench.rows import Row, parse_jsonl, read_bytes, row_of
 from cokv_bench.tasks.longbench.rowtask import RowTask, fill
@@ -101,11 +102,11 @@ def _source_and_settings(named: str) -> tuple[str, dict[str, Any]]:
     """The rows that a path names, and the settings of the YAML file that goes with it ({} without one)."""
     if named.startswith(HUB):
         return named, {}
-    path = Path(named).expanduser()
+    path = at_home(Path(named))
     if path.suffix in _YAML:
         settings = _read_yaml(path)
         data = settings.pop("data", path.with_suffix(".jsonl").name)
-        return data if data.startswith(HUB) else str(path.parent / Path(data).expanduser()), settings
+        return data if data.startswith(HUB) else str(path.parent / at_home(Path(data))), settings
     beside = next((path.with_suffix(suffix) for suffix in _YAML if path.with_suffix(suffix).is_file()), None)
     settings = _read_yaml(beside) if beside else {}
     settings.pop("data", None)

@@ -3,17 +3,21 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cokv_bench.errors import unknown
-from cokv_bench.models import Model, encode
+from cokv_bench.tasks import jsonl
 from cokv_bench.tasks.base import Task
 from cokv_bench.tasks.jsonl import JsonlTask
-from cokv_bench.tasks.longbench import LongBenchTask, expand
+from cokv_bench.tasks.longbench import LongBenchTask
+from cokv_bench.tasks.names import expand
 from cokv_bench.tasks.needle.task import NeedleTask
 from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, RulerTask, read_qa
-from cokv_bench.tasks.ruler import expand as expand_ruler
 from cokv_bench.tasks.ruler.qa import Documents
+from cokv_bench.tasks.ruler.subtasks import PREFIX as RULER
 from cokv_bench.tasks.text import TextTask
+
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
 
 DESCRIPTIONS = {
     "needle": "a fact hidden in a text of a given length and depth, then asked for (embedded text)",
@@ -62,7 +66,7 @@ class TaskOptions:
         return self.limit if self.examples is None else self.examples
 
 
-def resolve(names: list[str], model: Model, options: TaskOptions) -> list[Task]:
+def resolve(names: list[str], model: "Model", options: TaskOptions) -> list[Task]:
     """The tasks behind command-line names, in order and without repeats.
 
     Raises:
@@ -71,32 +75,27 @@ def resolve(names: list[str], model: Model, options: TaskOptions) -> list[Task]:
     tasks: dict[str, Task] = {}
     qa = read_qa(options.ruler_qa)
     for name in names:
-        for task in _tasks(name, model, options, qa):
+        for full in expand(name, qa):
+            task = _task(full, model, options, qa)
             tasks.setdefault(task.name, task)
     return list(tasks.values())
 
 
-def _tasks(name: str, model: Model, options: TaskOptions, qa: Mapping[str, Documents]) -> list[Task]:
+def _task(name: str, model: "Model", options: TaskOptions, qa: Mapping[str, Documents]) -> Task:
+    """The task of a full name."""
     if name == "needle":
-        return [_needle(model, options)]
+        return _needle(model, options)
     if name == "text":
-        return [_text(model, options)]
-    if name.startswith("jsonl:"):
-        path = Path(name.removeprefix("jsonl:"))
-        return [
-            JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
-        ]
-    if name.split("/")[0] == "ruler":
-        return [_ruler(subtask, model, options, qa) for subtask in expand_ruler(name, qa)]
-    if name.split("/")[0] in {"longbench", "longbench-e"}:
-        return [
-            LongBenchTask(task, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
-            for task in expand(name)
-        ]
-    raise unknown("task", name, ["needle", "text", "ruler", "longbench", "longbench-e", "longbench/all"])
+        return _text(model, options)
+    if name.startswith(jsonl.PREFIX):
+        path = Path(name.removeprefix(jsonl.PREFIX))
+        return JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
+    if name.startswith(RULER):
+        return _ruler(name.removeprefix(RULER), model, options, qa)
+    return LongBenchTask(name, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
 
 
-def _needle(model: Model, options: TaskOptions) -> NeedleTask:
+def _needle(model: "Model", options: TaskOptions) -> NeedleTask:
     return NeedleTask(
         model.text_tokenizer,
         encode_length=_chat_length(model),
@@ -109,7 +108,9 @@ def _needle(model: Model, options: TaskOptions) -> NeedleTask:
     )
 
 
-def _text(model: Model, options: TaskOptions) -> TextTask:
+def _text(model: "Model", options: TaskOptions) -> TextTask:
+    from cokv_bench.models import encode  # On first use: importing torch takes seconds.
+
     return TextTask(
         model.text_tokenizer,
         encode_length=lambda text: len(encode(model, text, chat=False)),
@@ -120,7 +121,7 @@ def _text(model: Model, options: TaskOptions) -> TextTask:
     )
 
 
-def _ruler(subtask: str, model: Model, options: TaskOptions, qa: Mapping[str, Documents]) -> RulerTask:
+def _ruler(subtask: str, model: "Model", options: TaskOptions, qa: Mapping[str, Documents]) -> RulerTask:
     return RulerTask(
         subtask,
         model.text_tokenizer,
@@ -132,6 +133,8 @@ def _ruler(subtask: str, model: Model, options: TaskOptions, qa: Mapping[str, Do
     )
 
 
-def _chat_length(model: Model) -> Callable[[str], int]:
+def _chat_length(model: "Model") -> Callable[[str], int]:
     """Number of tokens of a prompt, chat template included."""
+    from cokv_bench.models import encode  # As in `_text`.
+
     return lambda text: len(encode(model, text, chat=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 import huggingface_hub
 
 from cokv_bench.errors import RequestError
+from cokv_bench.files import at_home
 from cokv_bench.tasks.longbench.rows import Row, parse_jsonl, read_bytes
 from cokv_bench.tasks.longbench.specs import PREFIX, spec_of
 
@@ -30,7 +31,7 @@ def load_rows(task: str, data_dir: str | os.PathLike[str] | None = None) -> list
     spec_of(task)
     name = f"{task.removeprefix(PREFIX)}.jsonl"
     named = data_dir or os.environ.get(ENVIRONMENT)
-    return _load(Path(named).expanduser() if named else download(), name)
+    return _load(at_home(Path(named)) if named else download(), name)
 
 
 def download() -> Path:
