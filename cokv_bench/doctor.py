@@ -1,4 +1,4 @@
-"""What is installed and found, what is missing, and the command that mends it."""
+"""What is installed and found, what is missing, and the command that fixes it."""
 
 import os
 import platform
@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-import torch
 
 from cokv_bench.models import embedded
 from cokv_bench.tasks.longbench.data import ENVIRONMENT
@@ -23,6 +22,10 @@ _PACKAGES = (
     "fuzzywuzzy",
     "python-Levenshtein",
 )
+
+
+# Of NVIDIA, of AMD, and of Windows' subsystem for Linux.
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,7 @@ def findings() -> Iterator[Finding]:
         except PackageNotFoundError:
             yield Finding(package, "missing", "pip install -c constraints.txt -e .")
     cores, memory = psutil.cpu_count() or 1, psutil.virtual_memory()
-    yield Finding(
-        "CPU", f"{cores} cores, torch uses {torch.get_num_threads()}, {memory.available / 2**30:.1f} GiB free"
-    )
+    yield Finding("CPU", f"{cores} cores, {memory.available / 2**30:.1f} GiB of memory free")
     yield Finding("GPU", ", ".join(_devices()) or "none; everything runs on the CPU")
     yield _embedded()
     yield _cache()
@@ -53,6 +54,11 @@ def findings() -> Iterator[Finding]:
 
 
 def _devices() -> list[str]:
+    # Importing torch takes seconds, and without a driver's device it finds nothing.
+    if not any(Path(device).exists() for device in _DRIVERS):
+        return []
+    import torch
+
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 

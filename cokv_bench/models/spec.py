@@ -1,9 +1,10 @@
 """What a model is loaded from, for those that load it elsewhere."""
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
-from cokv_bench.models.loading import load_model
-from cokv_bench.models.model import Model
+if TYPE_CHECKING:
+    from cokv_bench.models.model import Model
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class ModelSpec:
     device_map: str | None = None
     trust_remote_code: bool = False
 
-    def load(self) -> Model:
+    def load(self) -> "Model":
         """The model. Raises `RequestError` as `load_model` does."""
+        from cokv_bench.models.loading import load_model  # Imports torch.
+
         return load_model(**asdict(self))

@@ -1,13 +1,16 @@
 """Agreement with the full cache: how likely the model's own answer stays. Needs prompts and no labels."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
-from cokv_bench.kvcache import Selection, decode
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache import Selection
 
 
-def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
+def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     """Mean log-probability (nats a token) of the full cache's greedy answer under each selection.
 
     The first token is left out unless a question is appended. The answer is generated once a prompt, its stop token
@@ -22,6 +25,8 @@ def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
 
 def own_answer(case: Case) -> list[int]:
     """Ids that the model answers with the full cache."""
+    from cokv_bench.kvcache import Selection, decode  # On first use: the names of utilities are told without torch.
+
     prompt, example = case.prompt, case.example
     key = ("own answer", case.question, example.max_new_tokens, example.stop_at_newline)
     if key not in prompt.memo:

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cokv_bench.kvcache import Prompt, Selection
-from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Task
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache import Prompt, Selection
+    from cokv_bench.models import Model
 
 
 @dataclass(frozen=True)
@@ -17,10 +20,10 @@ class Case:
         memory: bytes that the generated tokens of a batch may take, for `decode`; None for its default.
     """
 
-    model: Model
+    model: "Model"
     task: Task
     example: Example
-    prompt: Prompt
+    prompt: "Prompt"
     memory: int | None = None
     question: tuple[int, ...] = ()
 
@@ -45,6 +48,6 @@ class PromptUtility:
 
     name: str
     description: str
-    measure: Callable[[Case, Sequence[Selection]], list[float]]
+    measure: "Callable[[Case, Sequence[Selection]], list[float]]"
     needs_answers: bool = True
     answer: Callable[[Case], Sequence[int]] | None = None

@@ -1,12 +1,14 @@
 """Mean log-probability of the reference answer, teacher forced: one forward pass for a batch of selections."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
-from cokv_bench.kvcache import Selection
-from cokv_bench.models import encode_answer
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache import Selection
 
 
 def reference(case: Case) -> list[int]:
@@ -18,6 +20,8 @@ def reference(case: Case) -> list[int]:
     Raises:
         RequestError: a reference answer without a token.
     """
+    from cokv_bench.models import encode_answer  # On first use: the names of utilities are told without torch.
+
     example = case.example
     answer = encode_answer(case.model, example.prompt, example.answers[0], chat=example.chat)
     if not answer:
@@ -27,7 +31,7 @@ def reference(case: Case) -> list[int]:
     return answer[: max(2, example.max_new_tokens)]
 
 
-def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
+def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     """Mean log-probability (nats a token) of the first reference answer under each selection.
 
     The first token is left out unless a question is appended.

@@ -1,13 +1,18 @@
 """The task's own score of the greedy answer, as CoKV defines a coalition's utility (arXiv 2502.17501)."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case, PromptUtility
-from cokv_bench.kvcache import Selection, decode
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache import Selection
 
 
-def measure(case: Case, selections: Sequence[Selection]) -> list[float]:
+def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     """Score in [0, 1] of the greedy answer under each selection."""
+    from cokv_bench.kvcache import decode  # On first use: the names of utilities are told without torch.
+
     answers = decode(
         case.model,
         case.prompt,

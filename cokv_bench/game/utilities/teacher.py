@@ -1,17 +1,22 @@
 """Teacher forcing: how likely an answer is under each selection, one forward pass for a batch of them."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case
-from cokv_bench.kvcache import Selection, decode
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache import Selection
 
 
-def mean_logprobs(case: Case, selections: Sequence[Selection], answer: Sequence[int]) -> list[float]:
+def mean_logprobs(case: Case, selections: "Sequence[Selection]", answer: Sequence[int]) -> list[float]:
     """Mean log-probability (nats a token) of an answer under each selection.
 
     The first token is left out where it depends on the prefill alone, so that no selection changes it; the answer
     then has two tokens or more.
     """
+    from cokv_bench.kvcache import decode  # On first use: the names of utilities are told without torch.
+
     rows = decode(case.model, case.prompt, selections, teacher=answer, question=case.question, memory=case.memory)
     start = 0 if case.first_token_counts else 1
     return [float(row.logprobs[start:].double().mean()) for row in rows if row.logprobs is not None]
