@@ -3,17 +3,18 @@
 import csv
 import math
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-import cokv_bench
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.files import at_home
 from cokv_bench.runs.means import is_mean, means
 from cokv_bench.tasks.longbench import expand
 
-#: References that come with the repository, by name.
+#: References that come with the package, by name.
 REFERENCES = ("cokv", "adakv")
 COLUMNS = ("source", "model", "model_ids", "mode", "method", "budget", "task", "score")
 _MODES = ("question-aware", "question-agnostic")
@@ -66,8 +67,8 @@ def read_reference(name_or_path: str) -> pd.DataFrame:
 
 def _path(name_or_path: str) -> Path:
     if name_or_path in REFERENCES:
-        return Path(cokv_bench.__file__).parents[1] / "configs" / "reference" / f"{name_or_path}.csv"
-    path = Path(name_or_path)
+        return Path(str(resources.files(__package__) / "published_scores" / f"{name_or_path}.csv"))
+    path = at_home(Path(name_or_path))
     # A bare word is a name that was misspelt rather than a file.
     if path.suffix == "" and path.name == name_or_path and not path.exists():
         raise unknown("reference", name_or_path, REFERENCES)
@@ -158,7 +159,9 @@ def _nothing_shared(name: str, published: pd.DataFrame, mode: str) -> RequestErr
     if not len(rows):
         return RequestError(f"The reference '{name}' has no {mode} scores, only {published['mode'].iloc[0]} ones.")
     budgets = ", ".join(map(str, sorted(rows["budget"].dropna().unique()))) or "none"
+    tasks = list(rows["task"].unique())
+    more = f" and {len(tasks) - 3} more" if len(tasks) > 3 else ""
     return RequestError(
         f"The reference '{name}' has none of the run's scores; it has the methods {', '.join(rows['method'].unique())} "
-        f"at the budgets {budgets} on the tasks {', '.join(rows['task'].unique())}."
+        f"at the budgets {budgets} on the tasks {', '.join(tasks[:3])}{more}."
     )

@@ -1,0 +1,44 @@
+"""HeadKV's head scores of a model, as `scripts/headkv_scores.py` and reproductions measure them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.progress import progress_bar
+from cokv_bench.game.curves import beta_curve
+from cokv_bench.game.head_game import make_game
+from cokv_bench.game.retrieval_scores import retrieval_scores
+from cokv_bench.models import load_model
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+
+def main(
+    model: o.ModelName = "smollm2-135m",
+    lengths: o.Lengths = "1024",
+    examples: o.Examples = 16,
+    seed: o.Seed = 0,
+    window: o.Window = 8,
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("head_scores.json"),
+) -> None:
+    """Measure HeadKV's head scores (arXiv 2410.19258) on needles of the profile split.
+
+    Its beta is chosen on the same needles at each budget, by the log-probability of their answers, as CoKV's alpha is.
+    """
+    loaded = load_model(model)
+    options = TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=examples, seed=seed)
+    (task,) = resolve(["needle"], loaded, options)
+    with progress_bar(o.progress_console, "Scoring heads") as progress:
+        scores = retrieval_scores(loaded, task, progress)
+    scores = replace(scores, betas=beta_curve(make_game(loaded, [task], "loglik", window=window), scores))
+    scores.save(out)
+    o.tell(f"Wrote {out}: {len(scores.examples)} examples, highest score {scores.scores.max():.3f}")
+    for budget in scores.betas:
+        o.tell(f"At {budget} tokens per head beta {scores.beta(budget):g} is best")
+
+
+if __name__ == "__main__":
+    run_script(main)
