@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,7 +13,7 @@ from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
-from cokv_bench.cli.failing import BAD_REQUEST, fail, show_notices
+from cokv_bench.cli.failing import BAD_REQUEST, fail, print_anywhere, show_notices
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
 from cokv_bench.cli.ls import list_things
@@ -22,6 +23,7 @@ from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
 from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.errors import RequestError
+from cokv_bench.files import at_home
 
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -40,7 +42,7 @@ def make_app() -> typer.Typer:
 
     @app.callback()
     def _common(
-        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error (before the command)."),
+        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; anywhere in the line."),
     ) -> None:
         pass
 
@@ -73,15 +75,23 @@ def _stoppable(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*arguments: Any, **options: Any) -> None:
         try:
-            function(*arguments, **options)
+            function(*arguments, **{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt:
             raise _StoppedError from None
 
     return command
 
 
+def _at_home(value: Any) -> Any:
+    """A path option with the user's home folder for a "~", which no shell fills inside quotes."""
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return at_home(value) if isinstance(value, Path) else value
+
+
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the request is wrong, 1 anything else."""
+    print_anywhere()
     debug = "--debug" in sys.argv
     sys.argv = [argument for argument in sys.argv if argument != "--debug"]
     show_notices()
@@ -90,6 +100,6 @@ def main() -> None:
     except RequestError as error:
         fail(str(error), status=BAD_REQUEST, debug=debug)
     except _StoppedError:
-        fail("Stopped; what was done is kept, and the same command goes on.", status=1, debug=debug)
+        fail("Stopped; what was done is kept, and the same command resumes it.", status=1, debug=debug)
     except Exception as error:
         fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", status=1, debug=debug)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from cokv_bench.cli import options as o
@@ -67,6 +68,10 @@ def bench(
     Rounds over all methods, medians and spread over the rounds, ratios to FullKV within the run. The prompt is random
     token ids: speed and memory do not depend on what it says. docs/bench.md explains the columns of bench.csv.
     """
+    embedded = random_weights is None and (model or MODEL) == MODEL
+    methods = o.names(METHODS[embedded] if method is None else method, "method")
+    o.check_names("methods", methods)
+
     from cokv_bench.bench import BenchRequest, check_preset, random_model
     from cokv_bench.bench import bench as measure_all
     from cokv_bench.bench.figure import PACKAGE, draw
@@ -76,9 +81,8 @@ def bench(
     if layers is not None and random_weights is None:
         raise RequestError(f"--layers {layers} is for random weights; add --random-weights llama3-8b.")
     name = model or MODEL
-    embedded = random_weights is None and name == MODEL
     request = BenchRequest(
-        methods=o.names(METHODS[embedded] if method is None else method, "method"),
+        methods=methods,
         budgets=o.integers(budget, "budget"),
         lengths=o.integers(lengths, "length"),
         new_tokens=new_tokens,
@@ -103,7 +107,9 @@ def bench(
         )
     else:
         check_preset(random_weights, layers)
-        o.progress_console.print(f"Making random weights in the shape of {random_weights} ...", highlight=False)
+        o.progress_console.print(
+            f"Making random weights in the shape of {random_weights} ...", highlight=False, markup=False
+        )
         loaded = random_model(random_weights, layers=layers, seed=seed, dtype=dtype, device=device)
     folder = out or Path("results") / f"bench-{loaded.folder_name}"
     command = shlex.join(["cokv-bench", *sys.argv[1:]])
@@ -111,14 +117,14 @@ def bench(
         with progress_bar(o.progress_console, "Measuring") as progress:
             table = measure_all(loaded, request, folder, progress, command=command)
     except KeyboardInterrupt:
-        o.console.print(f"Stopped; bench.csv in {folder} has what was measured.", highlight=False, soft_wrap=True)
+        o.tell(f"Stopped; bench.csv in {folder} has what was measured.")
         raise typer.Exit(1) from None
     _print(table)
     drawn = draw(table, folder / "bench.png")
     if not drawn:
         o.console.print(f"The figure needs {PACKAGE}: pip install {PACKAGE}", highlight=False)
     files = "bench.csv, bench.png and run.json" if drawn else "bench.csv and run.json"
-    o.console.print(f"{files} are in {folder}", highlight=False, soft_wrap=True)
+    o.tell(f"{files} are in {folder}")
 
 
 def _print(table: "pd.DataFrame") -> None:
@@ -143,7 +149,7 @@ def _print(table: "pd.DataFrame") -> None:
             held, ideal = _mebibytes(row["kv_bytes_held"]), _mebibytes(row["kv_bytes_ideal"])
             shown.add_row(
                 str(length),
-                f"{row['method']} {_number(row['budget'], 'd')}",
+                escape(f"{row['method']} {_number(row['budget'], 'd')}"),
                 _number(row["ttft_s"], ".2f"),
                 _number(row["decode_ms"], ".1f") + (f" [dim]{low}–{high}[/dim]" if low else ""),
                 _number(row["decode_vs_full"], ".2f"),
@@ -152,7 +158,7 @@ def _print(table: "pd.DataFrame") -> None:
                 _mebibytes(row["after_bytes"]),
                 # The budget's own bytes are told where the cache holds others.
                 held if held in ("", ideal) else f"{held} of {ideal}",
-                row["note"] or "",
+                escape(row["note"] or ""),
             )
     o.console.print(shown)
 

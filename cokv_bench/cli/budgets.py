@@ -45,4 +45,4 @@ def make_budgets(
     )
     for path, file in files:
         print_budgets(o.console, file)
-        o.console.print(f"Wrote {path}", highlight=False, soft_wrap=True)
+        o.tell(f"Wrote {path}")

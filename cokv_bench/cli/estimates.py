@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cokv_bench.report.units import PERCENT, Unit
@@ -34,7 +35,7 @@ def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Se
         if name == "all":
             table.add_section()
         table.add_row(
-            name,
+            escape(name),
             _short(cost.prompts),
             _short(cost.prompt_tokens),
             _short(cost.answers),

@@ -109,6 +109,11 @@ def evaluate(
     Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
     (records.jsonl), so the same command goes on where a stopped one left off.
     """
+    wanted, methods = o.names(tasks, "task"), o.names(method, "method")
+    o.check_engine(engine, workers, address)
+    o.check_tasks(wanted, ruler_qa)
+    o.check_names("methods", methods)
+
     from cokv_bench.cli.estimates import print_estimate, print_power
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
     from cokv_bench.models.spec import ModelSpec
@@ -130,8 +135,8 @@ def evaluate(
     from cokv_bench.tasks.registry import TaskOptions
 
     request = Request(
-        tasks=o.names(tasks, "task"),
-        methods=o.names(method, "method"),
+        tasks=wanted,
+        methods=methods,
         budgets=o.integers(budget, "budget"),
         split=split,
         leave_out_seen=leave_out_seen,
@@ -170,7 +175,6 @@ def evaluate(
         check_reference(reference)
     share = None if shard is None else Shard.parse(shard)
     memory = None if memory_limit is None else o.gibibytes(memory_limit)
-    o.check_engine(engine, workers, address)
     spec = ModelSpec(model, revision, dtype, device, device_map, trust_remote_code)
     with o.workers("local" if dry_run else engine, workers, address, spec) as (pool, loaded):
         plan = plan_request(request, loaded)
@@ -200,4 +204,4 @@ def evaluate(
     there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
     if there < plan.answers:
         o.console.print(f"{there} of {plan.answers} answers are there so far; the other shards bring the rest.")
-    o.console.print(f"Tables, records and settings are in {folder}", highlight=False, soft_wrap=True)
+    o.tell(f"Tables, records and settings are in {folder}")

@@ -1,5 +1,7 @@
 """What commands and scripts say on standard error: notices, and how they fail with one sentence and a status."""
 
+import codecs
+import io
 import sys
 import traceback
 import warnings
@@ -16,6 +18,24 @@ from cokv_bench.errors import Notice, RequestError
 BAD_REQUEST = 2
 
 _errors = Console(stderr=True)
+_PLAIN = "cokv-bench-plain"
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """A dash for dashes, and a question mark for whatever else a terminal's encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join("-" if each in "\u2013\u2014" else "?" for each in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_PLAIN, _plain)
+
+
+def print_anywhere() -> None:
+    """Let both streams take any text: after hours of work no character may be an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_PLAIN)
 
 
 def fail(sentence: str, *, status: int, debug: bool = False) -> NoReturn:
@@ -44,6 +64,7 @@ def run_script(main: Callable[..., None]) -> None:
 
     A `RequestError` ends it with its sentence and status 2; any other error shows its traceback.
     """
+    print_anywhere()
     show_notices()
     try:
         typer.run(main)

@@ -39,7 +39,7 @@ def import_scores(
 
     result = convert(files, model=model, task=task, layout=Layout(layers, kv_heads, head_dim), folder=out)
     for sentence in result.oddities:
-        o.console.print(f"Note: {sentence}.", highlight=False, markup=False, soft_wrap=True)
+        o.tell(f"Note: {sentence}.")
     for path, content in result.files:
         m = content.model
         line = f"Wrote {path}: {m['id']}, {m['layers']} layers x {m['kv_heads']} KV heads of size {m['head_dim']}"
@@ -48,7 +48,7 @@ def import_scores(
             line += f", {content.samples} samples in slices of size {sizes}"
         else:
             line += f", {m['heads']} query heads a layer"
-        o.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        o.tell(line)
     if any(isinstance(content, HeadValues) for _, content in result.files):
         o.console.print(
             "Standard errors are unknown (only sums are published), and so are the validation examples: "

@@ -87,4 +87,4 @@ def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
 
 
 def _tell(what: str, value: object) -> None:
-    o.console.print(f"{what}: {value}", highlight=False, markup=False, soft_wrap=True)
+    o.tell(f"{what}: {value}")

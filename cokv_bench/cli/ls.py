@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from cokv_bench.cli import options as o
@@ -20,5 +21,5 @@ def list_things(
     table.add_column("name", no_wrap=True)
     table.add_column("what it is")
     for name, description in catalogue(what).items():
-        table.add_row(name, description)
+        table.add_row(escape(name), escape(description))
     o.console.print(table)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cokv_bench.errors import RequestError, unknown
+from cokv_bench.errors import RequestError, quoted, unknown
+from cokv_bench.lists import split
 
 if TYPE_CHECKING:
     from cokv_bench.engines.ray import RayWorkers
     from cokv_bench.models import Model
     from cokv_bench.models.spec import ModelSpec
+
+# More of anything fits no model and no memory.
+_LARGEST = 2**31
 
 console = Console()
 progress_console = Console(stderr=True)
@@ -108,7 +112,7 @@ Pooling = Annotated[
     str | None, typer.Option(help="Pooling over window scores: max or avg. Default: max; for cokv-search as searched.")
 ]
 Engine = Annotated[
-    str, typer.Option(help="local (this process) or ray (pip install 'cokv-bench[ray]').", rich_help_panel=SCALE)
+    str, typer.Option(help="local (this process) or ray (pip install 'cokv-bench\\[ray]').", rich_help_panel=SCALE)
 ]
 Workers = Annotated[
     int | None,
@@ -123,8 +127,12 @@ Address = Annotated[
 
 
 def names(text: str, what: str) -> list[str]:
-    """The entries of a comma-separated list, in order, without repeats. Raises `RequestError` if there are none."""
-    found = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    """The entries of a comma-separated list, in order, without repeats; one in double quotes may hold commas.
+
+    Raises:
+        RequestError: there are none.
+    """
+    found = list(dict.fromkeys(split(text)))
     if not found:
         raise RequestError(f"No {what} given; name one or several, separated by commas.")
     return found
@@ -135,10 +143,10 @@ def integers(text: str, what: str) -> list[int]:
     try:
         numbers = [int(part) for part in names(text, what)]
     except ValueError:
-        raise RequestError(f"'{text}' is not a list of whole numbers for {what}, such as 64,128.") from None
+        raise RequestError(f"{quoted(text)} is not a list of whole numbers for {what}, such as 64,128.") from None
     for number in numbers:
-        if number < 1:
-            raise RequestError(f"{number} is no {what}; it must be a whole number above 0.")
+        if not 0 < number < _LARGEST:
+            raise RequestError(f"{quoted(number)} is no {what}; it must be a whole number above 0, and below 2**31.")
     return numbers
 
 
@@ -157,6 +165,34 @@ def gibibytes(number: float) -> int:
     return int(number * 2**30)
 
 
+def tell(line: str) -> None:
+    """Print a sentence as it is: what looks like markup in a name or a path is none."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def check_names(kind: str, names: Sequence[str]) -> None:
+    """Refuse a name that a list of `cokv-bench ls` does not have, before PyTorch or a model is loaded.
+
+    Raises:
+        RequestError: with the nearest names.
+    """
+    from cokv_bench.catalogue import check
+
+    check(kind, names)
+
+
+def check_tasks(names: Sequence[str], ruler_qa: Sequence[Path] | None) -> None:
+    """The same for tasks.
+
+    Raises:
+        RequestError: with the nearest names, or one of RULER's subtasks that need a file which is not given.
+    """
+    from cokv_bench.tasks.names import check
+    from cokv_bench.tasks.ruler import FROM_FILE
+
+    check(names, tuple(FROM_FILE) if ruler_qa else ())
+
+
 def load(
     name: str,
     *,
@@ -173,7 +209,7 @@ def load(
     from cokv_bench.models.greedy import in_words
 
     logging.disable_progress_bar()
-    progress_console.print(f"Loading {name} ...", highlight=False)
+    progress_console.print(f"Loading {name} ...", highlight=False, markup=False)
     model = load_model(
         name,
         revision=revision,

@@ -85,6 +85,13 @@ def profile_heads(
     coalitions (ledger.jsonl) and the head values with standard errors (values.json) stay in the profile's
     folder; the same command goes on where a stopped one left off, and more --samples extend it.
     """
+    wanted = o.names(tasks, "task")
+    o.check_engine(engine, workers, address)
+    o.check_tasks(wanted, ruler_qa)
+    o.check_names("utilities", [utility])
+    o.check_names("estimators", [estimator])
+    o.check_names("samplings", [] if sampling is None else [sampling])
+
     from cokv_bench.cli.tables import print_values
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder, profile
@@ -113,9 +120,7 @@ def profile_heads(
         rank_correlation=target_rank_correlation,
         published=published_stop,
     )
-    wanted = o.names(tasks, "task")
     memory = None if memory_limit is None else o.gibibytes(memory_limit)
-    o.check_engine(engine, workers, address)
     spec = ModelSpec(model, revision, dtype, device, device_map, trust_remote_code)
     with o.workers(engine, workers, address, spec) as (pool, loaded):
         folder = out or default_folder(loaded, wanted)
@@ -138,4 +143,4 @@ def profile_heads(
         o.console.print(
             f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."
         )
-    o.console.print(f"Ledger and head values are in {folder}", highlight=False, soft_wrap=True)
+    o.tell(f"Ledger and head values are in {folder}")

@@ -62,6 +62,6 @@ def progress_bar(console: Console, what: str, unit: str = "") -> Iterator[Callba
         left = f", about {(total - done) / speed:.0f} s left" if total is not None and speed and done < total else ""
         count = f"{done}" if total is None else f"{done} of {total}"
         line = f"{what}: {count}{suffix} after {spent:.0f} s{rate}{left} ({note})"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     yield write

@@ -70,12 +70,12 @@ def report(
         target = out or runs[0] / "report.html"
         write_page(target, found, benches, groups)
         size = target.stat().st_size / 2**20
-        o.console.print(f"Wrote {target} ({size:.1f} MiB)", highlight=False, soft_wrap=True)
+        o.tell(f"Wrote {target} ({size:.1f} MiB)")
     if figures is not None:
         drawn = list(named(groups))
         with progress_bar(o.progress_console, "Drawing") as progress:
             draw_all(drawn, figures, progress)
-        o.console.print(f"{len(drawn)} figures are in {figures}", highlight=False, soft_wrap=True)
+        o.tell(f"{len(drawn)} figures are in {figures}")
 
 
 def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cokv_bench.cli import options as o
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, unknown
 
 if TYPE_CHECKING:
     from cokv_bench.runs.reproduction import Reproduction
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+#: Those of the papers, in a checkout; the package alone has none.
+SHIPPED = Path(__file__).parents[2] / "configs" / "reproduce"
 
 
 def reproduce(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="YAML file, such as configs/reproduce/smollm2.yaml.")],
+    config: Annotated[
+        Path, typer.Argument(help="YAML file, or the name of one in configs/reproduce, such as smollm2.")
+    ],
     dry_run: o.DryRun = False,
 ) -> None:
     """Run the profiles and evaluations that a file lists; finished ones are gone through in seconds.
@@ -29,22 +32,35 @@ def reproduce(
     """
     from cokv_bench.runs.reproduction import read_reproduction
 
-    plan = read_reproduction(config)
-    o.console.print(plan.description.strip(), highlight=False)
+    plan = read_reproduction(_file(config))
+    o.console.print(plan.description.strip(), highlight=False, markup=False)
     if dry_run:
         _plan(plan)
         return
     for step in plan.steps:
         extra = [] if step.command == "headkv_scores" else context.args
-        o.console.print(f"\n$ {_line(step.command, [*step.arguments, *extra])}", highlight=False, soft_wrap=True)
+        o.tell(f"\n$ {_line(step.command, [*step.arguments, *extra])}")
         if step.command == "headkv_scores":
-            command = [sys.executable, str(SCRIPTS / "headkv_scores.py")]
+            command = [sys.executable, "-m", "cokv_bench.cli.headkv_scores"]
         else:
             command = [sys.executable, "-m", "cokv_bench", step.command]
         # A process a step: what a step has held in memory, on a GPU above all, is free for the next.
         status = subprocess.run([*command, *step.arguments, *extra], check=False).returncode
         if status:
-            raise RequestError(f"`{step.command}` ended with status {status}; the same command goes on from there.")
+            raise RequestError(f"`{step.command}` ended with status {status}; the same command resumes from there.")
+
+
+def _file(named: Path) -> Path:
+    """The file that a path or the name of a shipped reproduction means."""
+    shipped = SHIPPED / f"{named}.yaml"
+    if named.exists() or named.name != str(named) or named.suffix:
+        return named
+    if not shipped.is_file():
+        known = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+        if known:
+            raise unknown("reproduction", str(named), known)
+        raise RequestError(f"There is no file {named}, and the package comes without reproductions; name a YAML file.")
+    return shipped
 
 
 def _plan(plan: "Reproduction") -> None:
@@ -53,20 +69,16 @@ def _plan(plan: "Reproduction") -> None:
 
     steps = [(f"{number}. {step.command}", step, plan.work(step)) for number, step in enumerate(plan.steps, start=1)]
     for number, (_, step, _) in enumerate(steps, start=1):
-        _tell(f"{number}. {_line(step.command, step.arguments)}")
+        o.tell(f"{number}. {_line(step.command, step.arguments)}")
     parts = [(f"{name} {plan.about(step)}", work.loads) for name, step, work in steps if work.loads]
     if parts:
         print_estimate(o.console, plan.shape, parts)
     published = dict.fromkeys(task for _, _, work in steps for task in work.published)
     if published:
-        _tell(f"Rows as published, which may be more than your data has: {', '.join(published)}.")
+        o.tell(f"Rows as published, which may be more than your data has: {', '.join(published)}.")
     for name, _, work in steps:
         for task, why in work.uncounted.items():
-            _tell(f"Not counted: {name} {task} ({why}).")
-
-
-def _tell(line: str) -> None:
-    o.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            o.tell(f"Not counted: {name} {task} ({why}).")
 
 
 def _line(command: str, arguments: list[str]) -> str:

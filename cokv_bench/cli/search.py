@@ -58,6 +58,10 @@ def search_budgets(
     Gradient ascent on the answers' log-probability at the deployed total. A stopped search goes on with the same
     command.
     """
+    wanted, budgets, utilities = o.names(tasks, "task"), o.integers(budget, "budget"), o.names(utility, "utility")
+    o.check_tasks(wanted, ruler_qa)
+    o.check_names("utilities", utilities)
+
     from cokv_bench.cli.tables import print_budgets
     from cokv_bench.game.profile import default_folder
     from cokv_bench.search import SearchExamples, Stopping, search
@@ -79,7 +83,6 @@ def search_budgets(
         metric=metric,
     )
     stopping = Stopping(steps, None if time_limit is None else o.seconds(time_limit))
-    wanted, budgets = o.names(tasks, "task"), o.integers(budget, "budget")
     loaded = o.load(
         model,
         revision=revision,
@@ -93,7 +96,7 @@ def search_budgets(
     material = SearchExamples(
         loaded,
         resolve(wanted, loaded, options),
-        o.names(utility, "utility"),
+        utilities,
         window=window,
         kernel=kernel,
         pooling=pooling,
@@ -105,8 +108,7 @@ def search_budgets(
         shares = search(material, folder, budgets, seed=seed, stopping=stopping, progress=progress)
     print_budgets(o.console, budget_file(shares, budgets[0]))
     closed = ", ".join(f"{share:.0%} at {known}" for known, share in shares.search["gap_closed"].items())
-    o.console.print(
+    o.tell(
         f"Of the gap between equal shares and the full cache, the examples to choose on say, {closed} is closed.\n"
-        f"Budgets, shares and the search's ledger are in {folder}",
-        highlight=False,
+        f"Budgets, shares and the search's ledger are in {folder}"
     )

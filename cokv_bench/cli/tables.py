@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
 from cokv_bench.budgets import HeadBudgets, HeadValues
+from cokv_bench.report.layout import best_score, by_cell
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.report.units import PERCENT, Unit, capital
 from cokv_bench.runs.comparisons import PRIMARY
@@ -20,7 +22,9 @@ _UNBOUNDED = 10_000
 
 
 def print_scores(console: Console, tables: dict[str, pd.DataFrame], unit: Unit = PERCENT) -> None:
-    """Print the wide table of a run with the tokens that were really kept; the best of each budget is bold.
+    """Print the wide table of a run with the tokens that were really kept.
+
+    The best of each budget is bold, as in table.md: the full cache and unequal totals do not compete.
 
     More tasks than the terminal is wide for are summed up by their means.
 
@@ -50,18 +54,19 @@ def _print_legend(console: Console, tables: dict[str, pd.DataFrame], shown: list
 def _scores(tables: dict[str, pd.DataFrame], tasks: list[str], unit: Unit) -> Table:
     wide = tables["table.csv"].fillna({"budget": 0})
     tidy = tables["scores.csv"].fillna({"budget": 0}).set_index(["method", "budget", "task"]).sort_index()
+    measured = by_cell(tables["scores.csv"])
     counts = tidy.groupby("task")["n"].max()
     table = Table(title=f"{unit.caption} [95% interval for new examples of these tasks]", title_justify="left")
     table.add_column("method", no_wrap=True)
     table.add_column("budget", justify="right", no_wrap=True)
     blind = blind_tasks(tables)
     for task in tasks:
-        name = task + BLIND_MARK * (task in blind)
+        name = escape(task) + BLIND_MARK * (task in blind)
         table.add_column(name if is_mean(task) else f"{name}\nn={counts[task]}", justify="right", overflow="fold")
     table.add_column("kept\na head", justify="right")
     for budget, rows in wide.groupby("budget"):
         table.add_section()
-        best = rows[tasks].max()
+        best = {task: best_score(rows, task, measured) for task in tasks}
         for row in rows.to_dict("records"):
             cells = tidy.loc[(row["method"], budget)]
             own = cells[[not is_mean(task) for task in cells.index]]
@@ -69,10 +74,15 @@ def _scores(tables: dict[str, pd.DataFrame], tasks: list[str], unit: Unit) -> Ta
             if not own["exact_total"].all():
                 kept += " unequal"
             scores = [
-                _cell(row[task], cells.loc[task] if task in cells.index else None, row[task] == best[task], unit)
+                _cell(
+                    row[task],
+                    cells.loc[task] if task in cells.index else None,
+                    row["method"] != "full" and row[task] == best[task],
+                    unit,
+                )
                 for task in tasks
             ]
-            table.add_row(row["method"], str(budget) if budget else "", *scores, kept)
+            table.add_row(escape(row["method"]), str(budget) if budget else "", *scores, kept)
     return table
 
 
@@ -107,18 +117,18 @@ def print_comparisons(console: Console, comparisons: pd.DataFrame, unit: Unit = 
 
 
 def _print_comparison(console: Console, rows: pd.DataFrame, told: str, unit: Unit) -> None:
-    table = Table(title=told, title_justify="left")
+    table = Table(title=escape(told), title_justify="left")
     # Where the terminal is narrow names are folded, and no number is cut.
     table.add_column("method", overflow="fold")
     for column in ("budget", unit.short, "95%", "p", "won/tied/lost", ""):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for row in rows.to_dict("records"):
         if pd.isna(row["difference"]):
-            table.add_row(row["method"], _budget(row), "", "", "", "", "unequal totals, not compared")
+            table.add_row(escape(row["method"]), _budget(row), "", "", "", "", "unequal totals, not compared")
             continue
         ends = "..".join(f"{row[end]:+.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
         table.add_row(
-            row["method"],
+            escape(row["method"]),
             _budget(row),
             f"{row['difference']:+.{unit.decimals}f}",
             "" if pd.isna(row["ci_low"]) else ends,
@@ -142,17 +152,17 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 def print_reference(console: Console, reference: pd.DataFrame) -> None:
     """Print the run's scores beside published ones, with the differences where the model is the same."""
     several = reference["published_model"].nunique() > 1
-    table = Table(title=f"Beside {', '.join(reference['source'].unique())}", title_justify="left")
+    table = Table(title=escape(f"Beside {', '.join(reference['source'].unique())}"), title_justify="left")
     for column in ("method", "budget", "task", *(["published for"] if several else [])):
         table.add_column(column, justify="right" if column == "budget" else "left")
     for column in ("published", "n", "here", "95%", "points"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in reference.to_dict("records"):
         table.add_row(
-            row["method"],
+            escape(row["method"]),
             "" if pd.isna(row["budget"]) else str(row["budget"]),
-            row["task"],
-            *([row["published_model"]] if several else []),
+            escape(row["task"]),
+            *([escape(row["published_model"])] if several else []),
             f"{row['published']:.2f}",
             str(row["n"]),
             f"{row['score']:.2f}",
@@ -163,7 +173,9 @@ def print_reference(console: Console, reference: pd.DataFrame) -> None:
     if not reference["same_model"].any():
         models = " and ".join(reference["published_model"].unique())
         console.print(
-            f"Published for {models}, another model than this run's: no differences are taken.", highlight=False
+            f"Published for {models}, another model than this run's: no differences are taken.",
+            highlight=False,
+            markup=False,
         )
 
 

@@ -72,17 +72,17 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     wide = tables["table.csv"].fillna({"budget": 0}).astype({"budget": int})
     columns = [column for column in wide.columns if column not in {"method", "budget"}]
     tasks = [column for column in columns if not is_mean(column)]
-    measured = _by_cell(tables["scores.csv"])
+    measured = by_cell(tables["scores.csv"])
     sized = "kv_bytes" in tables["scores.csv"]
     comparisons = tables.get("comparisons.csv", pd.DataFrame({"baseline": []}))
     baseline = str(comparisons["baseline"].iloc[0]) if len(comparisons) else ""
     comparisons = comparisons[comparisons["baseline"] == baseline]
-    compared = _by_cell(comparisons)
+    compared = by_cell(comparisons)
     scores = []
     costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in overall(tasks)}
     for _, part in wide.groupby("budget"):
         rows = part.to_dict("records")
-        best = {task: _best(part, task, measured) for task in columns}
+        best = {task: best_score(part, task, measured) for task in columns}
         scores.append(tuple(_score_row(row, columns, best, compared, unit) for row in rows))
         for whole, sections in costs.items():
             sections.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
@@ -138,12 +138,13 @@ def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
     )
 
 
-def _by_cell(table: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
+def by_cell(table: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
+    """The rows of a tidy table by method, budget (0 for none) and task."""
     rows = table.fillna({"budget": 0}).to_dict("records")
     return {(row["method"], int(row["budget"]), row["task"]): {str(k): v for k, v in row.items()} for row in rows}
 
 
-def _best(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> float:
+def best_score(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> float:
     """The best score of a budget; FullKV has none, and unequal totals do not compete. NaN where nobody does."""
     competing = [
         row[task]

@@ -19,8 +19,8 @@ _COMPARISONS = "comparisons.csv"
 _FLAGS = {"within_noise": "boolean", "discriminates": "boolean"}
 _OF_SCORES = ("scores.csv", _COMPARISONS, "needle.csv")
 _OF_LOG_PROBABILITIES = ("logprobs.csv", _COMPARISONS, "gaps.csv")
-# What a report takes from each stored table; counts, texts and truth values are in every row, numbers may be missing. Tables
-# of earlier versions, which lack some of it, are counted again: they have other tests, and intervals that are too narrow.
+# What a report takes from each stored table; counts, texts and truth values are in every row, numbers may be missing.
+# Tables of earlier versions lack some of it and are counted again: they have other tests, and too narrow intervals.
 _SCORES = {"n": int, "ci_low": float, "ci_high": float, "kept_per_head": float, "exact_total": bool}
 _COLUMNS: dict[str, dict[str, type]] = {
     "scores.csv": {"score": float, **_SCORES},

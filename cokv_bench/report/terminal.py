@@ -80,12 +80,12 @@ def print_lines(console: Console, figures: Iterable[Figure]) -> None:
     """Print lines as tables: a row a line, a column an x. Other figures are passed over."""
     for figure in figures:
         if isinstance(figure, Lines):
-            table = Table(title=f"{figure.title}: {figure.y_label}", title_justify="left")
+            table = Table(title=Text(f"{figure.title}: {figure.y_label}"), title_justify="left")
             table.add_column(figure.x_label)
             for tick in figure.ticks:
                 table.add_column(number(tick), justify="right")
             for series in figure.series:
                 at = dict(zip(series.x, series.y, strict=True))
                 level = series.y[0] if series.reference else None
-                table.add_row(series.name, *(number(at.get(tick, level)) for tick in figure.ticks))
+                table.add_row(Text(series.name), *(number(at.get(tick, level)) for tick in figure.ticks))
             console.print(table)
