@@ -47,6 +47,8 @@ class Document:
         self.path = Path(path)
         try:
             data = strict_loads(self.path.read_bytes())
+            # Half a character, which JSON's escapes can spell, could be written to no other file.
+            json.dumps(data, ensure_ascii=False).encode()
         except OSError as error:
             raise RequestError(f"Cannot read the {kind} file {self.path}: {error.strerror}.") from None
         except ValueError as error:

@@ -12,6 +12,7 @@ from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.curves import best_setting
 from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.budgets.rules import from_head_values
+from cokv_bench.checks import Check, number, or_null, problem, text
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
@@ -158,5 +159,15 @@ class HeadValues:
             "alphas": document.curves("alphas", int),
             **{name: document.mapping(name) for name in ("status", "source") if name in document.data},
         }
+        wrong = problem(fields.get("status", {}), {}, _STATUS)
+        if wrong:
+            raise RequestError(f"{document.path}: in 'status' {wrong}.")
         with document.naming():
             return cls(model=model, **fields)
+
+
+_STATUS: dict[str, Check] = {
+    **dict.fromkeys(("sampling", "stopped_by"), text),
+    **dict.fromkeys(("standard_error", "rank_correlation", "reliability"), or_null(number)),
+    **dict.fromkeys(("mean_absolute_difference", "published_threshold"), or_null(number)),
+}

@@ -191,7 +191,7 @@ def print_values(console: Console, values: HeadValues) -> None:
         table.add_row(str(layer), str(head), f"{value:.4f}", f"{values.standard_errors[layer, head]:.4f}")
     console.print(table)
     if values.status:
-        console.print(_status(values), highlight=False)
+        console.print(_status(values), highlight=False, markup=False)
     for budget, curve in values.alphas.items():
         shown = ", ".join(
             f"[bold]{alpha}: {utility:.3f}[/bold]" if alpha == values.alpha(budget) else f"{alpha}: {utility:.3f}"
@@ -204,10 +204,10 @@ def _status(values: HeadValues) -> str:
     """Why sampling stopped and how far the ledger had come, in a sentence or two."""
     names = ("standard_error", "rank_correlation", "reliability", "mean_absolute_difference", "published_threshold")
     error, correlation, reliability, difference, threshold = (
-        "unknown" if values.status[name] is None else f"{values.status[name]:.4g}" for name in names
+        "unknown" if values.status.get(name) is None else f"{values.status[name]:.4g}" for name in names
     )
     return (
-        f"Sampling '{values.status['sampling']}' ended by {values.status['stopped_by']}. "
+        f"Sampling '{values.status.get('sampling')}' ended by {values.status.get('stopped_by')}. "
         f"Median standard error {error}; "
         f"the ledger's halves have a rank correlation of {correlation} (expected between ledgers of this length: "
         f"{reliability}) and differ by {difference} on average (published stop: below {threshold})."

@@ -137,6 +137,7 @@ def _parse_header(path: Path, line: bytes) -> LedgerHeader:
             for name in ("tasks", "examples", "players"):
                 record[name] = tuple(record[name])
             header = LedgerHeader(**record)
+            header.line()  # A ValueError where it could not be written, as half a character cannot.
             layers, kv_heads = header.players
             sized = is_integer(layers) and is_integer(kv_heads) and min(layers, kv_heads) >= 1
             if sized and isinstance(header.model, dict) and isinstance(header.config, dict):

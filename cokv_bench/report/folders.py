@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from cokv_bench.budgets.checked_json import strict_loads
@@ -23,6 +24,8 @@ _BENCH_COLUMNS: dict[Any, Any] = {
     "prompt_tokens": "Int64",
     **dict.fromkeys(("decode_ms", "peak_bytes", "kv_bytes_held"), float),
 }
+# Figures take them where they are; they came with later versions.
+_FURTHER_BENCH_COLUMNS: dict[Any, Any] = dict.fromkeys(("decode_ms_low", "decode_ms_high", "graph_ms"), float)
 _EXAMPLE: dict[str, Check] = {
     "task": text,
     "example": text,
@@ -103,7 +106,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def _read_bench(name: str, folder: Path) -> Bench:
     path = folder / BENCH
     try:
-        table = pd.read_csv(path, dtype=_BENCH_COLUMNS)
+        table = pd.read_csv(path, dtype={**_BENCH_COLUMNS, **_FURTHER_BENCH_COLUMNS})
         table[list(_BENCH_COLUMNS)]
         description = folder / "run.json"
         told = strict_loads(description.read_bytes()) if description.is_file() else {}
@@ -117,6 +120,8 @@ def _read_bench(name: str, folder: Path) -> Bench:
         found = "a row lacks its model, device, dtype, method or prompt_tokens"
     if found is None and (table["prompt_tokens"] < 1).any():
         found = "a row has less than a token of a prompt"
+    if found is None and np.isinf(table.select_dtypes("float")).any(axis=None):
+        found = "a number is not finite"
     if found:
         raise RequestError(f"{path} or its run.json is damaged ({found}); run `cokv-bench bench` again.")
     return Bench(name, folder, told, table)

@@ -45,8 +45,8 @@ def read_needles(path: str | Path) -> dict[Split, list[Needle]]:
 def _parse(line: str, place: str) -> Needle:
     try:
         row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise RequestError(f"{place} is not valid JSON ({error.msg}); write one JSON object a line.") from error
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"{place} is not valid JSON ({error}); write one JSON object a line.") from error
     if not isinstance(row, dict):
         raise RequestError(f"{place} is not a JSON object; give the fields needle, question and answer.")
     for name in ("needle", "question"):
