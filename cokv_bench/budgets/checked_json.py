@@ -31,6 +31,16 @@ def strict_loads(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def kind_of(path: Path) -> str | None:
+    """What one of our JSON files says it is, such as "head-budgets"; None for anything else."""
+    try:
+        content = strict_loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    kind = content.get("kind") if isinstance(content, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
 class Document:
     """A JSON object of ours, whose fields are taken out by type.
 

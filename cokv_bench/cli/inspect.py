@@ -17,20 +17,25 @@ def inspect(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Budgets, values, shares or head scores, or the folder of a profile, search, run or benchmark. "
+            help="Budgets, values, shares, head scores or knobs, or the folder of a profile, search, run or benchmark. "
             "Default: the embedded model's profile."
         ),
     ] = None,
     budget: Annotated[int, typer.Option(min=1, help="Budget at which values, shares and head scores are shown.")] = 128,
 ) -> None:
     """Show one of our files, or what a folder holds, on one screen."""
+    from cokv_bench.budgets.checked_json import kind_of
     from cokv_bench.budgets.embedded import values_path
+    from cokv_bench.budgets.knobs import KIND, Knobs
+    from cokv_bench.cli.knobs import print_knobs
     from cokv_bench.report.folders import BENCH, read_folders
     from cokv_bench.report.heads import load_heads
 
     shown = path or values_path()
     if (shown / "run.json").is_file() or (shown / BENCH).is_file():
         _show_folder(*read_folders([shown]))
+    elif kind_of(shown) == KIND:
+        print_knobs(o.console, Knobs.load(shown))
     else:
         _show_heads(shown, load_heads(shown), budget)
 

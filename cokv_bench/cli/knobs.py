@@ -1,6 +1,7 @@
 """Chosen knobs on the terminal."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cokv_bench.budgets.knobs import Knobs, Options
@@ -9,7 +10,9 @@ from cokv_bench.budgets.knobs import Knobs, Options
 def print_knobs(console: Console, knobs: Knobs) -> None:
     """A table per benchmark: a row per method and budget, with its best setting and what that is worth."""
     for name, tuning in knobs.benchmarks.items():
-        title = f"Chosen on {len(tuning.examples)} profile examples of {name} (utility: {knobs.utility})"
+        title = (
+            f"Chosen on {len(tuning.examples)} profile examples of {escape(name)} (utility: {escape(knobs.utility)})"
+        )
         table = Table(title=title, title_justify="left")
         for column in ("method", "budget", "setting", "utility", "published setting", "gain"):
             table.add_column(column, justify="left" if column in ("method", "setting") else "right")
@@ -18,9 +21,9 @@ def print_knobs(console: Console, knobs: Knobs) -> None:
                 best = max(tried, key=lambda each: each.utility)
                 published = tried[0].utility
                 table.add_row(
-                    method,
+                    escape(method),
                     str(budget),
-                    shown(best.options),
+                    escape(shown(best.options)),
                     f"{best.utility:.3f}",
                     f"{published:.3f}",
                     f"{best.utility - published:+.3f}",

@@ -61,11 +61,15 @@ def tune_knobs(
     scored on it as one batch. The file goes to `cokv-bench eval --knobs FILE`; benchmarks that it already holds
     stay in it, and those tried on the same examples are not tried again.
     """
+    wanted, asked = o.names(tasks, "task"), o.names(method, "method")
+    o.check_tasks(wanted, ruler_qa)
+    o.check_names("methods", asked)
+    o.check_names("utilities", [utility])
+
     from cokv_bench.budgets.knobs import Knobs, Options, benchmark_of
     from cokv_bench.cli.knobs import print_knobs
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder
-    from cokv_bench.game.utilities import get_utility
     from cokv_bench.policies import Policy
     from cokv_bench.runs.request import Request
     from cokv_bench.runs.sources import STATIC_METHODS, Sources, static_budgets
@@ -86,13 +90,9 @@ def tune_knobs(
         template=template,
         metric=metric,
     )
-    request = Request(
-        [], o.names(method, "method"), o.integers(budget, "budget"), seed=seed, window=window, knobs="papers"
-    )
+    request = Request([], asked, o.integers(budget, "budget"), seed=seed, window=window, knobs="papers")
     request.check()
-    methods = tunable(request.methods)
-    get_utility(utility)
-    wanted = o.names(tasks, "task")
+    methods = tunable(asked)
     loaded = o.load(
         model,
         revision=revision,
@@ -134,7 +134,7 @@ def tune_knobs(
             found = with_benchmark(found, benchmark, tuning)
             found.save(path)
     print_knobs(o.console, found)
-    o.console.print(f"Knobs and their curves are in {path}", highlight=False, soft_wrap=True)
+    o.tell(f"Knobs and their curves are in {path}")
 
 
 def _tell(progress: Callback, benchmark: str, done: int, total: int) -> None:
