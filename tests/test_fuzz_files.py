@@ -26,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues
+from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
 from cokv_bench.cli import make_app
 from cokv_bench.cli.options import console
 from cokv_bench.errors import LONGEST, RequestError
@@ -38,7 +39,9 @@ from cokv_bench.report.heads import named_map
 from cokv_bench.report.html import write_page
 from cokv_bench.report.terminal import print_maps
 from cokv_bench.runs.journal import Journal, read_run
+from cokv_bench.runs.knobs import find_knobs
 from cokv_bench.runs.reference import check_reference
+from cokv_bench.runs.request import Request
 from cokv_bench.runs.sources import Sources, static_budgets
 from cokv_bench.runs.tables import write_tables
 from cokv_bench.search.ledger import Ends, Round, SearchLedger
@@ -122,6 +125,10 @@ def head_files(folder: Path) -> None:
     )
     rule = {"text": "made up", "parameters": {"method": "cokv", "kernel": 7, "pooling": "max"}}
     HeadBudgets(MODEL, 32, 8, np.full((2, 3), 32), rule, None, None, ("needle",), ("a",)).save(folder / "budgets.json")
+    tried = [Tried({"kernel": 7, "pooling": "max"}, -1.0), Tried({"kernel": 11, "pooling": "avg"}, -0.5)]
+    curves = {"snapkv": {32: tried}, "pyramidkv": {32: [Tried({"beta": 2}, -1.0)]}}
+    tuning = Tuning(("needle",), ("a",), ("b",), curves)
+    Knobs(MODEL, 8, "loglik", False, {"needle": tuning}).save(folder / "knobs.json")
 
 
 def published(folder: Path) -> None:
@@ -281,6 +288,14 @@ def evaluate_with(method: str, **files: Any) -> Callable[[Path], None]:
     return use
 
 
+def choose_knobs(folder: Path) -> None:
+    model: Any = SimpleNamespace(name="toy", fingerprint=MODEL)
+    knobs = find_knobs(str(folder / "knobs.json"), model, 8, False, "test")
+    json.dumps(knobs.description(["snapkv", "pyramidkv"], ["needle"], [24, 64]))
+    for method in ("snapkv", "pyramidkv"):
+        Request([], [method], [32]).policy(method, None, knobs.options(method, "needle", 32))
+
+
 def head_map(name: str) -> Callable[[Path], None]:
     def use(folder: Path) -> None:
         groups = make_groups([], [], heads=[named_map(f"own={folder / name}")], budget=24)
@@ -417,6 +432,7 @@ KINDS = (
         "budgets.json",
         (inspect_file("budgets.json"), evaluate_with("cokv", budget_files="budgets.json"), head_map("budgets.json")),
     ),
+    Kind(head_files, "knobs.json", (inspect_file("knobs.json"), choose_knobs)),
     Kind(published, "cc_llama/cc_trec_32.npy", (import_file("cc_llama/cc_trec_32.npy"),)),
     Kind(published, "heads.json", (import_file("heads.json", "--model", "a/b", "--kv-heads", 2, "--head-dim", 4),)),
     Kind(published, "heads.npz", (import_file("heads.npz", "--model", "a/b", "--kv-heads", 2, "--head-dim", 4),)),

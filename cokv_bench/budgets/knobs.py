@@ -1,11 +1,11 @@
 """The file of chosen knobs: the settings of each method that served best on profile examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cokv_bench.budgets.checked_json import Document, is_finite
+from cokv_bench.budgets.checked_json import Document, is_finite, is_integer
 from cokv_bench.budgets.curves import nearest_budget
 from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.errors import RequestError
@@ -159,10 +159,18 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
     return Tuning(tasks, examples, documents, curves)
 
 
+#: What each knob may be; a file with another one was written by another release.
+_ALLOWED: dict[str, Callable[[Any], bool]] = {
+    "kernel": lambda value: is_integer(value) and value > 0 and value % 2 == 1,
+    "pooling": lambda value: value in ("max", "avg"),
+    "beta": lambda value: is_integer(value) and value >= 1,
+    "safeguard": lambda value: is_finite(value) and 0 <= value <= 1,
+    "sinks": lambda value: is_integer(value) and value >= 0,
+}
+
+
 def _tried(entry: Any) -> Tried:
     options, utility = entry["options"], entry["utility"]
-    if not isinstance(options, dict) or not is_finite(utility):
-        raise ValueError
-    if not all(isinstance(value, str) or is_finite(value) for value in options.values()):
+    if not is_finite(utility) or not all(_ALLOWED[knob](value) for knob, value in options.items()):
         raise ValueError
     return Tried(options, float(utility))
