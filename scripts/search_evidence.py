@@ -60,6 +60,10 @@ def main(
             help="Leave out, for all methods, what a head file was made from and all else of the same documents.",
         ),
     ] = False,
+    leave_out_run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Leave out the examples of this earlier run; may be given several times."),
+    ] = None,
     shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
     utility: Annotated[str, typer.Option(help="loglik, or agreement with the full cache's own answer.")] = "loglik",
     data_dir: o.DataDir = None,
@@ -88,6 +92,7 @@ def main(
         budgets=o.integers(budget, "budget"),
         split=split,
         leave_out_seen=leave_out_seen,
+        leave_out_runs=tuple(leave_out_run or ()),
         encoding=Encoding(max_length, question_agnostic=False),
         sources=Sources(shares=shares),
         task_options=TaskOptions(

@@ -32,6 +32,10 @@ def evaluate(
             "documents. Default: refuse to evaluate on them.",
         ),
     ] = False,
+    leave_out_run: Annotated[
+        list[Path] | None,
+        typer.Option(help="Leave out the examples of this earlier run; may be given several times."),
+    ] = None,
     seed: o.Seed = 0,
     window: o.Window = 8,
     kernel: o.Kernel = None,
@@ -140,6 +144,7 @@ def evaluate(
         budgets=o.integers(budget, "budget"),
         split=split,
         leave_out_seen=leave_out_seen,
+        leave_out_runs=tuple(leave_out_run or ()),
         seed=seed,
         window=window,
         kernel=kernel,

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cokv_bench.errors import RequestError
+from cokv_bench.runs.journal import read_records
 from cokv_bench.tasks import Example, Task
 from cokv_bench.tasks.longbench.rowtask import RowTask
 
@@ -23,6 +25,17 @@ class Seen:
     def holds(self, example: Example) -> bool:
         """Whether an example or one of its document was seen."""
         return example.id in self.examples or example.document in self.documents
+
+
+def used_by(runs: Sequence[Path]) -> dict[str, Seen]:
+    """The examples of earlier runs, without the rest of their documents, by what they are called.
+
+    Raises:
+        RequestError: a folder is no run, or its records are damaged.
+    """
+    return {
+        f"records of {folder}": Seen(frozenset(record["example"] for record in read_records(folder))) for folder in runs
+    }
 
 
 def with_documents(seen: Mapping[str, Seen], tasks: Iterable[Task]) -> dict[str, Seen]:
@@ -96,4 +109,5 @@ def left_out_line(left: Mapping[str, Sequence[str]], kept: Mapping[str, int]) ->
         kept: number of the other examples by task.
     """
     counts = [f"{task} {len(ids)} of {len(ids) + kept.get(task, 0)}" for task, ids in left.items()]
-    return f"Left out for all methods, as budgets or knobs were made from them or their documents: {', '.join(counts)}."
+    why = "budgets or knobs were made from them or their documents, or earlier runs had them"
+    return f"Left out for all methods, as {why}: {', '.join(counts)}."

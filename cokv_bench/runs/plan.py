@@ -98,6 +98,7 @@ def make_plan(
     settings: Mapping[str, Any],
     profiled: Mapping[str, Seen],
     leave_out_seen: bool = False,
+    used: Mapping[str, Seen] | None = None,
 ) -> Plan:
     """Check a request as a whole and lay it out.
 
@@ -107,6 +108,7 @@ def make_plan(
         profiled: what each method's budgets were made from.
         leave_out_seen: evaluate no method on what any of them has seen, in place of refusing; tasks of which nothing is
             left are not in the run.
+        used: what earlier runs were evaluated on; it is left out.
 
     Raises:
         RequestError: a budget that is not above the window, no examples, examples that a method was profiled on or
@@ -128,11 +130,8 @@ def make_plan(
                 "add a field 'answers', or only profile on them with --utility agreement."
             )
     seen = with_documents(profiled, tasks)
-    left_out: dict[str, list[str]] = {}
-    if leave_out_seen:
-        examples, left_out = without_seen(examples, seen)
-    else:
-        refuse_seen(examples, seen)
+    examples, left_out = without_seen(examples, {**(used or {}), **(seen if leave_out_seen else {})})
+    refuse_seen(examples, {} if leave_out_seen else seen)
     prompts = [row for rows in examples.values() for row in rows]
     check_prompts(model, prompts, encoding)
     configuration: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cokv_bench.errors import RequestError, unknown
@@ -10,7 +11,7 @@ from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES, Policy, get_policy
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.runs.knobs import TUNED, ChosenKnobs, find_knobs
-from cokv_bench.runs.overlap import Seen
+from cokv_bench.runs.overlap import Seen, used_by
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split, Task
@@ -34,6 +35,7 @@ class Request:
             "papers" (as published), or a file of `cokv-bench tune`.
         leave_out_seen: leave out, for all methods alike, what any method's head file was made from, and all else of the
             same documents; else such examples are refused.
+        leave_out_runs: folders of earlier runs, whose examples are left out: for a judgement on what nobody has seen.
     """
 
     tasks: list[str]
@@ -41,6 +43,7 @@ class Request:
     budgets: list[int]
     split: str = "test"
     leave_out_seen: bool = False
+    leave_out_runs: tuple[Path, ...] = ()
     seed: int = 0
     window: int = 8
     kernel: int | None = None
@@ -149,6 +152,7 @@ def plan_request(request: Request, model: Model) -> Plan:
             **({} if knobs.file is None else {"knobs": knobs.seen}),
         },
         leave_out_seen=request.leave_out_seen,
+        used=used_by(request.leave_out_runs),
     )
 
 

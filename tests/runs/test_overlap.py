@@ -197,3 +197,16 @@ def test_profiles_and_searches_store_documents_and_say_how_rows_were_dealt(texty
     assert HeadShares.load(Path("s/shares.json")).documents == shares.documents == expected
     assert HeadBudgets.load(Path("s/cokv-search-20.budgets.json")).documents == expected
     assert json.loads(Path("s/search.jsonl").read_text().partition("\n")[0])["split_rule"] == "document"
+
+
+def test_what_earlier_runs_were_evaluated_on_is_left_out_row_by_row(texty: Model, tmp_path: Path) -> None:
+    request = Request(tasks=TASKS[:1], methods=["full"], budgets=[30], split="all", task_options=TaskOptions(limit=4))
+    earlier = plan_request(request, texty)
+    execute(earlier, tmp_path / "earlier")
+    later = replace(request, task_options=TaskOptions(), leave_out_runs=(tmp_path / "earlier",))
+    plan = plan_request(later, texty)
+    rows = [each.id for each in JsonlTask("one.jsonl").examples("all")]
+    assert ids_of(plan)[TASKS[0]] == set(rows[4:])
+    assert plan.configuration["left_out"] == {TASKS[0]: rows[:4]}
+    with pytest.raises(RequestError, match="none"):
+        plan_request(replace(later, leave_out_runs=(tmp_path / "none",)), texty)
