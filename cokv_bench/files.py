@@ -1,5 +1,6 @@
 """Files that are whole or not there, and hashes of files."""
 
+import errno
 import hashlib
 import json
 import os
@@ -7,19 +8,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, quoted
 
 
 def at_home(path: Path) -> Path:
-    """The path with the user's home folder for a leading "~".
+    """A path that a user names, with the home folder for a leading "~".
 
     Raises:
-        RequestError: "~name" of a user that the system does not know.
+        RequestError: "~name" of a user that the system does not know, or a name that no file can have.
     """
     try:
-        return path.expanduser()
+        found = path.expanduser()
+        found.lstat()
     except RuntimeError:
         raise RequestError(f"The home folder in {path} is not known; write the whole path.") from None
+    except ValueError as error:
+        raise RequestError(f"{quoted(str(path))} is no path ({error}); name a file or folder.") from None
+    except OSError as error:
+        # Whether it is there, and may be read, is for those to say who know what it should be.
+        if error.errno == errno.ENAMETOOLONG:
+            raise RequestError(f"{quoted(str(path))} is no path ({error.strerror}); name a file or folder.") from None
+    return found
 
 
 def make_folder(path: str | Path) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import random
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,7 +43,17 @@ def damaged(data: bytes, kind: str, rng: random.Random) -> bytes:
         change = rng.choice((_of_bytes, _STRUCTURES.get(kind, _of_bytes), _STRUCTURES.get(kind, _of_bytes)))
         try:
             data = change(data, rng)
-        except (ValueError, KeyError, yaml.YAMLError, zipfile.BadZipFile, RuntimeError, OverflowError, csv.Error):
+        except (
+            ValueError,
+            KeyError,
+            yaml.YAMLError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            RuntimeError,
+            OverflowError,
+            csv.Error,
+        ):
             # Damaged too much by the last change to be read for another.
             data = _of_bytes(data, rng)
     return data

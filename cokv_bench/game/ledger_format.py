@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cokv_bench.budgets.checked_json import is_integer, strict_loads
+from cokv_bench.checks import Check, an_object, listed, problem, text, whole
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, from_hex, to_hex
 
@@ -129,18 +130,23 @@ def _parse_row(line: bytes, header: LedgerHeader) -> Row:
     return Row(record["k"], record["slice"], from_hex(record["members"], header.count), utilities)
 
 
+_HEADER: dict[str, Check] = {
+    **{"tasks": listed(text), "examples": listed(text), "utility": text},
+    **{"window": whole(1), "seed": whole(0), "players": listed(whole(1), 2)},
+    **{"model": an_object, "config": an_object},
+}
+
+
 def _parse_header(path: Path, line: bytes) -> LedgerHeader:
     try:
         record = strict_loads(line)
         kind, schema = record.pop("kind"), record.pop("schema")
-        if kind == KIND and schema == SCHEMA:
+        if kind == KIND and schema == SCHEMA and not problem(record, _HEADER):
             for name in ("tasks", "examples", "players"):
                 record[name] = tuple(record[name])
             header = LedgerHeader(**record)
             header.line()  # A ValueError where it could not be written, as half a character cannot.
-            layers, kv_heads = header.players
-            sized = is_integer(layers) and is_integer(kv_heads) and min(layers, kv_heads) >= 1
-            if sized and isinstance(header.model, dict) and isinstance(header.config, dict):
+            if len(header.players) == 2:
                 return header
     except (ValueError, KeyError, TypeError, AttributeError):
         pass

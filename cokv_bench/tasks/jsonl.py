@@ -103,10 +103,12 @@ def _source_and_settings(named: str) -> tuple[str, dict[str, Any]]:
     if named.startswith(HUB):
         return named, {}
     path = at_home(Path(named))
+    if not path.name:
+        raise RequestError(f"'{PREFIX}{named}' names no file of rows; write {PREFIX}PATH.")
     if path.suffix in _YAML:
         settings = _read_yaml(path)
         data = settings.pop("data", path.with_suffix(".jsonl").name)
-        return data if data.startswith(HUB) else str(path.parent / at_home(Path(data))), settings
+        return data if data.startswith(HUB) else str(at_home(path.parent / at_home(Path(data)))), settings
     beside = next((path.with_suffix(suffix) for suffix in _YAML if path.with_suffix(suffix).is_file()), None)
     settings = _read_yaml(beside) if beside else {}
     settings.pop("data", None)

@@ -70,6 +70,6 @@ def _from_archive(archive: Path, name: str) -> list[Row]:
             if not members:
                 raise RequestError(f"There is no 'data/{name}' in {archive}; {_MEND}.")
             data = opened.read(members[0])
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise RequestError(f"{archive} is not a readable zip file ({error}); {_MEND}.") from error
     return parse_jsonl(data, f"{archive}/{members[0]}")
