@@ -183,11 +183,6 @@ def evaluate(
     spec = ModelSpec(model, revision, dtype, device, device_map, trust_remote_code)
     with o.workers("local" if dry_run else engine, workers, address, spec) as (pool, loaded):
         plan = plan_request(request, loaded)
-        if knobs == "tuned" and "knobs" not in plan.configuration:
-            o.progress_console.print(
-                "The methods have their published settings; `cokv-bench tune` chooses them for this model.",
-                highlight=False,
-            )
         if plan.left_out:
             o.console.print(left_out_line(plan.left_out, plan.examples), highlight=False, soft_wrap=True)
         if dry_run:
@@ -209,4 +204,8 @@ def evaluate(
     there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
     if there < plan.answers:
         o.console.print(f"{there} of {plan.answers} answers are there so far; the other shards bring the rest.")
+    if knobs == "tuned" and "knobs" not in plan.configuration:
+        o.tell(
+            "The methods have their published settings; `cokv-bench tune` chooses them for a model, --knobs takes them."
+        )
     o.tell(f"Tables, records and settings are in {folder}")

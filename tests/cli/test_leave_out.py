@@ -35,4 +35,4 @@ def test_the_command_names_the_option_and_says_what_it_leaves_out(cli, texty: Mo
     assert len(err.strip()) <= 420
     status, out, err = cli(*command, "--leave-out-seen")
     assert status == 0, err
-    assert f"made from them or their documents: jsonl:rows.jsonl 3 of {len(examples)}." in out
+    assert f"or earlier runs had them: jsonl:rows.jsonl 3 of {len(examples)}." in out
