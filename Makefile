@@ -101,9 +101,9 @@ define keep
 	cp $(1) $(SEARCH)/$(2)
 endef
 ROWS := $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --max-length 2000
-.PHONY: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-adaptive search-lengths search-transfer search-cost
+.PHONY: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-report search-adaptive search-lengths search-transfer search-cost
 
-reproduce-search: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-adaptive search-lengths search-transfer search-cost
+reproduce-search: search-needle search-needle-7 search-equal-cost search-ruler search-families search-universal search-report search-adaptive search-lengths search-transfer search-cost
 
 # 1k needles at 64 tokens per head: the search, scores of all methods, and where the tokens went. The searched shares rank with
 # the kernel that they were searched with, the other methods with the knobs chosen for them.
@@ -144,12 +144,23 @@ search-families: $(READY)
 	$(BIN)/cokv-bench eval --method full,snapkv,cokv-search --shares $(SEARCH)/families-layers.shares.json \
 	  --budget 64 --tasks needle --lengths 1024 --examples 120 --out $(SEARCH)/needle-layers
 
-# The shares that ship (make embedded-search), on unseen rows of many tasks.
+# The shares that ship (make embedded-search), on rows of many tasks that they were not searched on.
 search-universal: $(READY)
 	$(BIN)/python scripts/search_evidence.py --tasks needle,ruler,longbench,longbench-e $(ROWS) --limit 4 --lengths 2048,4096 \
-	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --out $(SEARCH)/universal
+	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --leave-out-seen --out $(SEARCH)/universal
 	$(BIN)/cokv-bench eval --method full,snapkv,ada-snapkv,cokv,cokv-search \
-	  --budget 64,128,256 --tasks ruler,longbench $(ROWS) --limit 1 --lengths 2048 --examples 1 --out $(SEARCH)/scores
+	  --budget 64,128,256 --tasks ruler,longbench $(ROWS) --limit 1 --lengths 2048 --examples 1 --leave-out-seen \
+	  --out $(SEARCH)/scores
+
+# The shares that ship on rows of the report split that no search has seen and no earlier run has judged: the tasks of which the
+# sample has three such rows or more.
+REPORT_ROWS := qasper qmsum multi_news 2wikimqa_e gov_report_e multi_news_e trec_e triviaqa_e samsum_e passage_count_e
+REPORT_TASKS := $(subst $() $(),$(comma),$(REPORT_ROWS:%=longbench/%))
+JUDGED := universal scores ruler ruler-shipped adaptive-many
+search-report: $(READY)
+	$(BIN)/python scripts/search_evidence.py --split report --tasks needle,ruler,$(REPORT_TASKS) $(ROWS) --limit 8 --lengths 2048 \
+	  --examples 4 --budget 64,128,256 --baseline snapkv --baseline cokv --leave-out-seen \
+	  $(JUDGED:%=--leave-out-run $(SEARCH)/%) --leave-out-run results/smollm2-135m --out $(SEARCH)/report
 
 # RULER and needles of one length, and the references' log-probability alone.
 search-ruler: $(READY)
@@ -166,7 +177,7 @@ search-adaptive: $(READY)
 	$(BIN)/python scripts/adaptive_shares.py --tasks needle --shares $(SEARCH)/needle-7.shares.json --budget 64 --lengths 1024 \
 	  --examples 40 --out $(SEARCH)/adaptive-needle
 	$(BIN)/python scripts/adaptive_shares.py --tasks ruler,longbench $(ROWS) --limit 2 --lengths 2048 --examples 2 \
-	  --budget 64 --out $(SEARCH)/adaptive-many
+	  --budget 64 --leave-out-seen --out $(SEARCH)/adaptive-many
 
 # Needles of other lengths than those searched on.
 search-lengths: $(READY)
