@@ -59,7 +59,7 @@ from tests.report.test_logprobs import make_logprobs
 from tests.runs.test_reproduction import SHAPE
 from tests.tasks.test_ruler_qa import hotpot_rows, squad_rows
 
-INPUTS = int(os.environ.get("COKV_BENCH_FUZZ", "60"))
+INPUTS = int(os.environ.get("COKV_BENCH_FUZZ", "65"))
 MODEL = {"id": "toy", "layers": 2, "kv_heads": 3, "head_dim": 4, "weights": None}
 SEARCH = {"model": MODEL, "budgets": [16, 32], "seed": 0, "examples": ["a", "b"]}
 
@@ -512,9 +512,11 @@ def test_whole_files_are_read(kind: Kind, valid: Callable[[Kind], Path], tmp_pat
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.make.__name__}-{kind.file}")
 def test_damaged_files_are_read_or_refused(kind: Kind, valid: Callable[[Kind], Path]) -> None:
     source = valid(kind)
+    # Tables that are refused are counted again from the records, which takes most of the time.
+    inputs = INPUTS // 2 if kind.uses is READ_TABLES else INPUTS
 
     @settings(
-        max_examples=INPUTS, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+        max_examples=inputs, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
     )
     @given(st.integers(0, 2**64))
     def check(seed: int) -> None:

@@ -125,15 +125,18 @@ def _parse_row(line: bytes, header: LedgerHeader) -> Row:
     # float() would also take "1" and true.
     if not isinstance(utilities, list) or not all(type(utility) in (int, float) for utility in utilities):
         raise ValueError("utilities are not a list of numbers")
-    if not is_integer(record["k"]) or not is_integer(record["slice"]):
-        raise ValueError("k and slice are not integers")
+    if not all(is_integer(record[name]) and abs(record[name]) < 2**31 for name in ("k", "slice")):
+        raise ValueError("k and slice are not integers, or larger than any plan's")
     return Row(record["k"], record["slice"], from_hex(record["members"], header.count), utilities)
 
 
 _HEADER: dict[str, Check] = {
-    **{"tasks": listed(text), "examples": listed(text), "utility": text},
-    **{"window": whole(1), "seed": whole(0), "players": listed(whole(1), 2)},
-    **{"model": an_object, "config": an_object},
+    **dict.fromkeys(("tasks", "examples"), listed(text)),
+    **dict.fromkeys(("model", "config"), an_object),
+    "window": whole(1),
+    "utility": text,
+    "seed": whole(0),
+    "players": listed(whole(1), 2),
 }
 
 
