@@ -79,7 +79,7 @@ _FURTHER_SETTINGS: dict[str, Check] = {
     "question_agnostic": flag,
     "utility": or_null(text),
 }
-_HEAD_BUDGETS: dict[str, Check] = {"zeroed": or_null(whole(1)), "beta": number}
+_HEAD_BUDGETS: dict[str, Check] = {"zeroed": or_null(whole(1)), "beta": or_null(number)}
 _COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
 _RECORD: dict[str, Check] = {
     "task": text,
