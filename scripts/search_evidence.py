@@ -23,15 +23,15 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
-from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.gaps import OVER_ALL, gaps_table
-from cokv_bench.runs.journal import Journal, read_records
+from cokv_bench.runs.comparisons import choose_baseline
+from cokv_bench.runs.evidence import write_evidence
+from cokv_bench.runs.gaps import OVER_ALL
+from cokv_bench.runs.journal import Journal
 from cokv_bench.runs.overlap import left_out_line
 from cokv_bench.runs.plan import Job, Plan
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.sources import Sources
-from cokv_bench.runs.tables import scores_table
 from cokv_bench.runs.versions import versions
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions
@@ -115,15 +115,7 @@ def main(
     if share is not None:
         typer.echo(f"The records of share {shard} are in {out}; the same command without --shard writes the tables")
         return
-    frame = pd.DataFrame(read_records(out))
-    frame["budget"] = frame["budget"].astype("Int64")
-    scores = scores_table(frame, configuration).rename(columns={"score": "logprob"})
-    wanted = ["method", "budget", "task", "n", "logprob", "ci_low", "ci_high", "kept_per_head", "exact_total"]
-    scores[wanted].to_csv(out / "logprobs.csv", index=False)
-    compared = [comparisons_table(frame, configuration, each) for each in baselines]
-    pd.concat(compared).to_csv(out / "comparisons.csv", index=False)
-    gaps = gaps_table(frame)
-    gaps.to_csv(out / "gaps.csv", index=False)
+    gaps = write_evidence(out, configuration, baselines)
     if len(request.budgets) > 1:
         draw(gaps, out / "gaps.png")
     typer.echo(gaps.pivot_table(index=["budget", "task"], columns="method", values="closed").round(2).to_string())
