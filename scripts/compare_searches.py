@@ -319,7 +319,7 @@ def _race(
 
 def _row(scores: Array, known: dict[str, Array]) -> dict[str, Any]:
     gap = (known["full"] - known["snapkv"]).mean()
-    low, high = interval([scores - known["cokv"]])
+    low, high = (end if np.isfinite(end) else None for end in interval([scores - known["cokv"]]))
     return {
         "logprob": float(scores.mean()),
         "above_cokv": float((scores - known["cokv"]).mean()),

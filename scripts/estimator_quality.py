@@ -141,15 +141,20 @@ def main(
     for index, label in enumerate(policies):
         row = next(row for row in rows if row["budgets"] == label)
         found = 100 * measured["metric"][index]
-        low, high = interval([found], SCORES)
-        row |= {"found": found.mean(), "ci_low": low, "ci_high": high, "logprob": measured["loglik"][index].mean()}
+        ends = (end if np.isfinite(end) else None for end in interval([found], SCORES))
+        row |= dict(zip(("ci_low", "ci_high"), ends, strict=True))
+        row |= {"found": found.mean(), "logprob": measured["loglik"][index].mean()}
     table = Table(title=f"{budget} tokens a head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
     for column in ("method", "sampling", "alpha", "halves", "error", "found %", "95%", "log-prob."):
         table.add_column(column, no_wrap=True)
     for row in rows:
         cells = (row.get("half_split_correlation"), row.get("standard_error"))
         tested = (
-            (f"{row['found']:.0f}", f"{row['ci_low']:.0f} to {row['ci_high']:.0f}", f"{row['logprob']:.2f}")
+            (
+                f"{row['found']:.0f}",
+                "" if row["ci_low"] is None else f"{row['ci_low']:.0f} to {row['ci_high']:.0f}",
+                f"{row['logprob']:.2f}",
+            )
             if "found" in row
             else ("", "", "")
         )

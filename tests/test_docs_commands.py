@@ -67,6 +67,7 @@ LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
     "report": (r"Wrote (.*) \(", ("",)),
     "reproduce": (r"Tables, records and settings are in (.*)", ("run.json", "table.csv", "reference.csv")),
     "search": (r"the search's ledger are in (.*)", ("search.jsonl", "shares.json")),
+    "tune": (r"Knobs and their curves are in (.*)", ("",)),
 }
 # What the others say.
 SAID = {
@@ -173,10 +174,10 @@ def run(typed: list[str]) -> Done:
 
 def run_step(command: list[str], check: bool) -> SimpleNamespace:
     """For `subprocess.run` of a reproduction's step: here, and with less to do as what is typed has."""
-    if command[1] == "-m":
-        typed = ["cokv-bench", *command[3:]]
+    if command[2] == "cokv_bench.cli.headkv_scores":
+        typed = ["python", "scripts/headkv_scores.py", *command[3:]]
     else:
-        typed = ["python", *(part.removeprefix(f"{ROOT}/") for part in command[1:])]
+        typed = ["cokv-bench", *command[3:]]
     done = run(smaller(shlex.join(typed)))
     print(done.out, done.err)
     return SimpleNamespace(returncode=done.status)
@@ -280,7 +281,9 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 def before(line: str) -> list[str]:
     """What the page tells to type before a line that reads what others have made."""
     page = next(lines for lines in TYPED.values() if line in lines)
-    makers = [each for each in page[: page.index(line)] if re.match(r"cokv-bench (profile|search|budgets|eval) ", each)]
+    makers = [
+        each for each in page[: page.index(line)] if re.match(r"cokv-bench (profile|search|tune|budgets|eval) ", each)
+    ]
     places = ("profiles/", *re.findall(r"--out (\S+)", " ".join(makers)))
     reads = any(part.startswith(places) for part in shlex.split(re.sub(r"--(out|json) \S+", "", line)))
     return makers if reads else []
@@ -289,7 +292,7 @@ def before(line: str) -> list[str]:
 def with_the_embedded_model(line: str) -> bool:
     """Whether a command loads the model that is its default; scripts get a tiny one."""
     _, arguments = parser(line)
-    loads = re.match("cokv-bench (profile|search|eval|bench)( |$)", line)
+    loads = re.match("cokv-bench (profile|search|tune|eval|bench)( |$)", line)
     return bool(loads) and not {"--model", "--random-weights"} & set(arguments)
 
 
