@@ -159,7 +159,7 @@ REPORT_TASKS := $(subst $() $(),$(comma),$(REPORT_ROWS:%=longbench/%))
 JUDGED := universal scores ruler ruler-shipped adaptive-many
 search-report: $(READY)
 	$(BIN)/python scripts/search_evidence.py --split report --tasks needle,ruler,$(REPORT_TASKS) $(ROWS) --limit 8 --lengths 2048 \
-	  --examples 4 --budget 64,128,256 --baseline snapkv --baseline cokv --leave-out-seen \
+	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --leave-out-seen \
 	  $(JUDGED:%=--leave-out-run $(SEARCH)/%) --leave-out-run results/smollm2-135m --out $(SEARCH)/report
 
 # RULER and needles of one length, and the references' log-probability alone.

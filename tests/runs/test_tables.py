@@ -150,7 +150,7 @@ def test_a_real_run(tmp_path: Path) -> None:
             for r in records
             if (r["task"], r["method"], r["budget"], r["length"]) == ("needle", "cokv", row["budget"], row["length"])
         ]
-        assert (len(mine), 100 * np.mean(mine)) == (row["n"], pytest.approx(row["score"]))
+        assert (len(mine), 100 * np.mean(mine)) == (row["n"], pytest.approx(row["score"], abs=1e-4))
     beside = write_tables(tmp_path, reference="cokv")["reference.csv"]
     assert beside["task"].nunique() == 17
     assert not beside["same_model"].any()  # another model's scores: shown, not subtracted
