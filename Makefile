@@ -158,7 +158,7 @@ REPORT_ROWS := qasper qmsum multi_news 2wikimqa_e gov_report_e multi_news_e trec
 REPORT_TASKS := $(subst $() $(),$(comma),$(REPORT_ROWS:%=longbench/%))
 JUDGED := universal scores ruler ruler-shipped adaptive-many
 search-report: $(READY)
-	$(BIN)/python scripts/search_evidence.py --split report --tasks needle,ruler,$(REPORT_TASKS) $(ROWS) --limit 8 --lengths 2048 \
+	$(BIN)/python scripts/search_evidence.py --split report --tasks needle,ruler,$(REPORT_TASKS) $(ROWS) --limit 5 --lengths 2048 \
 	  --examples 3 --budget 64,128,256 --baseline snapkv --baseline cokv --leave-out-seen \
 	  $(JUDGED:%=--leave-out-run $(SEARCH)/%) --leave-out-run results/smollm2-135m --out $(SEARCH)/report
 
