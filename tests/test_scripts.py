@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import runpy
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +23,7 @@ from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
 from cokv_bench.search import SearchExamples, Stopping, search
 from cokv_bench.tasks.registry import TaskOptions, resolve
+from tests.report.made_run import make_run as made_run
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -355,3 +357,53 @@ def test_the_study_of_the_statistics(tmp_path: Path, capsys: pytest.CaptureFixtu
     written = json.loads((tmp_path / "s.json").read_text())
     assert set(written) == {"draws", "runs", "seed", "coverage", "family_error"}
     assert "Coverage of the 95% intervals" in capsys.readouterr().out
+
+
+def test_two_runs_are_compared_example_by_example(tmp_path: Path) -> None:
+    compare = script("compare_runs")
+    made_run(tmp_path / "one")
+    made_run(tmp_path / "two")
+    lines = [json.loads(line) for line in (tmp_path / "two/records.jsonl").read_text().splitlines()]
+    raised = [r | {"score": 1.0} if r["method"] == "snapkv" and r["task"] == "needle" else r for r in lines]
+    (tmp_path / "two/records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in raised))
+    before, after = (compare.scores(tmp_path / name, "needle") for name in ("one", "two"))
+    found = compare.differences(before, after).mean()
+    assert found.drop("snapkv").eq(0).all()
+    assert found["snapkv"] == pytest.approx(100 - before["snapkv"].mean())
+    compare.main(tmp_path / "one", tmp_path / "two", "needle")
+    with pytest.raises(RequestError, match="in common"):
+        compare.main(tmp_path / "one", tmp_path / "two", "longbench/none")
+
+
+def test_tables_are_counted_again_from_the_records_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    made_run(tmp_path / "run")
+    results = SCRIPTS.parent / "results" / "search" / "ruler"
+    shutil.copytree(results, tmp_path / "ruler")
+    (tmp_path / "ruler/gaps.csv").unlink()
+    script("recount").main([tmp_path / "run", tmp_path / "ruler"])
+    assert (tmp_path / "run/scores.csv").is_file()
+    for name in ("gaps.csv", "comparisons.csv", "logprobs.csv"):
+        assert (tmp_path / "ruler" / name).read_text() == (results / name).read_text()
+
+
+def test_the_study_of_knobs_measures_windows_on_one_prefill(texty_folder: Path, tmp_path: Path) -> None:
+    needles = ("--tasks", "needle", "--lengths", "300", "--examples", "2", "--model", str(texty_folder))
+    asked = ("--method", "snapkv,pyramidkv", "--budget", "20,40", "--out", str(tmp_path / "knobs.json"))
+    make_app()(("tune", *needles, *asked), standalone_mode=False)
+    study = script("study_knobs")
+    options = {"lengths": "300", "examples": 2, "data_dir": None, "limit": None, "max_length": None}
+    study.main(tmp_path / "knobs.json", str(texty_folder), "needle", **options, out=tmp_path / "study")
+    windows = pd.read_csv(tmp_path / "study/windows.csv")
+    # A window must lie below its budget.
+    assert set(zip(windows["budget"], windows["window"], strict=True)) == {
+        *((20, 4), (20, 8), (20, 16), (40, 4), (40, 8), (40, 16), (40, 32))
+    }
+    knobs = pd.read_csv(tmp_path / "study/knobs.csv")
+    # The file's window is 8: there the published setting has the utility that tuning measured.
+    for method in ("snapkv", "pyramidkv"):
+        measured = windows[
+            (windows["method"] == method) & (windows["window"] == 8) & (windows["settings"] == "published")
+        ]
+        tried = knobs[knobs["method"] == method].groupby("budget")["utility"].first()
+        assert measured.set_index("budget")["utility"].to_dict() == pytest.approx(tried.to_dict(), abs=2e-4)

@@ -1,0 +1,60 @@
+"""What changes for each method from one run to another on the same examples: published knobs and chosen ones, say.
+
+python scripts/compare_runs.py results/smollm2-135m/papers results/smollm2-135m --task needle
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from rich.table import Table
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
+from cokv_bench.runs.checked import tabular
+from cokv_bench.runs.intervals import GAINS, interval
+from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.signflips import family_test
+
+
+def main(
+    before: Annotated[Path, typer.Argument(help="Folder of the run to compare with.")],
+    after: Annotated[Path, typer.Argument(help="Folder of the other run.")],
+    task: Annotated[str, typer.Option(help="Task of both.")] = "needle",
+) -> None:
+    """Print the mean difference of each method over its budgets, in points, with a 95% interval and a joint test."""
+    changed = differences(scores(before, task), scores(after, task))
+    if changed.empty:
+        raise RequestError(f"{before} and {after} have no method, budget and example of '{task}' in common.")
+    shares = (changed / changed.count()).fillna(0.0).to_numpy(float)
+    test = family_test(shares, changed.count().to_numpy(), seed=0)
+    table = Table(title=f"{after} less {before}: {task}, mean over budgets, points", title_justify="left")
+    for column in ("method", "examples", "difference", "95%", "p, corrected"):
+        table.add_column(column, justify="left" if column == "method" else "right")
+    for place, method in enumerate(changed):
+        known = changed[method].dropna().to_numpy(float)
+        low, high = interval([known], GAINS)
+        ends = f"{low:.1f} to {high:.1f}"
+        table.add_row(str(method), str(len(known)), f"{known.mean():+.1f}", ends, f"{test.adjusted[place]:.3f}")
+    o.console.print(table)
+
+
+def scores(folder: Path, task: str) -> pd.Series:
+    """Scores in percent by method, budget and example."""
+    frame = pd.DataFrame([tabular(record) for record in read_records(folder)])
+    mine = frame[(frame["task"] == task) & frame["budget"].notna()]
+    return 100 * mine.set_index(["method", "budget", "example"])["score"]
+
+
+def differences(before: pd.Series, after: pd.Series) -> pd.DataFrame:
+    """Of what both have: a row per example, a column per method, means over the budgets."""
+    both = pd.concat([before.rename("before"), after.rename("after")], axis=1, join="inner")
+    changed = both["after"] - both["before"]
+    return changed.groupby(level=["example", "method"]).mean().unstack("method").astype(np.float64)
+
+
+if __name__ == "__main__":
+    run_script(main)
