@@ -72,6 +72,7 @@ LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
 # What the others say.
 SAID = {
     "bench_profile": "Seconds a coalition and example",
+    "compare_runs": "p, corrected",
     "doctor": "embedded model",
     "estimator_quality": "kernelshap",
     "inspect": "Most valuable of 90 heads",
