@@ -83,7 +83,7 @@ embedded-knobs: $(READY)
 	$(BIN)/cokv-bench tune --tasks ruler --lengths 2048 --examples 1 --out $(KNOBS)
 	$(BIN)/cokv-bench tune --tasks $(TUNED_TASKS) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --limit 1 --max-length 2000 --out $(KNOBS)
 	cp $(KNOBS) cokv_bench/budgets/shipped/smollm2-135m.knobs.json
-	$(BIN)/python scripts/study_knobs.py $(KNOBS) --tasks needle --lengths 1024,2048 --examples 8 --out results/smollm2-135m/knobs
+	$(BIN)/python scripts/study_knobs.py $(KNOBS) --tasks needle --lengths 1024 --examples 8 --out results/smollm2-135m/knobs
 
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \
@@ -152,8 +152,8 @@ search-universal: $(READY)
 	  --budget 64,128,256 --tasks ruler,longbench $(ROWS) --limit 1 --lengths 2048 --examples 1 --leave-out-seen \
 	  --out $(SEARCH)/scores
 
-# The shares that ship on rows of the report split that no search has seen and no earlier run has judged: the tasks of which the
-# sample has three such rows or more.
+# The shares that ship on rows of the report split that no search has seen and that none of the runs with kept records has judged: the
+# tasks of which the sample has three such rows or more.
 REPORT_ROWS := qasper qmsum multi_news 2wikimqa_e gov_report_e multi_news_e trec_e triviaqa_e samsum_e passage_count_e
 REPORT_TASKS := $(subst $() $(),$(comma),$(REPORT_ROWS:%=longbench/%))
 JUDGED := universal scores ruler ruler-shipped adaptive-many

@@ -36,7 +36,7 @@ def _tasks() -> dict[str, str]:
 
 
 def _estimators() -> dict[str, str]:
-    from cokv_bench.game.estimators import ESTIMATORS  # With scikit-learn, which takes a second.
+    from cokv_bench.game.estimators import ESTIMATORS  # With SciPy, which takes a second.
 
     return {name: estimator.description for name, estimator in ESTIMATORS.items()}
 

@@ -69,6 +69,8 @@ def main(
             index=["benchmark", "method", "budget", "settings"], columns="window", values="utility"
         ).round(3)
     )
+    # One window serves all methods, so their mean is what a choice of the window goes by.
+    print(windows.pivot_table(index=["benchmark", "settings", "budget"], columns="window", values="utility").round(2))
     o.console.print(f"Tables are in {out}", highlight=False)
 
 

@@ -1,5 +1,6 @@
 """`cokv-bench tune`: the knobs of the methods, chosen on the profile split."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -73,7 +74,7 @@ def tune_knobs(
     from cokv_bench.policies import Policy
     from cokv_bench.runs.request import Request
     from cokv_bench.runs.sources import STATIC_METHODS, Sources, static_budgets
-    from cokv_bench.runs.tuning import is_done, kept, tunable, tune, with_benchmark
+    from cokv_bench.runs.tuning import is_done, kept, tunable, tune
     from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -131,7 +132,7 @@ def tune_knobs(
         if not is_done(found.benchmarks.get(benchmark), game, methods, request.budgets):
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
                 tuning = tune(game, methods, request.budgets, make, partial(_tell, progress, benchmark))
-            found = with_benchmark(found, benchmark, tuning)
+            found = replace(found, benchmarks={**found.benchmarks, benchmark: tuning})
             found.save(path)
     print_knobs(o.console, found)
     o.tell(f"Knobs and their curves are in {path}")

@@ -74,18 +74,22 @@ def find_knobs(wanted: str, model: Model, window: int, question_agnostic: bool, 
     if wanted == PAPERS or (wanted == TUNED and split in ("profile", "all")):
         return ChosenKnobs()
     path = embedded.knobs_path() if wanted == TUNED else Path(wanted).expanduser()
+    file = Knobs.load(path)
     try:
-        file = Knobs.load(path)
-        check_same_model(file.model, model.fingerprint, f"The knobs {path}")
-        if (file.window, file.question_agnostic) != (window, question_agnostic):
-            hidden = {True: "hidden", False: "known"}
-            raise RequestError(
-                f"The knobs {path} were chosen with a window of {file.window} tokens and the question "
-                f"{hidden[file.question_agnostic]}, but this run has {window} and {hidden[question_agnostic]}; choose "
-                "them for it with `cokv-bench tune`, or take the published ones with --knobs papers."
-            )
+        _check_fits(file, path, model, window, question_agnostic)
     except RequestError:
         if wanted == TUNED:
             return ChosenKnobs()
         raise
     return ChosenKnobs(file, file_sha256(path))
+
+
+def _check_fits(file: Knobs, path: Path, model: Model, window: int, question_agnostic: bool) -> None:
+    check_same_model(file.model, model.fingerprint, f"The knobs {path}")
+    if (file.window, file.question_agnostic) != (window, question_agnostic):
+        hidden = {True: "hidden", False: "known"}
+        raise RequestError(
+            f"The knobs {path} were chosen with a window of {file.window} tokens and the question "
+            f"{hidden[file.question_agnostic]}, but this run has {window} and {hidden[question_agnostic]}; choose "
+            "them for it with `cokv-bench tune`, or take the published ones with --knobs papers."
+        )

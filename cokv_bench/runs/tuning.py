@@ -50,9 +50,17 @@ def tune(
         methods: of `tunable`.
         budgets: those that are not below the shortest prompt are left out.
         progress: called with passes over an example that are done, and with their number at most.
+
+    Raises:
+        RequestError: no method, or no budget below the shortest prompt.
     """
     shortest = game.shortest_prompt()
     cells = [(method, budget) for method in methods for budget in budgets if budget < shortest]
+    if not cells:
+        raise RequestError(
+            "There is nothing to tune: name a method that has a knob, and a budget below the shortest prompt, "
+            f"{shortest} tokens."
+        )
     tried: dict[tuple[str, int], list[Tried]] = {cell: [] for cell in cells}
     for number, group in enumerate(GROUPS):
         trials = [
@@ -108,11 +116,6 @@ def is_done(tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: 
     shortest = game.shortest_prompt()
     wanted = {(method, budget) for method in methods for budget in budgets if budget < shortest}
     return wanted == {(method, budget) for method, curves in tuning.curves.items() for budget in curves}
-
-
-def with_benchmark(knobs: Knobs, name: str, tuning: Tuning) -> Knobs:
-    """The knobs with one benchmark more."""
-    return Knobs(knobs.model, knobs.window, knobs.utility, knobs.question_agnostic, {**knobs.benchmarks, name: tuning})
 
 
 def _settings(method: str, group: Sequence[str], tried: Sequence[Tried]) -> list[dict[str, Any]]:

@@ -77,3 +77,12 @@ def test_a_knob_that_is_asked_for_comes_before_the_chosen_one(texty_folder: Path
     assert policy.scorer == WindowAttention(11, "avg")
     policy = Request(["needle"], ["snapkv"], [20], kernel=3).policy("snapkv", None, chosen)
     assert policy.scorer == WindowAttention(3, "avg")
+
+
+def test_nothing_to_tune_is_refused_and_nothing_is_written(cli, texty_folder: Path) -> None:
+    asked = ("tune", "--model", texty_folder, *NEEDLES, "--out", "knobs.json")
+    for options in (("--method", "full"), ("--method", "snapkv", "--budget", "5000")):
+        status, _, err = cli(*asked, *options)
+        assert status == 2
+        assert "nothing to tune" in err
+        assert not Path("knobs.json").exists()
