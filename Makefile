@@ -67,9 +67,9 @@ $(VENV)/.docs: $(READY)
 	@touch $@
 
 embedded-profile: $(READY)
-	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 500 --out profiles/embedded
+	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 16 --samples 500 --window 16 --out profiles/embedded
 	cp profiles/embedded/values.json cokv_bench/budgets/shipped/smollm2-135m.values.json
-	$(BIN)/python scripts/headkv_scores.py --examples 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
+	$(BIN)/python scripts/headkv_scores.py --examples 16 --window 16 --out cokv_bench/budgets/shipped/smollm2-135m.head_scores.json
 
 # Each benchmark on its own profile split, so a stopped one resumes at the benchmark that it was at. LongBench without its
 # summaries, whose references have hundreds of tokens: each setting reads them all.
@@ -79,11 +79,11 @@ TUNED_ROWS := narrativeqa qasper multifieldqa_en hotpotqa 2wikimqa musique trec 
 comma := ,
 TUNED_TASKS := $(subst $() $(),$(comma),$(TUNED_ROWS:%=longbench/%))
 embedded-knobs: $(READY)
-	$(BIN)/cokv-bench tune --tasks needle --lengths 1024,2048 --examples 8 --out $(KNOBS)
+	$(BIN)/cokv-bench tune --tasks needle --lengths 1024,2048,4096 --examples 8 --out $(KNOBS)
 	$(BIN)/cokv-bench tune --tasks ruler --lengths 2048 --examples 1 --out $(KNOBS)
 	$(BIN)/cokv-bench tune --tasks $(TUNED_TASKS) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --limit 1 --max-length 2000 --out $(KNOBS)
 	cp $(KNOBS) cokv_bench/budgets/shipped/smollm2-135m.knobs.json
-	$(BIN)/python scripts/study_knobs.py $(KNOBS) --tasks needle --lengths 1024 --examples 8 --out results/smollm2-135m/knobs
+	$(BIN)/python scripts/study_knobs.py $(KNOBS) --out results/smollm2-135m/knobs
 
 embedded-search: $(READY)
 	$(BIN)/cokv-bench search --tasks needle,ruler,longbench,longbench-e $(if $(DATA_DIR),--data-dir $(DATA_DIR)) \

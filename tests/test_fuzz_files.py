@@ -282,7 +282,7 @@ def evaluate_with(method: str, **files: Any) -> Callable[[Path], None]:
             method, model, [32], ["needle"], window=8, published_rounding=False, sources=Sources(**named)
         )
         for source in found.values():
-            assert source.tokens(32).sum() > 0
+            assert source.tokens(32, window=8, knobs={}).sum() > 0
             json.dumps([source.description, source.ranking, *source.examples, *source.tasks])
 
     return use

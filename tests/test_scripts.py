@@ -387,23 +387,16 @@ def test_tables_are_counted_again_from_the_records_alone(tmp_path: Path, monkeyp
         assert (tmp_path / "ruler" / name).read_text() == (results / name).read_text()
 
 
-def test_the_study_of_knobs_measures_windows_on_one_prefill(texty_folder: Path, tmp_path: Path) -> None:
+def test_the_study_of_knobs_tells_what_each_setting_is_worth(texty_folder: Path, tmp_path: Path) -> None:
     needles = ("--tasks", "needle", "--lengths", "300", "--examples", "2", "--model", str(texty_folder))
     asked = ("--method", "snapkv,pyramidkv", "--budget", "20,40", "--out", str(tmp_path / "knobs.json"))
     make_app()(("tune", *needles, *asked), standalone_mode=False)
-    study = script("study_knobs")
-    options = {"lengths": "300", "examples": 2, "data_dir": None, "limit": None, "max_length": None}
-    study.main(tmp_path / "knobs.json", str(texty_folder), "needle", **options, out=tmp_path / "study")
-    windows = pd.read_csv(tmp_path / "study/windows.csv")
-    # A window must lie below its budget.
-    assert set(zip(windows["budget"], windows["window"], strict=True)) == {
-        *((20, 4), (20, 8), (20, 16), (40, 4), (40, 8), (40, 16), (40, 32))
-    }
+    script("study_knobs").main(tmp_path / "knobs.json", out=tmp_path / "study")
     knobs = pd.read_csv(tmp_path / "study/knobs.csv")
-    # The file's window is 8: there the published setting has the utility that tuning measured.
-    for method in ("snapkv", "pyramidkv"):
-        measured = windows[
-            (windows["method"] == method) & (windows["window"] == 8) & (windows["settings"] == "published")
-        ]
-        tried = knobs[knobs["method"] == method].groupby("budget")["utility"].first()
-        assert measured.set_index("budget")["utility"].to_dict() == pytest.approx(tried.to_dict(), abs=2e-4)
+    curves = json.loads((tmp_path / "knobs.json").read_text())["benchmarks"]["needle"]["curves"]
+    assert len(knobs) == sum(len(tried) for by_budget in curves.values() for tried in by_budget.values())
+    for (method, budget), rows in knobs.groupby(["method", "budget"]):
+        tried = [each["utility"] for each in curves[method][str(budget)]]
+        assert rows["gain"].tolist() == pytest.approx([value - tried[0] for value in tried], abs=1e-4)
+        assert rows["chosen"].sum() == 1
+        assert rows.set_index("chosen")["gain"][True] == rows["gain"].max()

@@ -9,7 +9,7 @@ from cokv_bench.models import Model
 from cokv_bench.models.rotary import read_again_after
 from cokv_bench.runs.plan import Variant
 from cokv_bench.runs.request import Request
-from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
+from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, fixed_tokens, static_budgets
 
 
 @dataclass(frozen=True)
@@ -119,4 +119,4 @@ class BenchRequest:
                     f"One budget file of '{method}' must be for a budget of {budget}, and the files are for "
                     f"{sorted(file.budget for file in files)}; name one for each budget with --budgets."
                 )
-        return StaticBudgets(tokens.__getitem__, {}, (), ())
+        return StaticBudgets(fixed_tokens(tokens), {}, (), ())

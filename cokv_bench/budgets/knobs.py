@@ -46,12 +46,17 @@ class Tuning:
     documents: tuple[str, ...]
     curves: Curves
 
-    def chosen(self, method: str, budget: int) -> Options:
-        """The best setting at the nearest budget that was tried, of equal ones the first; empty for other methods."""
+    def chosen(self, method: str, budget: int, fits: Callable[[Options], bool] = lambda options: True) -> Options:
+        """The best setting at the nearest budget that was tried, of equal ones the first; empty where there is none.
+
+        Args:
+            fits: settings for which it is false are left out.
+        """
         if method not in self.curves:
             return {}
         tried = self.curves[method][nearest_budget(self.curves[method], budget)]
-        return max(tried, key=lambda each: each.utility).options
+        fitting = [each for each in tried if fits(each.options)]
+        return max(fitting, key=lambda each: each.utility).options if fitting else {}
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Knobs:
 
     Attributes:
         model: fingerprint of the model.
-        window: observation window that they were tried with.
+        window: observation window of the settings that name none.
         utility: name of the utility.
         question_agnostic: whether the question was hidden while prompts were compressed.
         benchmarks: by benchmark, such as "needle" or "longbench".
@@ -72,10 +77,27 @@ class Knobs:
     question_agnostic: bool
     benchmarks: Mapping[str, Tuning]
 
-    def chosen(self, method: str, task: str, budget: int) -> Options:
-        """The method's setting for a task at a budget; empty where its benchmark was not tried."""
+    def chosen(self, method: str, task: str, budget: int, window: int | None = None) -> Options:
+        """The method's setting for a task at a budget; empty where its benchmark was not tried.
+
+        Args:
+            window: the only one that is wanted; None for any below the budget.
+        """
+
+        def fits(options: Options) -> bool:
+            own = options.get("window", self.window)
+            return bool(own < budget if window is None else own == window)
+
         tuning = self.benchmarks.get(benchmark_of(task))
-        return {} if tuning is None else tuning.chosen(method, budget)
+        return {} if tuning is None else tuning.chosen(method, budget, fits)
+
+    @property
+    def windows(self) -> set[int]:
+        """Observation windows that were tried."""
+        every = [
+            tried for tuning in self.benchmarks.values() for curve in tuning.curves.values() for tried in curve.values()
+        ]
+        return {self.window, *(each.options["window"] for tried in every for each in tried if "window" in each.options)}
 
     def save(self, path: str | Path) -> None:
         """Write the file in one step."""
@@ -161,9 +183,11 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
 
 #: What each knob may be; a file with another one was written by another release.
 _ALLOWED: dict[str, Callable[[Any], bool]] = {
+    "window": lambda value: is_integer(value) and value >= 1,
     "kernel": lambda value: is_integer(value) and value > 0 and value % 2 == 1,
     "pooling": lambda value: value in ("max", "avg"),
-    "beta": lambda value: is_integer(value) and value >= 1,
+    "beta": lambda value: is_finite(value) and value >= 1,
+    "zeroed": lambda value: is_integer(value) and value >= 1,
     "safeguard": lambda value: is_finite(value) and 0 <= value <= 1,
     "sinks": lambda value: is_integer(value) and value >= 0,
 }

@@ -37,7 +37,14 @@ def evaluate(
         typer.Option(help="Leave out the examples of this earlier run; may be given several times."),
     ] = None,
     seed: o.Seed = 0,
-    window: o.Window = 8,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Last prompt tokens that every head keeps; part of the budget. Default: each method's own "
+            "(with which its head file or its knobs were made), else 8.",
+        ),
+    ] = None,
     kernel: o.Kernel = None,
     pooling: o.Pooling = None,
     published_rounding: Annotated[

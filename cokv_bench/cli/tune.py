@@ -10,7 +10,7 @@ import typer
 from cokv_bench.cli import options as o
 from cokv_bench.cli.progress import Callback, progress_bar
 
-METHODS = "streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv"
+METHODS = "streaming-llm,h2o,snapkv,pyramidkv,ada-snapkv,ada-pyramid,headkv,cokv"
 
 
 def tune_knobs(
@@ -33,7 +33,9 @@ def tune_knobs(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: profiles/<model>/knobs.json.")] = None,
     seed: o.Seed = 0,
-    window: o.Window = 8,
+    window: Annotated[
+        int | None, typer.Option(min=1, help="The only observation window that is wanted. Default: several are tried.")
+    ] = None,
     memory_limit: Annotated[
         float | None,
         typer.Option(help="GiB for prompts and batches. Default: 60% of what is free; prompts beyond go to a file."),
@@ -56,7 +58,7 @@ def tune_knobs(
     device_map: o.DeviceMap = None,
     trust_remote_code: o.TrustRemoteCode = False,
 ) -> None:
-    """Choose the knobs of each method (kernel, pooling, beta, safeguard, sinks) per benchmark and budget.
+    """Choose the knobs of each method (window, kernel, alpha, beta, safeguard, sinks) per benchmark and budget.
 
     The examples are those of the profile split, which no evaluation uses. Each is prefilled once, and all settings are
     scored on it as one batch. The file goes to `cokv-bench eval --knobs FILE`; benchmarks that it already holds
@@ -74,7 +76,7 @@ def tune_knobs(
     from cokv_bench.policies import Policy
     from cokv_bench.runs.request import Request
     from cokv_bench.runs.sources import STATIC_METHODS, Sources, static_budgets
-    from cokv_bench.runs.tuning import is_done, kept, tunable, tune
+    from cokv_bench.runs.tuning import is_done, kept, largest_window, tunable, tune
     from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -113,7 +115,8 @@ def tune_knobs(
         for each in methods
         if each in STATIC_METHODS
     }
-    found = kept(path, Knobs(loaded.fingerprint, window, utility, question_agnostic, {}))
+    base = request.ranking()["window"]
+    found = kept(path, Knobs(loaded.fingerprint, base, utility, question_agnostic, {}))
     for benchmark in dict.fromkeys(map(benchmark_of, names)):
         mine = [task for task in every if benchmark_of(task.name) == benchmark]
 
@@ -124,14 +127,16 @@ def tune_knobs(
             loaded,
             mine,
             utility,
-            window=window,
+            window=largest_window(methods, base) if window is None else window,
             encoding=Encoding(max_length, question_agnostic),
             memory_limit=None if memory_limit is None else o.gibibytes(memory_limit),
             spill_folder=path.parent,
+            accumulated_attention=any(request.policy(each, None).needs_accumulated_attention for each in methods),
         )
         if not is_done(found.benchmarks.get(benchmark), game, methods, request.budgets):
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
-                tuning = tune(game, methods, request.budgets, make, partial(_tell, progress, benchmark))
+                tell = partial(_tell, progress, benchmark)
+                tuning = tune(game, methods, request.budgets, make, window=window, progress=tell)
             found = replace(found, benchmarks={**found.benchmarks, benchmark: tuning})
             found.save(path)
     print_knobs(o.console, found)

@@ -122,6 +122,7 @@ def make_game(
     memory_limit: int | None = None,
     spill_folder: Path | None = None,
     workers: Workers | None = None,
+    accumulated_attention: bool = False,
 ) -> Game:
     """The game on a split of some tasks; heads are profiled on "profile", budgets can be judged on "test".
 
@@ -130,6 +131,7 @@ def make_game(
             quarters of it go to a file.
         spill_folder: where that file is made; default the system's temporary folder.
         workers: where columns are measured; default this process.
+        accumulated_attention: also sum the attention that each key receives, for selections of H2O.
 
     Raises:
         RequestError: an unknown utility, or examples that cannot be played, see `playing_rows`.
@@ -145,6 +147,7 @@ def make_game(
         encoding=encoding,
         memory_limit=memory_limit,
         spill_folder=spill_folder,
+        accumulated_attention=accumulated_attention,
     )
     game = deal(model)
     return game if workers is None else replace(game, engine=workers.open(deal))
@@ -182,6 +185,7 @@ def _deal(
     encoding: Encoding,
     memory_limit: int | None,
     spill_folder: Path | None,
+    accumulated_attention: bool,
 ) -> Game:
     """The game as one process plays it, with prompts of its own."""
     limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
@@ -193,7 +197,7 @@ def _deal(
         encoded = encode_parts(model, example, encoding)
         questions[number] = question = tuple(encoded.question)
         asked = len(question)
-        prompt = prefill(model, encoded.prompt, window=window, accumulated_attention=False, room=asked)
+        prompt = prefill(model, encoded.prompt, window=window, accumulated_attention=accumulated_attention, room=asked)
         if utility.answer is None:
             return prompt
         # Every coalition is scored on this answer, so the prompt is read once as the start of that very text.

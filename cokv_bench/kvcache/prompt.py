@@ -1,9 +1,11 @@
 """What prefill leaves behind: the full cache of one prompt, and the signals that scorers read."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
+
+from cokv_bench.errors import RequestError
 
 
 @dataclass(eq=False)
@@ -60,3 +62,25 @@ class Prompt:
     def nbytes(self) -> int:
         """Bytes of keys and values."""
         return sum(part.nbytes for part in (*self.keys, *self.values))
+
+    def with_window(self, window: int) -> "Prompt":
+        """The same prompt as if it had been prefilled with a smaller window.
+
+        It is remembered in `memo`, so that all policies with this window share its scores.
+
+        Raises:
+            RequestError: the window is below 1, or above the one that the prompt was prefilled with.
+        """
+        if window == self.window:
+            return self
+        if not 1 <= window < self.window:
+            raise RequestError(
+                f"A window of {window} tokens needs a prompt that was prefilled with one at least as large, and this "
+                f"one was prefilled with {self.window}; prefill it with window={max(window, 1)}."
+            )
+        key = ("window", window)
+        if key not in self.memo:
+            queries = [layer[:, -window:] for layer in self.window_queries]
+            self.memo[key] = replace(self, window=window, window_queries=queries, memo={})
+        narrow: Prompt = self.memo[key]
+        return narrow

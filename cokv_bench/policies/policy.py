@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -49,12 +49,18 @@ class Policy:
         name: as on the command line.
         description: one line with its source.
         scorer, allocator: the two halves; both None keep the whole prompt.
+        window: the method's own observation window, at most that of the prompts; None for theirs.
     """
 
     name: str
     description: str
     scorer: Scorer | None
     allocator: Allocator | None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.window is not None and not (is_whole(self.window) and self.window >= 1):
+            raise RequestError(f"The observation window must be at least 1 token, not {self.window!r}.")
 
     @property
     def needs_accumulated_attention(self) -> bool:
@@ -69,7 +75,7 @@ class Policy:
         """
         if self.scorer is None:
             raise RequestError(f"Method '{self.name}' ranks no tokens; it keeps all.")
-        return _scored(prompt, self.scorer)[1]
+        return _scored(self._narrowed(prompt), self.scorer)[1]
 
     def select(self, prompt: "Prompt", budget: int | None) -> Selection:
         """The tokens that each KV head keeps.
@@ -84,6 +90,7 @@ class Policy:
         Raises:
             RequestError: the budget is not a whole number above the window, or what the method needs is missing.
         """
+        prompt = self._narrowed(prompt)
         keep_all = self.scorer is None or self.allocator is None
         if not (keep_all and budget is None):
             budget = check_budget(budget, prompt.window)
@@ -115,6 +122,7 @@ class Policy:
         whole = torch.ones(part.kv_heads, part.tokens, dtype=torch.bool)
         if self.scorer is None or self.allocator is None:
             return whole
+        part = self._narrowed(part)
         budget = check_budget(budget, part.window)
         if part.tokens <= budget:
             return whole
@@ -127,6 +135,9 @@ class Policy:
         counts = self.allocator.layer(part, layers, scores[0], budget)
         return Selection.from_ranks(ranks, counts[None], part.window).mask(0)
 
+    def _narrowed(self, prompt: "Prompt") -> "Prompt":
+        return prompt if self.window is None else prompt.with_window(self.window)
+
 
 def check_budget(budget: object, window: int) -> int:
     """The budget as an int.
@@ -134,7 +145,7 @@ def check_budget(budget: object, window: int) -> int:
     Raises:
         RequestError: it is not a whole number above the window.
     """
-    if not isinstance(budget, Integral) or isinstance(budget, bool):
+    if not is_whole(budget):
         raise RequestError(f"A budget is a whole number of tokens, not {budget!r}.")
     if budget <= window:
         raise RequestError(
@@ -142,6 +153,11 @@ def check_budget(budget: object, window: int) -> int:
             f"head keeps; ask for at least {window + 1} or use a smaller window."
         )
     return int(budget)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, of Python or numpy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:

@@ -30,7 +30,8 @@ class Recipe:
     @property
     def options(self) -> list[str]:
         """Names of the options it takes, sorted. All take published_rounding: one switch serves a comparison."""
-        return sorted({*_parameters(self.scorer), *_parameters(self.allocator), "published_rounding"})
+        window = [] if self.scorer is None else ["window"]
+        return sorted({*_parameters(self.scorer), *_parameters(self.allocator), *window, "published_rounding"})
 
 
 POLICIES: dict[str, Recipe] = {}
@@ -71,7 +72,8 @@ def get_policy(name: str, **options: Any) -> Policy:
         name: a key of `POLICIES`.
         options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), sinks
             (StreamingLLM), seed (random), budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int
-            [layers, kv_heads], window included), and published_rounding.
+            [layers, kv_heads], window included), window (at most that of the prompts; default theirs), and
+            published_rounding.
 
     Raises:
         RequestError: no such method, an option that it does not take or with a value it cannot have.
@@ -83,7 +85,8 @@ def get_policy(name: str, **options: Any) -> Policy:
         if option not in recipe.options:
             raise RequestError(f"Method '{name}' takes no option '{option}'; it takes {', '.join(recipe.options)}.")
     given = {**recipe.defaults, **options}
-    return Policy(name, recipe.description, _make(recipe.scorer, given), _make(recipe.allocator, given))
+    halves = _make(recipe.scorer, given), _make(recipe.allocator, given)
+    return Policy(name, recipe.description, *halves, window=given.get("window"))
 
 
 def _make(factory: Callable[..., _Half] | None, options: Mapping[str, Any]) -> _Half | None:

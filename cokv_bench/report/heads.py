@@ -1,7 +1,7 @@
 """Head maps: what our JSON files say of each head, and the budgets of a run's static methods where they are known."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _KINDS: dict[str, type[HeadBudgets] | type[HeadValues] | type[HeadScores] | type
     "head-shares": HeadShares,
 }
 Array = NDArray[np.float64]
+#: What the rules of the static methods can be told.
+_RULE = ("window", "zeroed", "beta")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ def named_map(text: str) -> HeadMap:
 
 
 def maps_of_run(configuration: Mapping[str, Any]) -> list[HeadMap]:
-    """Maps of a run's methods whose budgets came from the embedded files; those of other files must be named."""
+    """Maps of a run's methods whose budgets came from the embedded files; those of other files must be named.
+
+    A map for each benchmark where the rule had settings of its own there.
+    """
     shipped = {
         "profile": embedded.values_path(),
         "head_scores": embedded.scores_path(),
@@ -125,13 +130,44 @@ def maps_of_run(configuration: Mapping[str, Any]) -> list[HeadMap]:
     for method, source in configuration.get("head_budgets", {}).items():
         for key, path in shipped.items():
             if source.get(key) == file_sha256(path):
-                made = head_map(
-                    method,
-                    load_heads(path),
-                    window=configuration["window"],
-                    zeroed=source.get("zeroed"),
-                    beta=source.get("beta"),
-                    published_rounding=configuration.get("published_rounding", False),
-                )
-                maps.append(made)
+                file = load_heads(path)
+                maps += [
+                    _map_of_run(name, file, configuration, source, chosen)
+                    for name, chosen in _chosen(configuration, method).items()
+                ]
     return maps
+
+
+def _chosen(configuration: Mapping[str, Any], method: str) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    """What the method's rule had by budget: one entry of the method's name, or one a benchmark where these differ."""
+    benchmarks = {
+        name: {
+            budget: {option: value for option, value in options.items() if option in _RULE}
+            for budget, options in methods.get(method, {}).items()
+        }
+        for name, methods in configuration.get("knobs", {}).get("chosen", {}).items()
+    }
+    first = next(iter(benchmarks.values()), {})
+    if all(each == first for each in benchmarks.values()):
+        return {method: first}
+    return {f"{method}, {name}": by_budget for name, by_budget in benchmarks.items()}
+
+
+def _map_of_run(
+    name: str,
+    file: HeadFile,
+    configuration: Mapping[str, Any],
+    source: Mapping[str, Any],
+    chosen: Mapping[str, Mapping[str, Any]],
+) -> HeadMap:
+    asked = {option: source[option] for option in _RULE if source.get(option) is not None}
+
+    def made(budget: int) -> HeadMap:
+        return head_map(
+            name,
+            file,
+            published_rounding=configuration.get("published_rounding", False),
+            **{"window": configuration["window"], **chosen.get(str(budget), {}), **asked},
+        )
+
+    return replace(made(BUDGET), tokens=lambda budget: made(budget).tokens(budget))

@@ -201,6 +201,22 @@ def _number(value: float | None, decimals: int = 1) -> str:
     return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
 
 
+def _windows(configuration: Mapping[str, Any]) -> str:
+    """The observation window of a run, or that methods had their own."""
+    chosen = configuration.get("knobs", {}).get("chosen", {})
+    own = {
+        options["window"]
+        for methods in chosen.values()
+        for by_budget in methods.values()
+        for options in by_budget.values()
+        if "window" in options
+    }
+    every = sorted({configuration["window"], *own})
+    if len(every) == 1:
+        return f"window {every[0]}"
+    return f"each method's own window, {every[0]} to {every[-1]} tokens"
+
+
 def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, Any]) -> tuple[str, ...]:
     counts = scores.groupby("task")["n"].max()
     if len({counts[task] for task in tasks}) == 1:
@@ -209,7 +225,7 @@ def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, A
         examples = "examples: " + ", ".join(f"{task} {counts[task]}" for task in tasks)
     settings = (
         f"Model {configuration['model']['id']}; {examples}; split {configuration['split']}; "
-        f"window {configuration['window']}. Intervals are 95% and hold for new examples of these tasks, not for "
+        f"{_windows(configuration)}. Intervals are 95% and hold for new examples of these tasks, not for "
         "other tasks."
     )
     if scores["exact_total"].all():

@@ -19,7 +19,8 @@ def run_problem(content: Any) -> str | None:
         (settings, _SETTINGS, _FURTHER_SETTINGS),
         (settings.get("model"), {"id": text, "layers": whole(1), "kv_heads": whole(1)}, {}),
         *[(task, metric, none) for task in _values(settings.get("tasks"))],
-        *[(source, none, _HEAD_BUDGETS) for source in _values(settings.get("head_budgets"))],
+        *[(source, none, _RULE) for source in _values(settings.get("head_budgets"))],
+        *[(options, none, _RULE) for options in _chosen_options(settings.get("knobs"))],
         (content.get("versions", {}), {}, {"git": or_null(text)}),
     ]
     return next((found for part in parts if (found := problem(*part))), None)
@@ -54,6 +55,16 @@ def _values(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else []
 
 
+def _chosen_options(knobs: Any) -> list[Any]:
+    """What methods had by benchmark and budget, one after the other; what is no object stands for itself."""
+    if knobs is None:
+        return []
+    levels = [knobs.get("chosen") if isinstance(knobs, dict) else knobs]
+    for _ in ("benchmarks", "methods", "budgets"):
+        levels = [each for level in levels for each in (level.values() if isinstance(level, dict) else [level])]
+    return levels
+
+
 def _columns_of(task: str) -> dict[str, Check]:
     """The columns that a task's own tables are made of."""
     if task == "needle":
@@ -79,7 +90,7 @@ _FURTHER_SETTINGS: dict[str, Check] = {
     "question_agnostic": flag,
     "utility": or_null(text),
 }
-_HEAD_BUDGETS: dict[str, Check] = {"zeroed": or_null(whole(1)), "beta": or_null(number)}
+_RULE: dict[str, Check] = {"window": whole(1), "zeroed": or_null(whole(1)), "beta": or_null(number)}
 _COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
 _RECORD: dict[str, Check] = {
     "task": text,

@@ -19,14 +19,19 @@ TUNED, PAPERS = "tuned", "papers"
 
 @dataclass(frozen=True)
 class ChosenKnobs:
-    """The knobs of a run; without a file every method has its published ones."""
+    """The knobs of a run; without a file every method has its published ones.
+
+    Attributes:
+        window: the one that the run asks for, None for each method's own.
+    """
 
     file: Knobs | None = None
     sha256: str | None = None
+    window: int | None = None
 
     def options(self, method: str, task: str, budget: int | None) -> Options:
         """What was chosen for a method on a task at a budget; empty for the published settings."""
-        return {} if self.file is None or budget is None else self.file.chosen(method, task, budget)
+        return {} if self.file is None or budget is None else self.file.chosen(method, task, budget, self.window)
 
     @property
     def tasks(self) -> set[str]:
@@ -51,21 +56,22 @@ class ChosenKnobs:
             return {}
         chosen = {
             benchmark: {
-                method: {str(budget): dict(self.file.chosen(method, benchmark, budget)) for budget in sorted(budgets)}
+                method: {str(budget): dict(self.options(method, benchmark, budget)) for budget in sorted(budgets)}
                 for method in sorted(methods)
-                if any(self.file.chosen(method, benchmark, budget) for budget in budgets)
+                if any(self.options(method, benchmark, budget) for budget in budgets)
             }
             for benchmark in sorted({benchmark_of(task) for task in tasks})
         }
         return {"knobs": {"sha256": self.sha256, "chosen": chosen}}
 
 
-def find_knobs(wanted: str, model: Model, window: int, question_agnostic: bool, split: str) -> ChosenKnobs:
+def find_knobs(wanted: str, model: Model, window: int | None, question_agnostic: bool, split: str) -> ChosenKnobs:
     """The knobs that a run asks for.
 
     Args:
         wanted: "tuned" takes the embedded choice where it was made for this model, window and kind of prompt, and else
             the published settings; "papers" takes those always; anything else is a file.
+        window: the one that the run asks for, None for each method's own.
         split: of the run. On the profile split, where the choice was made, "tuned" means the published settings.
 
     Raises:
@@ -81,15 +87,20 @@ def find_knobs(wanted: str, model: Model, window: int, question_agnostic: bool, 
         if wanted == TUNED:
             return ChosenKnobs()
         raise
-    return ChosenKnobs(file, file_sha256(path))
+    return ChosenKnobs(file, file_sha256(path), window)
 
 
-def _check_fits(file: Knobs, path: Path, model: Model, window: int, question_agnostic: bool) -> None:
+def _check_fits(file: Knobs, path: Path, model: Model, window: int | None, question_agnostic: bool) -> None:
     check_same_model(file.model, model.fingerprint, f"The knobs {path}")
-    if (file.window, file.question_agnostic) != (window, question_agnostic):
+    anew = "choose them for it with `cokv-bench tune`, or take the published ones with --knobs papers."
+    if file.question_agnostic != question_agnostic:
         hidden = {True: "hidden", False: "known"}
         raise RequestError(
-            f"The knobs {path} were chosen with a window of {file.window} tokens and the question "
-            f"{hidden[file.question_agnostic]}, but this run has {window} and {hidden[question_agnostic]}; choose "
-            "them for it with `cokv-bench tune`, or take the published ones with --knobs papers."
+            f"The knobs {path} were chosen with the question {hidden[file.question_agnostic]} while prompts are "
+            f"compressed, and in this run it is {hidden[question_agnostic]}; {anew}"
+        )
+    if window is not None and window not in file.windows:
+        tried = ", ".join(map(str, sorted(file.windows)))
+        raise RequestError(
+            f"The knobs {path} were chosen among windows of {tried} tokens, but this run has {window}; {anew}"
         )

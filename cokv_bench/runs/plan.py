@@ -53,7 +53,7 @@ class Plan:
     Attributes:
         jobs: the work, longest prompts first: what does not fit in memory shows at once, and the last jobs, which
             workers may wait for, are short.
-        window: observation window, in tokens.
+        window: the largest observation window of the variants, in tokens: prompts are prefilled with it.
         encoding: how prompts become token ids.
         configuration: everything that decides a result, as JSON; two runs with equal configurations are one run.
         left_out: ids by task of the examples that are not in the run because head budgets were made from them or from
@@ -104,6 +104,7 @@ def make_plan(
 
     Args:
         variants: by task name; the same methods and budgets for every task.
+        window: observation window of the policies that have none of their own.
         settings: what else decides a result (pooling, rounding, hashes of budget files), for the configuration.
         profiled: what each method's budgets were made from.
         leave_out_seen: evaluate no method on what any of them has seen, in place of refusing; tasks of which nothing is
@@ -116,8 +117,7 @@ def make_plan(
             before its question.
     """
     encoding = encoding or Encoding()
-    for budget in budgets:
-        check_budget(budget, window)
+    largest = max(_checked_window(each, window) for of_task in variants.values() for each in of_task)
     examples = {task.name: task.examples(split) for task in tasks}
     for each in tasks:
         task, rows = each.name, examples[each.name]
@@ -151,7 +151,15 @@ def make_plan(
         **settings,
     }
     parts = [Part(task, row, tuple(variants[task])) for task, rows in examples.items() for row in rows]
-    return Plan(model, {task.name: task for task in tasks}, _jobs(parts), window, encoding, configuration, left_out)
+    return Plan(model, {task.name: task for task in tasks}, _jobs(parts), largest, encoding, configuration, left_out)
+
+
+def _checked_window(variant: Variant, window: int) -> int:
+    """The window that a variant reads; its budget must lie above it."""
+    window = variant.policy.window or window
+    if variant.budget is not None:
+        check_budget(variant.budget, window)
+    return window
 
 
 def variants_of(policies: Mapping[str, Callable[[int | None], Policy]], budgets: Sequence[int]) -> list[Variant]:

@@ -19,8 +19,8 @@ from cokv_bench.tasks.longbench.rowtask import RowTask
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
-# How SnapKV and the methods that rank like it pool, where nobody says otherwise.
-_RANKING = {"kernel": 7, "pooling": "max"}
+# How SnapKV and the methods that rank like it look and pool, where nobody says otherwise.
+_RANKING = {"window": 8, "kernel": 7, "pooling": "max"}
 _AS_PUBLISHED: Mapping[str, Any] = {}
 SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "report": "report", "all": "all"}
 
@@ -30,6 +30,7 @@ class Request:
     """An evaluation as it is asked for; see `cokv-bench eval --help` for the fields.
 
     Attributes:
+        window: observation window of all methods; None for each method's own.
         kernel, pooling: of all methods that pool window scores; None for each method's own.
         knobs: which settings the methods have: "tuned" (chosen on profile examples, where the model has such a choice),
             "papers" (as published), or a file of `cokv-bench tune`.
@@ -45,7 +46,7 @@ class Request:
     leave_out_seen: bool = False
     leave_out_runs: tuple[Path, ...] = ()
     seed: int = 0
-    window: int = 8
+    window: int | None = None
     kernel: int | None = None
     pooling: str | None = None
     published_rounding: bool = False
@@ -58,12 +59,12 @@ class Request:
         """Refuse at once what needs no model to be refused.
 
         Raises:
-            RequestError: an unknown method or split, a budget that is not above the window, or a bad option.
+            RequestError: an unknown method or split, a budget that is not above any window, or a bad option.
         """
         if self.split not in SPLITS:
             raise unknown("split", self.split, SPLITS)
         for budget in self.budgets:
-            check_budget(budget, self.window)
+            check_budget(budget, self.window or 1)
         for method in self.methods:
             self.policy(method, None)
 
@@ -75,19 +76,19 @@ class Request:
         """
         if method not in POLICIES:
             raise unknown("method", method, POLICIES)
-        wanted = {
-            **knobs,
-            **self.ranking(budgets, knobs),
-            "seed": self.seed,
-            "published_rounding": self.published_rounding,
-            **({} if budgets is None else {"budgets": budgets.tokens}),
-        }
+        ranking = self.ranking(budgets, knobs)
+        wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
+        if budgets is not None:
+            wanted["budgets"] = partial(budgets.tokens, window=ranking["window"], knobs=knobs)
         taken = POLICIES[method].options
         return get_policy(method, **{name: value for name, value in wanted.items() if name in taken})
 
     def ranking(self, budgets: StaticBudgets | None = None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> dict[str, Any]:
-        """Kernel and pooling of a method: as asked for, as its budgets were made for, as chosen, or SnapKV's."""
-        asked = {"kernel": self.kernel, "pooling": self.pooling}
+        """How a method ranks tokens: as asked for, as its budgets were made for, as chosen, or as SnapKV does.
+
+        Window, kernel and pooling.
+        """
+        asked = {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
         made_for = {} if budgets is None else budgets.ranking
         chosen = {name: knobs[name] for name in _RANKING if name in knobs}
         return {**_RANKING, **chosen, **made_for, **{name: value for name, value in asked.items() if value is not None}}
@@ -131,7 +132,7 @@ def plan_request(request: Request, model: Model) -> Plan:
             for task in tasks
         },
         request.budgets,
-        window=request.window,
+        window=request.ranking()["window"],
         split=SPLITS[request.split],
         seed=request.seed,
         encoding=request.encoding,
@@ -159,7 +160,7 @@ def plan_request(request: Request, model: Model) -> Plan:
 def _description(request: Request, sources: Mapping[str, StaticBudgets]) -> Any:
     """What decides a method's budgets: one description where all tasks have the same, else one a task.
 
-    Kernel and pooling are told where they are not those of the other methods.
+    Window, kernel and pooling are told where the budgets were made for others than the other methods have.
     """
     described = {}
     for task, source in sources.items():

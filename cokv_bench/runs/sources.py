@@ -1,9 +1,9 @@
 """Where the budgets of CoKV, CoKV-Search and HeadKV come from: files, a profile, or what is embedded."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.from_profile import values_path
+from cokv_bench.budgets.knobs import Options
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
@@ -36,20 +37,28 @@ class Sources:
     beta: float | None = None
 
 
+class HeadRule(Protocol):
+    """From a budget to the tokens of each head."""
+
+    def __call__(self, budget: int, *, window: int, knobs: Options) -> NDArray[np.int64]:
+        """int64 [layers, kv_heads], window included; of the method's knobs it reads its own."""
+        ...
+
+
 @dataclass(frozen=True)
 class StaticBudgets:
     """Budgets of one method.
 
     Attributes:
-        tokens: budget -> int64 [layers, kv_heads], window included.
+        tokens: the rule.
         description: what decides them, for a run's configuration.
         examples: ids of the examples that they were made from.
         tasks: names of the tasks of these examples.
-        ranking: kernel and pooling that they were made for, where they depend on it.
+        ranking: window, kernel and pooling that they were made for, where they depend on it.
         documents: of these examples; empty where a file of an earlier version does not say.
     """
 
-    tokens: Callable[[int], NDArray[np.int64]]
+    tokens: HeadRule
     description: dict[str, Any]
     examples: tuple[str, ...]
     tasks: tuple[str, ...]
@@ -63,7 +72,7 @@ def static_budgets(
     budgets: Sequence[int],
     tasks: Sequence[str],
     *,
-    window: int,
+    window: int | None,
     published_rounding: bool,
     sources: Sources,
 ) -> dict[str, StaticBudgets]:
@@ -71,6 +80,9 @@ def static_budgets(
 
     Named budget files come first, then head values, shares or scores, then what is embedded. Of several files each
     serves the tasks that it was made from (CoKV profiles every task on its own); one alone serves all.
+
+    Args:
+        window: the one that is asked for, None for any.
 
     Raises:
         RequestError: nothing serves this model or a task, a file is of another model, shape, window or sum, or a budget
@@ -83,12 +95,12 @@ def static_budgets(
             _check_file(path, file, model, window)
         return {task: _from_files(method, budgets, mine, task) for task in tasks}
     if method == "headkv":
-        scores = _from_scores(model, window, published_rounding, sources)
+        scores = _from_scores(model, published_rounding, sources)
         return dict.fromkeys(tasks, scores)
     if method == "cokv-search":
-        return dict.fromkeys(tasks, _from_shares(model, window, sources))
-    profiles = [_from_values(path, model, window, published_rounding, sources.zeroed) for path in sources.profiles]
-    found = profiles or [_from_values(None, model, window, published_rounding, sources.zeroed)]
+        return dict.fromkeys(tasks, _from_shares(model, sources))
+    profiles = [_from_values(path, model, published_rounding, sources.zeroed) for path in sources.profiles]
+    found = profiles or [_from_values(None, model, published_rounding, sources.zeroed)]
     return {task: _of_task(found, task, "profile", "--profile") for task in tasks}
 
 
@@ -105,9 +117,9 @@ def _of_task(found: list[StaticBudgets], task: str, what: str, option: str) -> S
     return fitting[0]
 
 
-def _check_file(path: Path, file: HeadBudgets, model: Model, window: int) -> None:
+def _check_file(path: Path, file: HeadBudgets, model: Model, window: int | None) -> None:
     file.check_model(model.fingerprint)
-    if file.window != window:
+    if window not in (None, file.window):
         raise RequestError(
             f"The budget file {path} was made for a window of {file.window} tokens, and this run has {window}; "
             f"run with --window {file.window} or make the budgets anew."
@@ -119,7 +131,7 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
     for budget in budgets:
         found = [
             StaticBudgets(
-                {budget: file.tokens}.__getitem__,
+                fixed_tokens({budget: file.tokens}),
                 {"sha256": file_sha256(path)},
                 file.examples,
                 file.tasks,
@@ -139,11 +151,11 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
     rankings = [source.ranking for source in chosen.values()]
     if any(ranking != rankings[0] for ranking in rankings):
         raise RequestError(
-            f"The budget files of '{method}' were searched with several ways to rank tokens ({rankings}); name files "
-            "of one search."
+            f"The budget files of '{method}' were made for several ways to rank tokens ({rankings}); name files "
+            "of one search, or of one window."
         )
     return StaticBudgets(
-        lambda budget: chosen[budget].tokens(budget),
+        lambda budget, *, window, knobs: chosen[budget].tokens(budget, window=window, knobs=knobs),
         {"files": {str(budget): source.description["sha256"] for budget, source in chosen.items()}},
         tuple(dict.fromkeys(example for source in chosen.values() for example in source.examples)),
         tuple(dict.fromkeys(name for source in chosen.values() for name in source.tasks)),
@@ -152,20 +164,29 @@ def _from_files(method: str, budgets: Sequence[int], files: list[tuple[Path, Hea
     )
 
 
+def fixed_tokens(tables: Mapping[int, NDArray[np.int64]]) -> HeadRule:
+    """Tables that are made already, by budget."""
+    return lambda budget, *, window, knobs: tables[budget]
+
+
 def _ranking(file: HeadBudgets) -> dict[str, Any]:
-    """Kernel and pooling that a search ranked tokens with; other rules do not depend on them."""
+    """The window, and kernel and pooling that a search ranked tokens with; other rules do not depend on these."""
     parameters = file.rule["parameters"]
-    return {name: parameters[name] for name in ("kernel", "pooling") if name in parameters}
+    pooled = {name: parameters[name] for name in ("kernel", "pooling") if name in parameters}
+    return {"window": file.window, **pooled}
 
 
-def _from_values(
-    given: Path | None, model: Model, window: int, published_rounding: bool, zeroed: int | None
-) -> StaticBudgets:
+def _from_values(given: Path | None, model: Model, published_rounding: bool, zeroed: int | None) -> StaticBudgets:
     path = values_path(given) if given else embedded.values_path()
     values = HeadValues.load(path)
     _check(values.model, model, "cokv", embedded_file=given is None, what=f"The profile {path}")
+
+    def rule(budget: int, *, window: int, knobs: Options) -> NDArray[np.int64]:
+        alpha = knobs.get("zeroed") if zeroed is None else zeroed
+        return values.budgets(budget, window=window, zeroed=alpha, published_rounding=published_rounding)
+
     return StaticBudgets(
-        lambda budget: values.budgets(budget, window=window, zeroed=zeroed, published_rounding=published_rounding),
+        rule,
         {"profile": file_sha256(path), "zeroed": zeroed},
         values.examples,
         values.tasks,
@@ -173,12 +194,17 @@ def _from_values(
     )
 
 
-def _from_scores(model: Model, window: int, published_rounding: bool, sources: Sources) -> StaticBudgets:
+def _from_scores(model: Model, published_rounding: bool, sources: Sources) -> StaticBudgets:
     path = sources.head_scores or embedded.scores_path()
     scores = HeadScores.load(path)
     _check(scores.model, model, "headkv", embedded_file=sources.head_scores is None, what=f"The head scores {path}")
+
+    def rule(budget: int, *, window: int, knobs: Options) -> NDArray[np.int64]:
+        beta = knobs.get("beta") if sources.beta is None else sources.beta
+        return scores.budgets(budget, window=window, beta=beta, published_rounding=published_rounding)
+
     return StaticBudgets(
-        lambda budget: scores.budgets(budget, window=window, beta=sources.beta, published_rounding=published_rounding),
+        rule,
         {"head_scores": file_sha256(path), "beta": sources.beta},
         scores.examples,
         scores.tasks,
@@ -186,17 +212,17 @@ def _from_scores(model: Model, window: int, published_rounding: bool, sources: S
     )
 
 
-def _from_shares(model: Model, window: int, sources: Sources) -> StaticBudgets:
+def _from_shares(model: Model, sources: Sources) -> StaticBudgets:
     given = sources.shares
     path = embedded.shares_path() if given is None else given / "shares.json" if given.is_dir() else given
     shares = HeadShares.load(path)
     _check(shares.model, model, "cokv-search", embedded_file=given is None, what=f"The shares {path}")
     return StaticBudgets(
-        lambda budget: shares.budgets(budget, window=window),
+        lambda budget, *, window, knobs: shares.budgets(budget, window=window),
         {"shares": file_sha256(path)},
         shares.examples,
         shares.tasks,
-        {"kernel": shares.kernel, "pooling": shares.pooling},
+        {"window": shares.window, "kernel": shares.kernel, "pooling": shares.pooling},
         shares.documents,
     )
 

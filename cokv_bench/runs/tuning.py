@@ -1,26 +1,48 @@
 """Choosing the knobs of the methods on the profile split, so that every baseline is run as well as it can be run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from cokv_bench.budgets.knobs import Knobs, Options, Tried, Tuning
 from cokv_bench.errors import RequestError
+from cokv_bench.game.curves import ALPHAS, BETAS
 from cokv_bench.game.head_game import ExampleProgress, Game
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.policies import POLICIES, Policy
+from cokv_bench.policies.policy import check_budget
 
-#: What is tried for each knob. The published setting stands first: of equally good ones it is kept.
+#: What is tried for each knob, where it is below the budget or the number of heads. The published setting stands first:
+#: of equally good ones it is kept. None stands for what the method's head file says.
 CANDIDATES: dict[str, tuple[Any, ...]] = {
+    "window": (8, 16, 32, 64),
+    "zeroed": (None, *ALPHAS),
     "kernel": (7, 3, 5, 11, 15, 21, 31),
     "pooling": ("max", "avg"),
     "beta": (20, 2, 5, 10, 50),
     "safeguard": (0.2, 0.0, 0.1, 0.3, 0.5),
     "sinks": (4, 1, 8, 16, 32),
 }
-#: Knobs that are tried together; one group after the other, each at the best setting of those before.
-GROUPS = (("kernel", "pooling", "sinks"), ("beta",), ("safeguard",))
+#: What single methods try in place of that. H2O's window is its share of recent tokens; StreamingLLM keeps the newest
+#: tokens whatever its window is.
+_OWN: dict[str, dict[str, tuple[Any, ...]]] = {
+    "streaming-llm": {"window": ()},
+    "h2o": {"window": (8, 16, 32, 64, 128, 256)},
+    "headkv": {"beta": (None, *BETAS)},
+}
+#: Knobs of the rules that make head budgets; all others are options of the policies.
+_OF_RULES = {"cokv": ("zeroed",), "headkv": ("beta",)}
+#: Knobs that are tried together; one group after the other, each at the best setting of those before. Windows, and what
+#: splits the tokens, come again once the kernel is chosen.
+GROUPS = (
+    ("window", "sinks"),
+    ("zeroed", "beta"),
+    ("kernel", "pooling"),
+    ("window",),
+    ("zeroed", "beta"),
+    ("safeguard",),
+)
 #: Methods whose ranking was chosen with their budgets, and the control.
 _FIXED = ("cokv-search", "random")
 
@@ -30,7 +52,25 @@ MakePolicy = Callable[[str, Options], Policy]
 
 def tunable(methods: Sequence[str]) -> list[str]:
     """Those of the methods that have a knob to tune."""
-    return [method for method in methods if method not in _FIXED and set(POLICIES[method].options) & set(CANDIDATES)]
+    return [method for method in methods if candidates(method)]
+
+
+def candidates(method: str, window: int | None = None) -> dict[str, tuple[Any, ...]]:
+    """What is tried for each knob of a method, by name.
+
+    Args:
+        window: the only one that is wanted; None for those of `CANDIDATES`.
+    """
+    if method in _FIXED:
+        return {}
+    every = {**CANDIDATES, **_OWN.get(method, {}), **({} if window is None else {"window": ()})}
+    taken = {*POLICIES[method].options, *_OF_RULES.get(method, ())}
+    return {knob: values for knob, values in every.items() if knob in taken and values}
+
+
+def largest_window(methods: Sequence[str], window: int) -> int:
+    """The largest window that is tried: prompts are prefilled with it."""
+    return max((window, *(value for method in methods for value in candidates(method).get("window", ()))))
 
 
 def tune(
@@ -38,22 +78,26 @@ def tune(
     methods: Sequence[str],
     budgets: Sequence[int],
     make: MakePolicy,
+    *,
+    window: int | None = None,
     progress: ExampleProgress = lambda done, total: None,
 ) -> Tuning:
     """Try the knobs of each method at each budget on a game's examples, which are prefilled once.
 
-    A coordinate search: kernel and pooling first (StreamingLLM: its sinks), then a pyramid's beta, then Ada-KV's
-    safeguard, each group as a grid at the best setting so far. The game's utility decides.
+    A coordinate search over `GROUPS`, each as a grid at the best setting so far. The game's utility decides.
 
     Args:
-        game: on the profile split of one benchmark.
+        game: on the profile split of one benchmark, with prompts prefilled with the `largest_window`.
         methods: of `tunable`.
         budgets: those that are not below the shortest prompt are left out.
+        window: the only one that is wanted; None tries several.
         progress: called with passes over an example that are done, and with their number at most.
 
     Raises:
-        RequestError: no method, or no budget below the shortest prompt.
+        RequestError: no method, no budget below the shortest prompt, or one that is not above the first window.
     """
+    for budget in budgets:
+        check_budget(budget, CANDIDATES["window"][0] if window is None else window)
     shortest = game.shortest_prompt()
     cells = [(method, budget) for method in methods for budget in budgets if budget < shortest]
     if not cells:
@@ -66,7 +110,9 @@ def tune(
         trials = [
             (method, budget, options)
             for method, budget in cells
-            for options in _settings(method, group, tried[method, budget])
+            for options in _settings(
+                _within(candidates(method, window), budget, game.players), group, tried[method, budget]
+            )
         ]
         if not trials:
             continue
@@ -118,16 +164,32 @@ def is_done(tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: 
     return wanted == {(method, budget) for method, curves in tuning.curves.items() for budget in curves}
 
 
-def _settings(method: str, group: Sequence[str], tried: Sequence[Tried]) -> list[dict[str, Any]]:
+def _within(knobs: Mapping[str, Sequence[Any]], budget: int, players: int) -> dict[str, Sequence[Any]]:
+    """The candidates that a budget and a model have room for."""
+    limits = {"window": budget, "zeroed": players}
+    return {
+        knob: [value for value in values if value is None or knob not in limits or value < limits[knob]]
+        for knob, values in knobs.items()
+    }
+
+
+def _settings(knobs: Mapping[str, Sequence[Any]], group: Sequence[str], tried: Sequence[Tried]) -> list[dict[str, Any]]:
     """The grid of a group's knobs around the best setting so far, without what was tried."""
-    mine = [knob for knob in group if knob in POLICIES[method].options]
+    mine = [knob for knob in group if knob in knobs]
     if not mine:
         return []
+
+    def complete(options: Options) -> dict[str, Any]:
+        return {**{knob: values[0] for knob, values in knobs.items()}, **options}
+
     best = max(tried, key=lambda each: each.utility).options if tried else {}
-    grid = [{**best, **dict(zip(mine, values, strict=True))} for values in product(*(CANDIDATES[k] for k in mine))]
-    published = {knob: CANDIDATES[knob][0] for knob in mine}
-    known = [{**published, **each.options} for each in tried]
-    return [options for options in grid if options not in known]
+    known = [complete(each.options) for each in tried]
+    grid = [{**best, **dict(zip(mine, values, strict=True))} for values in product(*(knobs[knob] for knob in mine))]
+    return [
+        {knob: value for knob, value in options.items() if value is not None}
+        for options in grid
+        if complete(options) not in known
+    ]
 
 
 def _select(trials: Sequence[tuple[str, int, Options]], make: MakePolicy) -> Callable[[Prompt], Sequence[Selection]]:

@@ -36,6 +36,10 @@ def test_round_trip_and_the_choice_by_benchmark_method_and_nearest_budget(tmp_pa
     assert read.chosen("snapkv", "longbench/trec", 127) == best
     assert read.chosen("snapkv", "longbench/trec", 129) == {"kernel": 7, "pooling": "max"}
     assert read.chosen("pyramidkv", "longbench/trec", 64) == {}
+    # Nothing here was tried with another window than the file's, and a budget has to lie above it.
+    assert read.chosen("snapkv", "longbench/trec", 64, window=8) == best
+    assert read.chosen("snapkv", "longbench/trec", 64, window=16) == read.chosen("snapkv", "longbench/trec", 8) == {}
+    assert read.windows == {8}
     assert read.chosen("snapkv", "needle", 64) == {}
 
 

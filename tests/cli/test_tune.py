@@ -1,10 +1,24 @@
 """`cokv-bench tune`, and evaluating with what it chose."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cokv_bench.budgets.knobs import Knobs
+import numpy as np
+import pytest
+
+from cokv_bench.budgets import HeadScores, HeadValues, from_head_scores
+from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
+from cokv_bench.errors import RequestError
+from cokv_bench.game.curves import ALPHAS, BETAS
+from cokv_bench.models import load_model
+from cokv_bench.policies.scorers import WindowAttention
+from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.sources import Sources
 from cokv_bench.runs.tuning import CANDIDATES
+from cokv_bench.tasks.registry import TaskOptions
 
 NEEDLES = ("--tasks", "needle", "--lengths", "300", "--examples", "3")
 METHODS = ("--method", "full,streaming-llm,snapkv,pyramidkv,ada-snapkv")
@@ -26,6 +40,9 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
             assert len({json.dumps(each.options, sort_keys=True) for each in tried}) == len(tried)
             best = max(each.utility for each in tried)
             assert next(each for each in tried if each.utility == best).options == tuning.chosen(method, budget)
+    # Windows lie below their budget, and they are tried again once the kernel is chosen.
+    for budget, windows in ((20, {8, 16}), (40, {8, 16, 32})):
+        assert {each.options["window"] for each in tuning.curves["snapkv"][budget]} == windows
     tried = tuning.curves["pyramidkv"][20]
     assert {each.options["beta"] for each in tried if "beta" in each.options} == set(CANDIDATES["beta"]) - {20}
     # The same command has nothing left to measure.
@@ -61,7 +78,7 @@ def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refuse
     assert "knobs" in err
     status, _, err = cli(*asked, "--window", "4")
     assert status == 2
-    assert "window of 8 tokens" in err
+    assert "windows of 8 tokens" in err
     assert "--knobs papers" in err
     status, _, err = cli(*asked[:-1], "nowhere.json")
     assert status == 2
@@ -69,14 +86,101 @@ def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refuse
 
 
 def test_a_knob_that_is_asked_for_comes_before_the_chosen_one(texty_folder: Path) -> None:
-    from cokv_bench.policies.scorers import WindowAttention
-    from cokv_bench.runs.request import Request
-
     chosen = {"kernel": 11, "pooling": "avg"}
     policy = Request(["needle"], ["snapkv"], [20]).policy("snapkv", None, chosen)
     assert policy.scorer == WindowAttention(11, "avg")
     policy = Request(["needle"], ["snapkv"], [20], kernel=3).policy("snapkv", None, chosen)
     assert policy.scorer == WindowAttention(3, "avg")
+
+
+def test_each_method_has_its_own_window_on_one_prefill(cli, texty_folder: Path) -> None:
+    loaded = load_model(str(texty_folder))
+    curve = {40: [Tried({"window": 8}, -2.0), Tried({"window": 32, "kernel": 3}, -1.0), Tried({"window": 16}, -1.5)]}
+    curves = {"snapkv": curve, "h2o": {40: [Tried({"window": 16}, -1.0)]}}
+    tuning = Tuning(("needle",), ("none",), ("none",), curves)
+    Knobs(loaded.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+
+    def planned(*budgets: int, **asked: Any) -> dict[tuple[str, int], int | None]:
+        methods = ["snapkv", "h2o", "pyramidkv"]
+        options = TaskOptions(lengths=(300,), examples=3)
+        request = Request(["needle"], methods, [*budgets], knobs="knobs.json", task_options=options, **asked)
+        plan = plan_request(request, loaded)
+        found = {each.key: each.policy.window for each in plan.jobs[0].parts[0].variants}
+        assert plan.window == max(found.values())
+        return found
+
+    assert planned(40) == {("snapkv", 40): 32, ("h2o", 40): 16, ("pyramidkv", 40): 8}
+    # A window that the budget has no room for is passed over for the best of the others.
+    assert planned(20)["snapkv", 20] == 16
+    assert set(planned(40, window=8).values()) == {8}
+    with pytest.raises(RequestError, match="among windows of 8, 16, 32 tokens, but this run has 4"):
+        planned(40, window=4)
+
+    asked = ("eval", "--model", texty_folder, *NEEDLES, "--method", "snapkv,h2o", "--budget", "40")
+    status, _, err = cli(*asked, "--knobs", "knobs.json", "--out", "own")
+    assert status == 0, err
+    told = Path("own/table.md").read_text()
+    assert "each method's own window, 8 to 32 tokens" in told
+    # The answers are those of runs of one window each.
+    for method, window, kernel in (("snapkv", "32", "3"), ("h2o", "16", "7")):
+        status, _, err = cli(
+            *asked, "--method", method, "--window", window, "--kernel", kernel, "--knobs", "papers", "--out", method
+        )
+        assert status == 0, err
+        own, alone = (
+            {
+                record["example"]: record["prediction"]
+                for record in read_records(Path(folder))
+                if record["method"] == method
+            }
+            for folder in ("own", method)
+        )
+        assert own == alone
+
+
+def test_alpha_and_beta_of_the_head_budgets_are_chosen_too(cli, texty_folder: Path) -> None:
+    status, _, err = cli("profile", "--model", texty_folder, *NEEDLES, "--samples", 24, "--out", "p")
+    assert status == 0, err
+    loaded = load_model(str(texty_folder))
+    scores = np.arange(1.0, 1 + loaded.layers * loaded.heads).reshape(loaded.layers, loaded.heads)
+    HeadScores({**loaded.fingerprint, "heads": loaded.heads}, scores, "by hand", ("needle",), ()).save("scores.json")
+    files = ("--profile", "p", "--head-scores", "scores.json")
+    asked = ("--model", texty_folder, *NEEDLES, "--method", "cokv,headkv", "--budget", "30")
+    status, _, err = cli("tune", *asked, *files, "--out", "knobs.json")
+    assert status == 0, err
+    content = json.loads(Path("knobs.json").read_text())
+    curves = content["benchmarks"]["needle"]["curves"]
+    players = loaded.layers * loaded.kv_heads
+    assert {each["options"].get("zeroed") for each in curves["cokv"]["30"]} == {
+        *(alpha for alpha in ALPHAS if alpha < players),
+        None,
+    }
+    assert {each["options"].get("beta") for each in curves["headkv"]["30"]} == {*BETAS, None}
+    # What is chosen is what the run's budgets are made with.
+    best = {"cokv": {"window": 16, "zeroed": 5}, "headkv": {"window": 16, "beta": 3.0}}
+    for method, options in best.items():
+        curves[method]["30"].append({"options": options, "utility": 0.0})
+    Path("knobs.json").write_text(json.dumps(content))
+    request = Request(
+        ["needle"],
+        ["cokv", "headkv"],
+        [30],
+        knobs="knobs.json",
+        sources=Sources(profiles=(Path("p"),), head_scores=Path("scores.json")),
+        task_options=TaskOptions(lengths=(300,), examples=3),
+    )
+    for asked_for, alpha, beta in ((request, 5, 3.0), (request_with(request, zeroed=1, beta=2.0), 1, 2.0)):
+        plan = plan_request(asked_for, loaded)
+        allocators = {each.method: each.policy.allocator for each in plan.jobs[0].parts[0].variants}
+        values = HeadValues.load("p/values.json")
+        np.testing.assert_array_equal(allocators["cokv"].budgets(30), values.budgets(30, window=16, zeroed=alpha))
+        wanted = from_head_scores(scores, 30, window=16, beta=beta, kv_heads=loaded.kv_heads)
+        np.testing.assert_array_equal(allocators["headkv"].budgets(30), wanted)
+
+
+def request_with(request: Request, **sources: Any) -> Request:
+    """The request with other knobs of the two rules."""
+    return replace(request, sources=replace(request.sources, **sources))
 
 
 def test_nothing_to_tune_is_refused_and_nothing_is_written(cli, texty_folder: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.methods import METHODS
 from cokv_bench.policies import POLICIES, get_policy, register_policy
@@ -260,3 +261,30 @@ def test_wrong_halves_are_caught(make_prompt, monkeypatch):
     register_policy("narrow", "scores too few tokens", lambda: lambda prompt: [torch.rand(2, 3)] * 2, Uniform)
     with pytest.raises(RequestError, match=r"2 layers of scores \(2, 36\)"):
         get_policy("narrow").select(make_prompt(40), 8)
+
+
+@pytest.mark.parametrize("name", EVICTING)
+def test_a_window_of_its_own_is_that_of_a_prompt_prefilled_with_it(make_prompt, name):
+    wide, narrow = (make_real(make_prompt(40, window=window, sums=True)) for window in (16, 4))
+    choice = policy_for(name, narrow, window=4).select(wide, 20)
+    assert choice == policy_for(name, narrow).select(narrow, 20)
+    assert policy_for(name, wide, window=16).select(wide, 20) == policy_for(name, wide).select(wide, 20)
+    with pytest.raises(RequestError, match="prefilled with 4; prefill it with window=16"):
+        policy_for(name, narrow, window=16).select(narrow, 20)
+    with pytest.raises(RequestError, match=r"budget of 16 tokens.*window of 16"):
+        policy_for(name, wide, window=16).select(wide, 16)
+    with pytest.raises(RequestError, match="at least 1 token"):
+        policy_for(name, wide, window=0)
+
+
+def make_real(prompt):
+    """The test's prompt as the class that prefill gives."""
+    return Prompt(
+        prompt.token_ids,
+        prompt.window,
+        prompt.keys,
+        prompt.values,
+        prompt.window_queries,
+        prompt.accumulated_attention,
+        torch.zeros(1),
+    )

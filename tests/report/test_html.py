@@ -22,11 +22,12 @@ from rich.console import Console
 
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded
 from cokv_bench.errors import RequestError
+from cokv_bench.files import file_sha256
 from cokv_bench.report.figures import Dots, Group, Heat, Lines, Panel, named
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
 from cokv_bench.report.head_figures import head_figures
-from cokv_bench.report.heads import head_map, load_heads, named_map
+from cokv_bench.report.heads import head_map, load_heads, maps_of_run, named_map
 from cokv_bench.report.html import write_page
 from cokv_bench.report.html.embedding import data_element, safe_json
 from cokv_bench.report.html.predictions import columns
@@ -176,6 +177,30 @@ def test_head_maps_are_the_budgets() -> None:
     assert isinstance(against, Heat)
     np.testing.assert_allclose(2 ** np.array(against.panels[0].values).T * first, second)
     assert (value.title, error.title) == ("head value, cokv", "standard error, cokv")
+
+
+def test_maps_of_a_run_are_made_as_the_run_made_its_budgets() -> None:
+    values, scores = HeadValues.load(embedded.values_path()), HeadScores.load(embedded.scores_path())
+    configuration = {
+        "window": 8,
+        "knobs": {
+            "chosen": {
+                "needle": {"cokv": {"64": {"window": 16, "zeroed": 5, "kernel": 3}}, "headkv": {"64": {"beta": 3.0}}},
+                "ruler": {"cokv": {"64": {"window": 32, "kernel": 3}}, "headkv": {"64": {"beta": 3.0}}},
+            }
+        },
+        "head_budgets": {
+            "cokv": {"profile": file_sha256(embedded.values_path()), "zeroed": None},
+            "headkv": {"head_scores": file_sha256(embedded.scores_path()), "beta": 2.0},
+        },
+    }
+    maps = {each.name: each.tokens for each in maps_of_run(configuration)}
+    assert list(maps) == ["cokv, needle", "cokv, ruler", "headkv"]
+    np.testing.assert_array_equal(maps["cokv, needle"](64), values.budgets(64, window=16, zeroed=5))
+    np.testing.assert_array_equal(maps["cokv, ruler"](64), values.budgets(64, window=32))
+    # A budget without a choice has the run's window; what was asked for comes before what was chosen.
+    np.testing.assert_array_equal(maps["cokv, needle"](128), values.budgets(128, window=8))
+    np.testing.assert_array_equal(maps["headkv"](64), scores.budgets(64, window=8, beta=2.0))
 
 
 def test_maps_of_the_same_kind_are_compared_and_no_others() -> None:
