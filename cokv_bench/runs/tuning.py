@@ -18,7 +18,7 @@ from cokv_bench.policies.policy import check_budget
 CANDIDATES: dict[str, tuple[Any, ...]] = {
     "window": (8, 16, 32, 64),
     "zeroed": (None, *ALPHAS),
-    "kernel": (7, 3, 5, 11, 15, 21, 31),
+    "kernel": (7, 3, 11, 21, 31),
     "pooling": ("max", "avg"),
     "beta": (20, 2, 5, 10, 50),
     "safeguard": (0.2, 0.0, 0.1, 0.3, 0.5),
@@ -33,16 +33,9 @@ _OWN: dict[str, dict[str, tuple[Any, ...]]] = {
 }
 #: Knobs of the rules that make head budgets; all others are options of the policies.
 _OF_RULES = {"cokv": ("zeroed",), "headkv": ("beta",)}
-#: Knobs that are tried together; one group after the other, each at the best setting of those before. Windows, and what
-#: splits the tokens, come again once the kernel is chosen.
-GROUPS = (
-    ("window", "sinks"),
-    ("zeroed", "beta"),
-    ("kernel", "pooling"),
-    ("window",),
-    ("zeroed", "beta"),
-    ("safeguard",),
-)
+#: Knobs that are tried together; one group after the other, each at the best setting of those before. Window and kernel
+#: belong together: RULER's answers want a wide kernel, with which a window of 32 is the best, and without which it is not.
+GROUPS = (("window", "kernel", "pooling", "sinks"), ("zeroed", "beta"), ("safeguard",))
 #: Methods whose ranking was chosen with their budgets, and the control.
 _FIXED = ("cokv-search", "random")
 

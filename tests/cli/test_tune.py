@@ -40,7 +40,7 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
             assert len({json.dumps(each.options, sort_keys=True) for each in tried}) == len(tried)
             best = max(each.utility for each in tried)
             assert next(each for each in tried if each.utility == best).options == tuning.chosen(method, budget)
-    # Windows lie below their budget, and they are tried again once the kernel is chosen.
+    # Windows lie below their budget.
     for budget, windows in ((20, {8, 16}), (40, {8, 16, 32})):
         assert {each.options["window"] for each in tuning.curves["snapkv"][budget]} == windows
     tried = tuning.curves["pyramidkv"][20]
