@@ -34,7 +34,7 @@ _OWN: dict[str, dict[str, tuple[Any, ...]]] = {
 #: Knobs of the rules that make head budgets; all others are options of the policies.
 _OF_RULES = {"cokv": ("zeroed",), "headkv": ("beta",)}
 #: Knobs that are tried together; one group after the other, each at the best setting of those before. Window and kernel
-#: belong together: RULER's answers want a wide kernel, with which a window of 32 is the best, and without which it is not.
+#: belong together: RULER's answers want a wide kernel, and a window of 32 is the best with it alone.
 GROUPS = (("window", "kernel", "pooling", "sinks"), ("zeroed", "beta"), ("safeguard",))
 #: Methods whose ranking was chosen with their budgets, and the control.
 _FIXED = ("cokv-search", "random")
