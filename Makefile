@@ -79,7 +79,7 @@ TUNED_ROWS := narrativeqa qasper multifieldqa_en hotpotqa 2wikimqa musique trec 
 comma := ,
 TUNED_TASKS := $(subst $() $(),$(comma),$(TUNED_ROWS:%=longbench/%))
 embedded-knobs: $(READY)
-	$(BIN)/cokv-bench tune --tasks needle --lengths 1024,2048,4096 --examples 8 --out $(KNOBS)
+	$(BIN)/cokv-bench tune --tasks needle --lengths 1024,2048,4096 --examples 6 --out $(KNOBS)
 	$(BIN)/cokv-bench tune --tasks ruler --lengths 2048 --examples 1 --out $(KNOBS)
 	$(BIN)/cokv-bench tune --tasks $(TUNED_TASKS) $(if $(DATA_DIR),--data-dir $(DATA_DIR)) --limit 1 --max-length 2000 --out $(KNOBS)
 	cp $(KNOBS) cokv_bench/budgets/shipped/smollm2-135m.knobs.json
