@@ -9,7 +9,6 @@ from cokv_bench.budgets import embedded
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.knobs import Knobs, Options, Tuning, benchmark_of
 from cokv_bench.errors import RequestError
-from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
 from cokv_bench.runs.overlap import Seen
 
@@ -26,7 +25,6 @@ class ChosenKnobs:
     """
 
     file: Knobs | None = None
-    sha256: str | None = None
     window: int | None = None
 
     def options(self, method: str, task: str, budget: int | None) -> Options:
@@ -51,7 +49,10 @@ class ChosenKnobs:
         return [] if self.file is None else list(self.file.benchmarks.values())
 
     def description(self, methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int]) -> dict[str, Any]:
-        """For a run's configuration: the file's hash and the options by benchmark, method and budget; empty without."""
+        """For a run's configuration: the options by benchmark, method and budget; empty without a file.
+
+        They alone decide a result. A file that gains another benchmark leaves the runs that it served as they are.
+        """
         if self.file is None:
             return {}
         chosen = {
@@ -62,7 +63,7 @@ class ChosenKnobs:
             }
             for benchmark in sorted({benchmark_of(task) for task in tasks})
         }
-        return {"knobs": {"sha256": self.sha256, "chosen": chosen}}
+        return {"knobs": {"chosen": chosen}}
 
 
 def find_knobs(wanted: str, model: Model, window: int | None, question_agnostic: bool, split: str) -> ChosenKnobs:
@@ -87,7 +88,7 @@ def find_knobs(wanted: str, model: Model, window: int | None, question_agnostic:
         if wanted == TUNED:
             return ChosenKnobs()
         raise
-    return ChosenKnobs(file, file_sha256(path), window)
+    return ChosenKnobs(file, window)
 
 
 def _check_fits(file: Knobs, path: Path, model: Model, window: int | None, question_agnostic: bool) -> None:
