@@ -20,7 +20,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import RaggedCache, compress
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import Policy, get_policy
-from cokv_bench.tasks.needle.haystack import read_documents
+from cokv_bench.tasks.made.haystack import read_documents
 
 Message = dict[str, str]
 

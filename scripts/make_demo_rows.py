@@ -21,7 +21,7 @@ from cokv_bench.tasks.base import content_id
 
 ROOT = Path(__file__).resolve().parent.parent
 QUESTIONS = ROOT / "configs/demo/questions.yaml"
-ESSAYS = ROOT / "cokv_bench/tasks/needle/haystack"
+ESSAYS = ROOT / "cokv_bench/tasks/made/haystack"
 OUT = ROOT / "configs/demo/essays.jsonl"
 WORDS = 760
 PASSAGES = 3

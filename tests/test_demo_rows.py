@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cokv_bench.tasks.jsonl import JsonlTask
+from cokv_bench.tasks.rows.own import JsonlTask
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "configs/demo"
-ESSAYS = ROOT / "cokv_bench/tasks/needle/haystack"
+ESSAYS = ROOT / "cokv_bench/tasks/made/haystack"
 SMALL_WORDS = {"a", "an", "the", "of", "in", "on", "to", "is", "was", "or", "and"}
 
 

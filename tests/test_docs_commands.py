@@ -194,7 +194,7 @@ def desk(texty_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     shutil.copytree(folder / "DATA", folder / "FOLDER" / "data")
     for model in ("mistralai/Mistral-7B-Instruct-v0.2", "meta-llama/Meta-Llama-3-8B-Instruct"):
         shutil.copytree(texty_folder, folder / model)
-    shutil.copytree(ROOT / "cokv_bench/tasks/needle/haystack", folder / "FOLDER_OF_TXT")
+    shutil.copytree(ROOT / "cokv_bench/tasks/made/haystack", folder / "FOLDER_OF_TXT")
     for number in ("", "1", "2"):
         make_run(folder / f"RUN{number}")
     shutil.copytree(ROOT / "results/gpu/decode", folder / "BENCH")

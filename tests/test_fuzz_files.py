@@ -46,9 +46,9 @@ from cokv_bench.runs.sources import Sources, static_budgets
 from cokv_bench.runs.tables import write_tables
 from cokv_bench.search.ledger import Ends, Round, SearchLedger
 from cokv_bench.search.search import best_round
-from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench import LongBenchTask
 from cokv_bench.tasks.needle.task import NeedleTask
+from cokv_bench.tasks.rows.own import JsonlTask
 from cokv_bench.tasks.ruler import RulerTask, read_qa
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice

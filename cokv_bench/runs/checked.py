@@ -4,7 +4,7 @@ from typing import Any
 
 from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, one_of, or_null, problem, text, whole
 from cokv_bench.errors import quoted
-from cokv_bench.tasks.longbench.scoring import BUCKETS
+from cokv_bench.tasks.rows.rules import BUCKETS
 
 
 def run_problem(content: Any) -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from cokv_bench.errors import RequestError
 from cokv_bench.runs.journal import read_records
 from cokv_bench.tasks import Example, Task
-from cokv_bench.tasks.longbench.rowtask import RowTask
+from cokv_bench.tasks.rows.task import RowTask
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from cokv_bench.runs.overlap import Seen, used_by
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split, Task
-from cokv_bench.tasks.longbench.rowtask import RowTask
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
+from cokv_bench.tasks.rows.task import RowTask
 
 # How SnapKV and the methods that rank like it look and pool, where nobody says otherwise.
 _RANKING = {"window": 8, "kernel": 7, "pooling": "max"}

@@ -7,16 +7,18 @@ from typing import Any, get_args
 from cokv_bench.errors import RequestError, quoted, unknown
 from cokv_bench.lists import split as split_list
 from cokv_bench.runs.estimate import Load
-from cokv_bench.tasks import Split, jsonl, text
+from cokv_bench.tasks import Split
 from cokv_bench.tasks.base import PROFILE_SHARE, REPORT_SHARE
-from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench.sizes import published_rows
 from cokv_bench.tasks.longbench.specs import spec_of
-from cokv_bench.tasks.made import DEFAULT_EXAMPLES
+from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES
 from cokv_bench.tasks.names import expand
 from cokv_bench.tasks.needle import task as needle
+from cokv_bench.tasks.rows import own as jsonl
+from cokv_bench.tasks.rows.own import JsonlTask
 from cokv_bench.tasks.ruler import FROM_FILE
 from cokv_bench.tasks.ruler import subtasks as ruler
+from cokv_bench.tasks.text import task as text
 
 Options = Mapping[str, Any]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Split, Task
-from cokv_bench.tasks.longbench.rowtask import RowTask
+from cokv_bench.tasks.rows.task import RowTask
 
 
 def no_examples(split: Split, tasks: Iterable[Task]) -> RequestError:

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 
 from cokv_bench.errors import RequestError, unknown
-from cokv_bench.tasks import jsonl
 from cokv_bench.tasks.longbench.specs import PREFIX, plain_names
 from cokv_bench.tasks.longbench.specs import expand as expand_longbench
 from cokv_bench.tasks.longbench.specs import groups as longbench_groups
+from cokv_bench.tasks.rows import own as jsonl
 from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS
 from cokv_bench.tasks.ruler import expand as expand_ruler
 from cokv_bench.tasks.ruler.subtasks import PREFIX as RULER

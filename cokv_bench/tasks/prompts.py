@@ -8,7 +8,7 @@ from typing import Any
 from cokv_bench.errors import Notice, RequestError
 from cokv_bench.models import Model, encode, encode_apart
 from cokv_bench.tasks.base import Example
-from cokv_bench.tasks.longbench.truncation import truncate_middle
+from cokv_bench.tasks.rows.truncation import truncate_middle
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cokv_bench.tasks import jsonl
 from cokv_bench.tasks.base import Task
-from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench import LongBenchTask
 from cokv_bench.tasks.names import expand
 from cokv_bench.tasks.needle.task import NeedleTask
+from cokv_bench.tasks.rows import own as jsonl
+from cokv_bench.tasks.rows.own import JsonlTask
 from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, RulerTask, read_qa
 from cokv_bench.tasks.ruler.qa import Documents
 from cokv_bench.tasks.ruler.subtasks import PREFIX as RULER

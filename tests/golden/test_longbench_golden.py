@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cokv_bench.tasks.longbench import LongBenchTask, bucket_scores, dataset_score, load_rows, score, specs
-from cokv_bench.tasks.longbench.rowtask import fill
-from cokv_bench.tasks.longbench.truncation import truncate_middle
+from cokv_bench.tasks.rows.task import fill
+from cokv_bench.tasks.rows.truncation import truncate_middle
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "longbench"

@@ -25,8 +25,8 @@ from cokv_bench.search.examples import SearchExamples
 from cokv_bench.search.search import Stopping as SearchStopping
 from cokv_bench.search.search import search
 from cokv_bench.tasks.base import side_of
-from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.registry import TaskOptions
+from cokv_bench.tasks.rows.own import JsonlTask
 
 TASKS = ["jsonl:one.jsonl", "jsonl:two.jsonl"]
 

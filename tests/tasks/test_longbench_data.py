@@ -7,8 +7,8 @@ import pytest
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import content_id
 from cokv_bench.tasks.longbench import LongBenchTask, load_rows
-from cokv_bench.tasks.longbench.rows import row_of
-from cokv_bench.tasks.longbench.rowtask import fill
+from cokv_bench.tasks.rows.rows import row_of
+from cokv_bench.tasks.rows.task import fill
 
 
 def row(number=0, **changes):

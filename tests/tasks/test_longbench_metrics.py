@@ -10,8 +10,8 @@ from rouge import Rouge
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.longbench import bucket_scores, dataset_score, expand, score, specs
-from cokv_bench.tasks.longbench.scoring import score_columns
 from cokv_bench.tasks.metrics import METRICS, best_score, edit_similarity
+from cokv_bench.tasks.rows.rules import score_columns
 
 texts = st.lists(st.sampled_from(["a", "b", "c", "d", "A", "b.", ".", "é", "\t", "3.5"]), max_size=60).map(" ".join)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.longbench import truncate_middle
+from cokv_bench.tasks.rows.truncation import truncate_middle
 
 
 class Bytes:

@@ -14,10 +14,10 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, Task, content_id, in_profile_split
+from cokv_bench.tasks.made.haystack import Haystack, deal, read_documents, sentences
+from cokv_bench.tasks.made.words import normalise, occurs
 from cokv_bench.tasks.needle import bank
-from cokv_bench.tasks.needle.haystack import Haystack, deal, read_documents, sentences
 from cokv_bench.tasks.needle.insert import insert
-from cokv_bench.tasks.needle.score import normalise, occurs
 from cokv_bench.tasks.needle.task import NeedleTask, depths_of, request
 from cokv_bench.tasks.needle.user import read_needles
 

@@ -6,8 +6,8 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, encode_apart
 from cokv_bench.tasks import Example
 from cokv_bench.tasks.longbench import LongBenchTask, expand
-from cokv_bench.tasks.longbench.rowtask import tail
 from cokv_bench.tasks.prompts import Encoding, check_prompts, encode_example, encode_parts
+from cokv_bench.tasks.rows.task import tail
 
 APART = Encoding(question_agnostic=True)
 

@@ -11,7 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.tasks.base import Example, Split, Task, content_id
-from cokv_bench.tasks.needle.haystack import sentences
+from cokv_bench.tasks.made.haystack import sentences
 from cokv_bench.tasks.prompts import Encoding, encode_example, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from cokv_bench.tasks.ruler import FROM_FILE, SUBTASKS, RulerTask, expand

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from cokv_bench.tasks.base import Example
-from cokv_bench.tasks.fit import most_units
-from cokv_bench.tasks.needle.haystack import read_documents, sentences
+from cokv_bench.tasks.made.fit import most_units
+from cokv_bench.tasks.made.haystack import read_documents, sentences
 from cokv_bench.tasks.ruler.counting import frequencies, n_draws
 from cokv_bench.tasks.ruler.material import words
 from cokv_bench.tasks.ruler.score import string_match_all, string_match_part

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.needle.draw import title_side
-from cokv_bench.tasks.needle.score import normalise, occurs
+from cokv_bench.tasks.made.draw import title_side
+from cokv_bench.tasks.made.words import normalise, occurs
 from cokv_bench.tasks.prompts import Encoding, encode_example, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from cokv_bench.tasks.ruler import SUBTASKS, RulerTask

@@ -19,9 +19,9 @@ from cokv_bench.tasks.base import (
     side_of,
     split_rule,
 )
-from cokv_bench.tasks.jsonl import JsonlTask
 from cokv_bench.tasks.longbench import LongBenchTask
 from cokv_bench.tasks.registry import TaskOptions, resolve
+from cokv_bench.tasks.rows.own import JsonlTask
 
 SPLITS: tuple[Split, ...] = ("profile", "test", "report")
 RESULTS = Path(__file__).resolve().parents[2] / "results"

@@ -4,7 +4,6 @@ from cokv_bench.tasks.longbench.data import download, load_rows
 from cokv_bench.tasks.longbench.scoring import bucket_scores, dataset_score, score
 from cokv_bench.tasks.longbench.specs import expand, groups, specs
 from cokv_bench.tasks.longbench.task import LongBenchTask
-from cokv_bench.tasks.longbench.truncation import truncate_middle
 
 __all__ = [
     "LongBenchTask",
@@ -16,5 +15,4 @@ __all__ = [
     "load_rows",
     "score",
     "specs",
-    "truncate_middle",
 ]

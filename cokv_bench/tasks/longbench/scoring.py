@@ -3,15 +3,9 @@
 from collections.abc import Sequence
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.longbench.specs import Rules, spec_of
-from cokv_bench.tasks.metrics import best_score, first_line
-
-BUCKETS = ("0-4k", "4-8k", "8k+")
-
-
-def bucket_of(length: int) -> str:
-    """LongBench-E's bucket of a length in words (characters for Chinese): below 4000, below 8000, the rest."""
-    return BUCKETS[(length >= 4000) + (length >= 8000)]
+from cokv_bench.tasks.longbench.specs import spec_of
+from cokv_bench.tasks.metrics import best_score
+from cokv_bench.tasks.rows.rules import BUCKETS, bucket_of, scored_part
 
 
 def score(task: str, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> float:
@@ -30,20 +24,7 @@ def score(task: str, prediction: str, answers: Sequence[str], all_classes: Seque
         RequestError: unknown task, missing class names, or an answer that the metric cannot read.
     """
     spec = spec_of(task)
-    return best_score(spec.metric, _scored_part(spec, prediction), answers, all_classes)
-
-
-def score_columns(
-    rules: Rules, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None
-) -> dict[str, float]:
-    """ "score" by the metric of the rules, and one column for each of their extra metrics; in [0, 1]."""
-    scored = _scored_part(rules, prediction)
-    metrics = {"score": rules.metric, **{name: name for name in rules.extra_metrics}}
-    return {column: best_score(name, scored, answers, all_classes) for column, name in metrics.items()}
-
-
-def _scored_part(rules: Rules, prediction: str) -> str:
-    return first_line(prediction) if rules.first_line else prediction
+    return best_score(spec.metric, scored_part(spec, prediction), answers, all_classes)
 
 
 def dataset_score(

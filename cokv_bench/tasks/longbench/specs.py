@@ -7,34 +7,10 @@ from importlib import resources
 import yaml
 
 from cokv_bench.errors import unknown
+from cokv_bench.tasks.rows.rules import Rules
 
 PREFIX = "longbench/"
 _E = "_e"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How rows in LongBench's schema become prompts, and how predictions are scored.
-
-    Attributes:
-        template: prompt with the places {context} and {input}.
-        metric: name in `cokv_bench.tasks.metrics.METRICS`; its value is the score.
-        extra_metrics: names of metrics that become further columns.
-        max_new_tokens: the most tokens to generate.
-        chat: wrap the prompt in the model's chat template.
-        first_line: score the first line of a prediction only.
-        stop_at_newline: end the answer at the first newline after at least one token.
-        version: moves when prompt or scoring changes.
-    """
-
-    template: str
-    metric: str
-    max_new_tokens: int
-    chat: bool
-    first_line: bool
-    stop_at_newline: bool
-    extra_metrics: tuple[str, ...] = ()
-    version: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

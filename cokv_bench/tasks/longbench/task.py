@@ -5,9 +5,9 @@ import os
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import PROFILE_SHARE
 from cokv_bench.tasks.longbench.data import load_rows
-from cokv_bench.tasks.longbench.rows import Row
-from cokv_bench.tasks.longbench.rowtask import RowTask
 from cokv_bench.tasks.longbench.specs import PREFIX, spec_of
+from cokv_bench.tasks.rows.rows import Row
+from cokv_bench.tasks.rows.task import RowTask
 
 
 class LongBenchTask(RowTask):

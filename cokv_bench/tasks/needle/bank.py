@@ -11,7 +11,7 @@ import yaml
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.tasks.base import Split, content_id
-from cokv_bench.tasks.needle.draw import draw, may_appear, value_side
+from cokv_bench.tasks.made.draw import draw, may_appear, value_side
 
 _SLOT = re.compile(r"{(\w+)}")
 _TRIES = 200

@@ -1,20 +1,8 @@
 """How an answer is looked for in a prediction."""
 
-import re
 from collections.abc import Iterable
 
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-_PUNCTUATION = re.compile(r"[^\w\s]|_")
-
-
-def normalise(text: str) -> str:
-    """Words without case and punctuation, one space between them; "48,213." becomes "48213"."""
-    return " ".join(_PUNCTUATION.sub(" ", _THOUSANDS.sub("", text.casefold())).split())
-
-
-def occurs(answer: str, text: str) -> bool:
-    """Whether the answer stands in the text as whole words; both normalised already."""
-    return bool(answer) and f" {answer} " in f" {text} "
+from cokv_bench.tasks.made.words import normalise, occurs
 
 
 def score_answers(answers: Iterable[str], prediction: str) -> dict[str, float]:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.fit import most_units
-from cokv_bench.tasks.made import MadeTask
+from cokv_bench.tasks.made.draw import draw
+from cokv_bench.tasks.made.fit import most_units
+from cokv_bench.tasks.made.haystack import Tokenizer
+from cokv_bench.tasks.made.task import MadeTask
+from cokv_bench.tasks.made.words import normalise, occurs
 from cokv_bench.tasks.needle import bank
 from cokv_bench.tasks.needle.bank import Needle
-from cokv_bench.tasks.needle.draw import draw
-from cokv_bench.tasks.needle.haystack import Tokenizer
 from cokv_bench.tasks.needle.insert import insert
-from cokv_bench.tasks.needle.score import normalise, occurs, score_answers
+from cokv_bench.tasks.needle.score import score_answers
 from cokv_bench.tasks.needle.user import read_needles
 
 SHORTEST = 64

@@ -6,8 +6,8 @@ from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Split, content_id, side_of
+from cokv_bench.tasks.made.words import normalise
 from cokv_bench.tasks.needle.bank import Needle
-from cokv_bench.tasks.needle.score import normalise
 
 PROFILE_SHARE = 0.3
 

@@ -9,8 +9,8 @@ from string import ascii_lowercase
 from uuid import UUID
 
 from cokv_bench.tasks.base import Split
-from cokv_bench.tasks.needle.draw import draw, may_appear, value_side
-from cokv_bench.tasks.needle.haystack import Haystack, Stretch, deal, read_documents
+from cokv_bench.tasks.made.draw import draw, may_appear, value_side
+from cokv_bench.tasks.made.haystack import Haystack, Stretch, deal, read_documents
 
 # The gaps keep out halves of "self-taught" and "don't", capitals keep out names.
 _WORD = re.compile(r"(?<![\w'-])[a-z]{4,}(?![\w'-])")

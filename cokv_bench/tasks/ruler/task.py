@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.fit import most_units
-from cokv_bench.tasks.made import DEFAULT_EXAMPLES, MadeTask
-from cokv_bench.tasks.needle.haystack import Tokenizer
+from cokv_bench.tasks.made.fit import most_units
+from cokv_bench.tasks.made.haystack import Tokenizer
+from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES, MadeTask
 from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.qa import Documents

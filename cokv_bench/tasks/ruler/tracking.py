@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from cokv_bench.tasks.fit import most_units
+from cokv_bench.tasks.made.fit import most_units
 from cokv_bench.tasks.ruler.draft import Draft, worked
 from cokv_bench.tasks.ruler.material import Material, noise
 

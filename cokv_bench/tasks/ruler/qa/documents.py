@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from cokv_bench.tasks.base import Split
-from cokv_bench.tasks.needle.draw import title_side
-from cokv_bench.tasks.needle.score import normalise
+from cokv_bench.tasks.made.draw import title_side
+from cokv_bench.tasks.made.words import normalise
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from itertools import islice
 from typing import TypeVar
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.needle.draw import draw
-from cokv_bench.tasks.needle.score import normalise, occurs
+from cokv_bench.tasks.made.draw import draw
+from cokv_bench.tasks.made.words import normalise, occurs
 from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.qa.documents import Documents

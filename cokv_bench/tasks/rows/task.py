@@ -6,10 +6,9 @@ from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id, side_of
-from cokv_bench.tasks.longbench.rows import Row, row_ids
-from cokv_bench.tasks.longbench.scoring import bucket_of, score_columns
-from cokv_bench.tasks.longbench.specs import Rules
 from cokv_bench.tasks.metrics import best_score
+from cokv_bench.tasks.rows.rows import Row, row_ids
+from cokv_bench.tasks.rows.rules import Rules, bucket_of, score_columns
 
 _PLACE = re.compile(r"\{(context|input)\}")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.fit import most_units
-from cokv_bench.tasks.made import DEFAULT_EXAMPLES, MadeTask
+from cokv_bench.tasks.made.draw import draw
+from cokv_bench.tasks.made.fit import most_units
+from cokv_bench.tasks.made.haystack import Tokenizer
+from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES, MadeTask
 from cokv_bench.tasks.metrics import best_score
-from cokv_bench.tasks.needle.draw import draw
-from cokv_bench.tasks.needle.haystack import Tokenizer
 
 MAX_NEW_TOKENS = 64
 _SHORTEST = 64

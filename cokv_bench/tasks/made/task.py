@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
-from cokv_bench.tasks.needle.haystack import Document, Haystack, Tokenizer, deal
+from cokv_bench.tasks.made.haystack import Document, Haystack, Tokenizer, deal
 
 #: Examples a length and split where nobody says how many; of needles there is one a depth.
 DEFAULT_EXAMPLES = 10

@@ -15,10 +15,10 @@ import yaml
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.files import at_home
 from cokv_bench.tasks.base import PROFILE_SHARE
-from cokv_bench.tasks.longbench.rows import Row, parse_jsonl, read_bytes, row_of
-from cokv_bench.tasks.longbench.rowtask import RowTask, fill
-from cokv_bench.tasks.longbench.specs import Rules
 from cokv_bench.tasks.metrics import METRICS
+from cokv_bench.tasks.rows.rows import Row, parse_jsonl, read_bytes, row_of
+from cokv_bench.tasks.rows.rules import Rules
+from cokv_bench.tasks.rows.task import RowTask, fill
 
 PREFIX = "jsonl:"
 #: Before the name of a data set on the hub.

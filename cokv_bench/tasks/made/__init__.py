@@ -1,0 +1,1 @@
+"""What the tasks share whose examples are made at any length: the text, the draws, and how much of it fits."""

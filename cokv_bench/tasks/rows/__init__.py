@@ -1,0 +1,1 @@
+"""What the tasks over rows share: rows and rules, their splits, prompts and scores; and a user's own rows."""
