@@ -7,8 +7,7 @@ from cokv_bench.errors import unknown
 from cokv_bench.methods import METHODS
 from cokv_bench.models.embedded import NAMES
 from cokv_bench.models.support import SUPPORTED
-from cokv_bench.tasks.longbench import specs
-from cokv_bench.tasks.registry import DESCRIPTIONS
+from cokv_bench.tasks.registry import lines
 
 
 def _methods() -> dict[str, str]:
@@ -25,14 +24,6 @@ def _models() -> dict[str, str]:
         "FOLDER": f"a folder in transformers' format with safetensors weights ({families})",
         "OWNER/NAME": f"a model of the Hugging Face hub ({families})",
     }
-
-
-def _tasks() -> dict[str, str]:
-    each = {
-        f"longbench/{name}": f"{spec.language}, {spec.metric}, up to {spec.max_new_tokens} new tokens"
-        for name, spec in specs().items()
-    }
-    return {**DESCRIPTIONS, **each}
 
 
 def _estimators() -> dict[str, str]:
@@ -55,7 +46,7 @@ def _utilities() -> dict[str, str]:
 
 CATALOGUES: dict[str, Callable[[], dict[str, str]]] = {
     "methods": _methods,
-    "tasks": _tasks,
+    "tasks": lines,
     "models": _models,
     "estimators": _estimators,
     "samplings": _samplings,

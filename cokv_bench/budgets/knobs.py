@@ -77,8 +77,8 @@ class Knobs:
     question_agnostic: bool
     benchmarks: Mapping[str, Tuning]
 
-    def chosen(self, method: str, task: str, budget: int, window: int | None = None) -> Options:
-        """The method's setting for a task at a budget; empty where its benchmark was not tried.
+    def chosen(self, method: str, benchmark: str, budget: int, window: int | None = None) -> Options:
+        """The method's setting for the tasks of a benchmark at a budget; empty where the benchmark was not tried.
 
         Args:
             window: the only one that is wanted; None for any below the budget.
@@ -88,7 +88,7 @@ class Knobs:
             own = options.get("window", self.window)
             return bool(own < budget if window is None else own == window)
 
-        tuning = self.benchmarks.get(benchmark_of(task))
+        tuning = self.benchmarks.get(benchmark)
         return {} if tuning is None else tuning.chosen(method, budget, fits)
 
     @property
@@ -133,11 +133,6 @@ class Knobs:
             document.data.get("question_agnostic") is True,
             {name: _tuning(document, name, content) for name, content in benchmarks.items()},
         )
-
-
-def benchmark_of(task: str) -> str:
-    """The benchmark whose settings a task takes: "longbench" for "longbench/qasper_e"."""
-    return task.partition("/")[0].partition(":")[0]
 
 
 def _written(tuning: Tuning) -> dict[str, Any]:

@@ -185,12 +185,11 @@ def check_tasks(names: Sequence[str], ruler_qa: Sequence[Path] | None) -> None:
     """The same for tasks.
 
     Raises:
-        RequestError: with the nearest names, or one of RULER's subtasks that need a file which is not given.
+        RequestError: with the nearest names, or a task needs a file which is not given.
     """
-    from cokv_bench.tasks.names import check
-    from cokv_bench.tasks.ruler import FROM_FILE
+    from cokv_bench.tasks.registry import TaskOptions, check
 
-    check(names, tuple(FROM_FILE) if ruler_qa else ())
+    check(names, TaskOptions(ruler_qa=tuple(ruler_qa or ())))
 
 
 def load(

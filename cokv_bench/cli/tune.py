@@ -69,7 +69,7 @@ def tune_knobs(
     o.check_names("methods", asked)
     o.check_names("utilities", [utility])
 
-    from cokv_bench.budgets.knobs import Knobs, Options, benchmark_of
+    from cokv_bench.budgets.knobs import Knobs, Options
     from cokv_bench.cli.knobs import print_knobs
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder
@@ -77,8 +77,9 @@ def tune_knobs(
     from cokv_bench.runs.request import Request
     from cokv_bench.runs.sources import STATIC_METHODS, Sources, static_budgets
     from cokv_bench.runs.tuning import is_done, kept, largest_window, tunable, tune
+    from cokv_bench.tasks import Task
     from cokv_bench.tasks.prompts import Encoding
-    from cokv_bench.tasks.registry import TaskOptions, resolve
+    from cokv_bench.tasks.registry import TaskOptions, family_of, resolve
 
     options = TaskOptions(
         data_dir=data_dir,
@@ -117,8 +118,10 @@ def tune_knobs(
     }
     base = request.ranking()["window"]
     found = kept(path, Knobs(loaded.fingerprint, base, utility, question_agnostic, {}))
-    for benchmark in dict.fromkeys(map(benchmark_of, names)):
-        mine = [task for task in every if benchmark_of(task.name) == benchmark]
+    benchmarks: dict[str, list[Task]] = {}
+    for task in every:
+        benchmarks.setdefault(family_of(task.name).knobs(task.name), []).append(task)
+    for benchmark, mine in benchmarks.items():
 
         def make(method: str, knobs: Options, task: str = mine[0].name) -> Policy:
             return request.policy(method, static.get(method, {}).get(task), knobs)

@@ -12,12 +12,12 @@ from cokv_bench.runs.checked import tabular
 from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
 from cokv_bench.runs.gaps import LOWER, UPPER, gaps_table, is_sum
 from cokv_bench.runs.means import is_mean
-from cokv_bench.runs.tables import needle_table, scores_table, wide_table
+from cokv_bench.runs.tables import own_tables, scores_table, wide_table
 
 _CELL = ["method", "budget", "task"]
 _COMPARISONS = "comparisons.csv"
 _FLAGS = {"within_noise": "boolean", "discriminates": "boolean"}
-_OF_SCORES = ("scores.csv", _COMPARISONS, "needle.csv")
+_OF_SCORES = ("scores.csv", _COMPARISONS)
 _OF_LOG_PROBABILITIES = ("logprobs.csv", _COMPARISONS, "gaps.csv")
 # What a report takes from each stored table; counts, texts and truth values are in every row, numbers may be missing.
 # Tables of earlier versions lack some of it and are counted again: they have other tests, and too narrow intervals.
@@ -34,7 +34,6 @@ _COLUMNS: dict[str, dict[str, type]] = {
         **dict.fromkeys(("wins", "ties", "losses", "win_probability"), float),
         **dict.fromkeys(("within_noise", "discriminates"), float),
     },
-    "needle.csv": {"length": int, "depth": float, "n": int, "score": float},
     "gaps.csv": dict.fromkeys(
         ("gap", "gap_ci_low", "gap_ci_high", "gained", "closed", "closed_ci_low", "closed_ci_high"), float
     ),
@@ -51,7 +50,9 @@ def read_tables(
     """
     frame, baselines = _frame(records), _baselines(folder, configuration)
     if unit is PERCENT:
-        tables = _read(folder, _OF_SCORES, frame) or _count_scores(frame, configuration, baselines)
+        stored = _read(folder, _OF_SCORES, frame) or _count_scores(frame, configuration, baselines)
+        # Those of benchmarks are soon counted, and only their families know what they hold.
+        tables = stored | own_tables(frame)
     else:
         found = _read(folder, _OF_LOG_PROBABILITIES, frame)
         complete = {_COMPARISONS, "gaps.csv"} <= set(found)
@@ -104,8 +105,6 @@ def _stored(path: Path, columns: Mapping[str, type]) -> pd.DataFrame | None:
     types |= {name: kind for name, kind in columns.items() if name not in types}
     try:
         table = pd.read_csv(path, dtype=types)
-        if "task" not in table and path.name == "needle.csv":
-            table["task"] = "needle"
         table[[*_CELL, *columns]]
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
@@ -130,12 +129,10 @@ def _counts(scores: pd.DataFrame, cells: pd.Series) -> bool:
 
 
 def _count_scores(frame: pd.DataFrame, configuration: dict[str, Any], baselines: list[str]) -> dict[str, pd.DataFrame]:
-    needles = frame[frame["task"] == "needle"]
     tables = {
         "scores.csv": scores_table(frame, configuration),
         "table.csv": wide_table(frame, configuration),
         _COMPARISONS: _compared(frame, configuration, baselines),
-        "needle.csv": needle_table(needles) if len(needles) else needles,
     }
     return {name: table for name, table in tables.items() if len(table)}
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, one_of, or_null, problem, text, whole
+from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
 from cokv_bench.errors import quoted
-from cokv_bench.tasks.rows.rules import BUCKETS
+from cokv_bench.tasks.registry import family_of
 
 
 def run_problem(content: Any) -> str | None:
@@ -34,7 +34,7 @@ def record_problem(record: Any) -> str | None:
     if (record["budget"] is None) != (record["method"] == "full"):
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
     # Log-probabilities come without answers, and no table by length or depth is made of them.
-    return problem(record, _columns_of(record["task"])) if "prediction" in record else None
+    return problem(record, family_of(record["task"]).columns(record["task"])) if "prediction" in record else None
 
 
 def tabular(record: dict[str, Any]) -> dict[str, Any]:
@@ -63,15 +63,6 @@ def _chosen_options(knobs: Any) -> list[Any]:
     for _ in ("benchmarks", "methods", "budgets"):
         levels = [each for level in levels for each in (level.values() if isinstance(level, dict) else [level])]
     return levels
-
-
-def _columns_of(task: str) -> dict[str, Check]:
-    """The columns that a task's own tables are made of."""
-    if task == "needle":
-        return {"length": whole(1), "depth": number, "word_recall": number}
-    if task == "text" or task.startswith("ruler/"):
-        return {"length": whole(1)}
-    return {"bucket": one_of(*BUCKETS)} if task.startswith("longbench/") and task.endswith("_e") else {}
 
 
 _SETTINGS: dict[str, Check] = {

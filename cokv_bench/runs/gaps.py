@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.runs.intervals import interval, ratio_intervals
+from cokv_bench.tasks.registry import family_of
 
 #: The ends of the gap: shares of 0 and of 1.
 LOWER, UPPER = "snapkv", "full"
@@ -69,7 +70,7 @@ def _benchmarks(tasks: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {OVER_ALL: []}
     for task in tasks:
         found[OVER_ALL].append(task)
-        found.setdefault(f"{OVER_ALL}, {task.split('/')[0]}", []).append(task)
+        found.setdefault(f"{OVER_ALL}, {family_of(task).name}", []).append(task)
     return found
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from cokv_bench.budgets import embedded
 from cokv_bench.budgets.fingerprint import check_same_model
-from cokv_bench.budgets.knobs import Knobs, Options, Tuning, benchmark_of
+from cokv_bench.budgets.knobs import Knobs, Options, Tuning
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.runs.overlap import Seen
+from cokv_bench.tasks.registry import family_of
 
 #: The two settings of `eval --knobs` that are no file.
 TUNED, PAPERS = "tuned", "papers"
@@ -29,7 +30,10 @@ class ChosenKnobs:
 
     def options(self, method: str, task: str, budget: int | None) -> Options:
         """What was chosen for a method on a task at a budget; empty for the published settings."""
-        return {} if self.file is None or budget is None else self.file.chosen(method, task, budget, self.window)
+        return {} if budget is None else self._of_benchmark(method, family_of(task).knobs(task), budget)
+
+    def _of_benchmark(self, method: str, benchmark: str, budget: int) -> Options:
+        return {} if self.file is None else self.file.chosen(method, benchmark, budget, self.window)
 
     @property
     def tasks(self) -> set[str]:
@@ -57,11 +61,11 @@ class ChosenKnobs:
             return {}
         chosen = {
             benchmark: {
-                method: {str(budget): dict(self.options(method, benchmark, budget)) for budget in sorted(budgets)}
+                method: {str(budget): dict(self._of_benchmark(method, benchmark, budget)) for budget in sorted(budgets)}
                 for method in sorted(methods)
-                if any(self.options(method, benchmark, budget) for budget in budgets)
+                if any(self._of_benchmark(method, benchmark, budget) for budget in budgets)
             }
-            for benchmark in sorted({benchmark_of(task) for task in tasks})
+            for benchmark in sorted({family_of(task).knobs(task) for task in tasks})
         }
         return {"knobs": {"chosen": chosen}}
 

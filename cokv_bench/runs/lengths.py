@@ -1,17 +1,21 @@
 """How scores change with the length of the prompt."""
 
+import math
+import re
 from typing import Any
 
 import pandas as pd
 
 from cokv_bench.runs.intervals import SCORES, interval
+from cokv_bench.tasks.registry import family_of
 
 
 def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
     """A row a task, method, budget and length; empty where no task has more than one length.
 
-    Needle in a Haystack and RULER go by the prompt length that was asked for, in tokens; LongBench-E by its buckets of
-    words, as it reports them. LongBench's other tasks are left out: nobody asked for the lengths that their rows have.
+    The column of records that tells a task's length is its family's choice: examples that are made go by the prompt
+    length that was asked for, in tokens; LongBench-E by its buckets of words, as it reports them. Tasks whose family
+    names no column are left out.
 
     Args:
         frame: the records of a run.
@@ -36,15 +40,16 @@ def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.Data
 def _lengths(frame: pd.DataFrame) -> pd.Series:
     """The length of each record as text; None for tasks that have none to go by."""
     lengths = pd.Series(None, index=frame.index, dtype=object)
-    asked = frame["task"].isin(["needle", "text"]) | frame["task"].str.startswith("ruler/")
-    if asked.any():
-        lengths[asked] = frame.loc[asked, "length"].astype(int).astype(str)
-    bucketed = frame["task"].str.startswith("longbench/") & frame["task"].str.endswith("_e")
-    if bucketed.any():
-        lengths[bucketed] = frame.loc[bucketed, "bucket"]
+    for task in frame["task"].unique():
+        column = family_of(task).length(task)
+        if column is not None:
+            mine = frame["task"] == task
+            # A column that other tasks leave empty has whole numbers as floats.
+            lengths[mine] = [each if isinstance(each, str) else str(int(each)) for each in frame.loc[mine, column]]
     return lengths
 
 
-def _start(length: str) -> int:
-    """Where a length or a bucket starts, for sorting: 1024, or 8 of "8k+"."""
-    return int(length.split("-")[0].rstrip("k+"))
+def _start(length: str) -> tuple[float, str]:
+    """Where a length or a bucket starts, for sorting: 1024, or 8 of "8k+"; buckets without a number come last."""
+    number = re.match(r"\d+", length)
+    return float(number[0]) if number else math.inf, length

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from cokv_bench.tasks.registry import family_of
+
 _MEAN = "mean"
 
 
@@ -9,11 +11,11 @@ def means(tasks: Iterable[str]) -> dict[str, list[str]]:
     """The tasks behind each mean, by the name of its row or column.
 
     A run of several tasks of one benchmark has a "mean". Of several benchmarks, each with more than one task has its
-    own, such as "longbench mean"; LongBench-E counts as one of its own, as it is reported.
+    own, such as "longbench mean"; which benchmark a task counts in, its family says.
     """
     groups: dict[str, list[str]] = {}
     for task in tasks:
-        groups.setdefault(_benchmark(task), []).append(task)
+        groups.setdefault(family_of(task).mean(task), []).append(task)
     several = {name: group for name, group in groups.items() if len(group) > 1}
     return {_MEAN if len(groups) == 1 else f"{name} {_MEAN}": group for name, group in several.items()}
 
@@ -28,8 +30,3 @@ def overall(tasks: Iterable[str]) -> list[str]:
     tasks = list(tasks)
     of = {task: name for name, group in means(tasks).items() for task in group}
     return list(dict.fromkeys(of.get(task, task) for task in tasks))
-
-
-def _benchmark(task: str) -> str:
-    name = task.partition("/")[0].partition(":")[0]
-    return f"{name}-e" if name == "longbench" and task.endswith("_e") else name

@@ -7,7 +7,7 @@ from pathlib import Path
 from cokv_bench.errors import RequestError
 from cokv_bench.runs.journal import read_records
 from cokv_bench.tasks import Example, Task
-from cokv_bench.tasks.rows.task import RowTask
+from cokv_bench.tasks.base import documents_of
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,7 @@ def with_documents(seen: Mapping[str, Seen], tasks: Iterable[Task]) -> dict[str,
     Raises:
         RequestError: the rows cannot be read.
     """
-    known: dict[str, str] = {}
-    if any(each.examples for each in seen.values()):
-        for task in tasks:
-            known |= task.documents() if isinstance(task, RowTask) else {}
+    known = documents_of(tasks) if any(each.examples for each in seen.values()) else {}
     return {
         subject: Seen(each.examples, each.documents | {known[name] for name in each.examples if name in known})
         for subject, each in seen.items()

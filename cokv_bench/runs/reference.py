@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.files import at_home
 from cokv_bench.runs.means import is_mean, means
-from cokv_bench.tasks.longbench import expand
+from cokv_bench.tasks.registry import family_of
 
 #: References that come with the package, by name.
 REFERENCES = ("cokv", "adakv")
@@ -127,9 +127,9 @@ def reference_table(
     mode = _MODES[bool(configuration.get("question_agnostic", False))]
     scores = tables["scores.csv"]
     ours = scores[[*_CELL, "n", "score", "ci_low", "ci_high"]].astype({"budget": "Int64"})
-    # The published mean is that of the papers' 16 tasks, whatever a run with other tasks calls it.
+    # The published mean is that of the papers' tasks, whatever a run with others calls its own.
     overall = means(task for task in scores["task"].unique() if not is_mean(task))
-    mean = next((name for name, tasks in overall.items() if set(tasks) == set(expand("longbench"))), None)
+    mean = next((name for name, tasks in overall.items() if set(tasks) == _published(tasks)), None)
     if mean is not None:
         ours = ours[(ours["task"] != _MEAN) | (mean == _MEAN)].replace({"task": {mean: _MEAN}})
     renamed = published[published["mode"] == mode].rename(columns={"score": "published", "model": "published_model"})
@@ -143,6 +143,11 @@ def reference_table(
     table["difference"] = (table["score"] - table["published"]).where(comparable)
     columns = ["published", "n", "score", "ci_low", "ci_high", "difference", "same_model"]
     return table[["source", "published_model", *_CELL, *columns]]
+
+
+def _published(tasks: Sequence[str]) -> set[str]:
+    """The tasks over which papers publish the mean of a benchmark, of which some tasks are."""
+    return set(family_of(tasks[0]).published_mean())
 
 
 def _is_one_of(model: str, ids: str) -> bool:

@@ -12,6 +12,7 @@ from cokv_bench.errors import RequestError, unknown
 from cokv_bench.lists import join
 from cokv_bench.runs.estimate import Shape
 from cokv_bench.runs.work import Work, names, work
+from cokv_bench.tasks.options import DEFAULT_TASK
 
 _KEYS = ("description", "model", "shape", "examples", "tasks", "steps")
 _COMMANDS = ("profile", "eval", "headkv_scores")
@@ -61,7 +62,7 @@ class Reproduction:
 
     def about(self, step: Step) -> str:
         """The tasks of a step in a few words."""
-        tasks = names(step.options.get("tasks", "needle"))
+        tasks = names(step.options.get("tasks", DEFAULT_TASK))
         return ", ".join(tasks) if len(tasks) < 3 else f"{tasks[0]} and {len(tasks) - 1} more"
 
 

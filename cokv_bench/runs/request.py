@@ -15,9 +15,9 @@ from cokv_bench.runs.overlap import Seen, used_by
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
 from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split, Task
+from cokv_bench.tasks.base import OfRows
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
-from cokv_bench.tasks.rows.task import RowTask
 
 # How SnapKV and the methods that rank like it look and pool, where nobody says otherwise.
 _RANKING = {"window": 8, "kernel": 7, "pooling": "max"}
@@ -181,7 +181,7 @@ def _refuse_own_tasks(
 
     Rows stay what they are: where what was seen is left out, the others may be evaluated.
     """
-    exact = {task.name for task in tasks if request.leave_out_seen and isinstance(task, RowTask)}
+    exact = {task.name for task in tasks if request.leave_out_seen and isinstance(task, OfRows)}
     asked = {*request.tasks, *(task.name for task in tasks)}
     made = {
         f"budgets of '{method}'": {task for source in sources.values() for task in source.tasks}

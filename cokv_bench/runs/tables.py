@@ -16,6 +16,7 @@ from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.lengths import lengths_table
 from cokv_bench.runs.means import means
 from cokv_bench.runs.reference import reference_table
+from cokv_bench.tasks.registry import family_of
 
 _CELL = ["task", "method", "budget"]
 _COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "new_tokens"]
@@ -24,9 +25,9 @@ _COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "new_toke
 def write_tables(folder: Path, baseline: str | None = None, *, reference: str | None = None) -> dict[str, pd.DataFrame]:
     """Write a run's tables into its folder.
 
-    `scores.csv` and `table.csv` always; `needle.csv` where there are needles; `lengths.csv` where a task has several
-    lengths; `comparisons.csv` where there are two methods to compare at a budget; `reference.csv` where a reference is
-    named.
+    `scores.csv` and `table.csv` always; those of the tasks' benchmarks, such as `needle.csv`; `lengths.csv` where a
+    task has several lengths; `comparisons.csv` where there are two methods to compare at a budget; `reference.csv`
+    where a reference is named.
 
     Args:
         baseline: method that the others are compared with; default SnapKV, or the next best known that the run has.
@@ -50,9 +51,7 @@ def write_tables(folder: Path, baseline: str | None = None, *, reference: str | 
     comparisons = comparisons_table(frame, order, compared) if compared else pd.DataFrame()
     if len(comparisons):
         tables["comparisons.csv"] = comparisons
-    needles = frame[frame["task"] == "needle"]
-    if len(needles):
-        tables["needle.csv"] = needle_table(needles)
+    tables |= own_tables(frame)
     lengths = lengths_table(frame, order)
     if len(lengths):
         tables["lengths.csv"] = lengths
@@ -155,9 +154,10 @@ def wide_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFra
     return wide.reset_index().sort_values("budget", kind="stable", na_position="first", ignore_index=True)
 
 
-def needle_table(needles: pd.DataFrame) -> pd.DataFrame:
-    """A row a method, budget, length and depth: percent found, and the papers' word recall."""
-    groups = needles.groupby(["method", "budget", "length", "depth"], dropna=False, sort=False)
-    table = groups.agg(n=("score", "size"), score=("score", "mean"), word_recall=("word_recall", "mean"))
-    table[["score", "word_recall"]] *= 100
-    return table.reset_index()
+def own_tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The further tables that the benchmarks of a run have, by file name, such as needle.csv."""
+    families = {family_of(task).name: family_of(task) for task in frame["task"].unique()}
+    names = frame["task"].map(lambda task: family_of(task).name)
+    return {
+        file: table for name, family in families.items() for file, table in family.tables(frame[names == name]).items()
+    }

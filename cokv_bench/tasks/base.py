@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 Split = Literal["profile", "test", "report", "all"]
 
@@ -66,6 +66,27 @@ class Task(Protocol):
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """Scores in [0, 1]; the key "score" holds the task's own metric, other keys are extra columns."""
         ...
+
+
+@runtime_checkable
+class OfRows(Protocol):
+    """What a task is too whose examples are rows that stay the same whatever is asked for, and so can all be listed.
+
+    Other tasks make their examples when they are asked for, others for other lengths and depths.
+    """
+
+    def documents(self) -> dict[str, str]:
+        """Id -> document of all rows. Raises `RequestError` where they cannot be read."""
+        ...
+
+
+def documents_of(tasks: Iterable[Task]) -> dict[str, str]:
+    """Id -> document of all rows of those tasks that are made of rows.
+
+    Raises:
+        RequestError: the rows cannot be read.
+    """
+    return {name: document for task in tasks if isinstance(task, OfRows) for name, document in task.documents().items()}
 
 
 def content_id(*parts: str) -> str:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.base import Split, Task
-from cokv_bench.tasks.rows.task import RowTask
+from cokv_bench.tasks.base import Split, Task, documents_of
 
 
 def no_examples(split: Split, tasks: Iterable[Task]) -> RequestError:
@@ -13,11 +12,9 @@ def no_examples(split: Split, tasks: Iterable[Task]) -> RequestError:
     Raises:
         RequestError: the rows cannot be read.
     """
-    names: list[str] = []
-    documents: set[str] = set()
-    for task in tasks:
-        names.append(task.name)
-        documents.update(task.documents().values() if isinstance(task, RowTask) else ())
+    tasks = list(tasks)
+    names = [task.name for task in tasks]
+    documents = set(documents_of(tasks).values())
     shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     if not documents:
         return RequestError(f"'{shown:.80}' has no examples in the split '{split}'; name another split, or more data.")

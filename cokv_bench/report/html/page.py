@@ -17,6 +17,7 @@ from cokv_bench.report.html.embedding import data_element, text
 from cokv_bench.report.html.predictions import columns
 from cokv_bench.report.layout import Cell, Grid, lay_out
 from cokv_bench.report.units import PERCENT
+from cokv_bench.tasks.registry import family_of
 
 #: Nothing is fetched from anywhere, whatever a text in the page says.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -104,9 +105,10 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, 
 def _in_short(tasks: Iterable[str]) -> str:
     """Tasks by name, those of a benchmark of several by their number."""
     names = list(tasks)
-    sizes = Counter(name.split("/")[0] for name in names)
+    benchmarks = {name: family_of(name).name for name in names}
+    sizes = Counter(benchmarks.values())
     several = {benchmark for benchmark, size in sizes.items() if size > _FEW}
-    told = dict.fromkeys(name.split("/")[0] if name.split("/")[0] in several else name for name in names)
+    told = dict.fromkeys(benchmarks[name] if benchmarks[name] in several else name for name in names)
     return f"{len(names)}: {', '.join(f'{each} ({sizes[each]})' if each in several else each for each in told)}"
 
 

@@ -37,6 +37,11 @@ def plain_names() -> list[str]:
     return [*specs(), *(name + _E for name, spec in specs().items() if spec.longbench_e)]
 
 
+def is_e(name: str) -> bool:
+    """Whether a task's name, with or without "longbench/" in front, is one of LongBench-E."""
+    return name.endswith(_E)
+
+
 def spec_of(name: str) -> TaskSpec:
     """The spec of "hotpotqa" or "hotpotqa_e", with or without "longbench/" in front.
 

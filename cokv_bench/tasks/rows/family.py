@@ -1,0 +1,66 @@
+"""What benchmarks of rows share, and a user's own rows as one of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cokv_bench.errors import RequestError
+from cokv_bench.tasks.base import PROFILE_SHARE, REPORT_SHARE, Split
+from cokv_bench.tasks.family import Family, Size, UncountedError
+from cokv_bench.tasks.options import TaskOptions
+from cokv_bench.tasks.rows.own import HUB, PREFIX, JsonlTask
+
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
+
+
+class OwnRows(Family):
+    """Tasks called "jsonl:PATH", each the rows of one file."""
+
+    name = PREFIX.rstrip(":")
+    holds_paths = True
+
+    def lines(self) -> Mapping[str, str]:
+        """One pattern."""
+        line = "your own rows in LongBench's schema, as JSONL, or a YAML file that names data, template and metric"
+        return {f"{PREFIX}PATH": line}
+
+    def known(self) -> list[str]:
+        """None: files are not listed."""
+        return []
+
+    def has(self, name: str) -> bool:
+        """Whether it begins with "jsonl:"; the file is looked at when the task is made."""
+        return name.startswith(PREFIX)
+
+    def owns(self, task: str) -> bool:
+        """The same."""
+        return task.startswith(PREFIX)
+
+    def make(self, name: str, model: "Model", options: TaskOptions) -> JsonlTask:
+        """The task of one file. Raises `RequestError` as `JsonlTask` does."""
+        return _own(name, options)
+
+    def size(self, task: str, options: TaskOptions, split: Split, rows: int | None) -> Size:
+        """The rows of the file are read and counted where the user does not say how many they are."""
+        try:
+            own = _own(task, options)
+            if rows is not None:
+                return Size(rows_of_split(rows, split, options.limit), own.rules.max_new_tokens)
+            if own.source.startswith(HUB):
+                raise UncountedError("its rows are on the hub, and a dry run downloads nothing")
+            return Size(len(own.examples(split)), own.rules.max_new_tokens)
+        except RequestError as error:
+            raise UncountedError(str(error).rstrip(".")) from None
+
+
+def _own(name: str, options: TaskOptions) -> JsonlTask:
+    path = Path(name.removeprefix(PREFIX))
+    return JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
+
+
+def rows_of_split(rows: int, split: Split, limit: int | None) -> int:
+    """Rows of a split out of those of all, where the splits have their shares of them; at most the limit."""
+    mine, reported = round(rows * PROFILE_SHARE), round(rows * REPORT_SHARE)
+    examples = {"profile": mine, "report": reported, "test": rows - mine - reported, "all": rows}[split]
+    return examples if limit is None else min(examples, limit)
