@@ -1,20 +1,24 @@
-"""What there is, by kind: names and one line each, read off the registries, without PyTorch."""
+"""The lists of `cokv-bench ls`: names and one line each, and the check of names, without PyTorch."""
 
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+from cokv_bench import registries
 from cokv_bench.errors import unknown
-from cokv_bench.methods import METHODS
 from cokv_bench.models.embedded import NAMES
 from cokv_bench.models.support import SUPPORTED
+from cokv_bench.registry import Registry
 from cokv_bench.tasks.registry import lines
 
-
-def _methods() -> dict[str, str]:
-    # Methods compute with torch. Who has added one of their own has imported the registry.
-    registry = sys.modules.get("cokv_bench.policies.registry")
-    added = {} if registry is None else {name: recipe.description for name, recipe in registry.POLICIES.items()}
-    return {**METHODS, **{name: line for name, line in added.items() if name not in METHODS}}
+REGISTRIES: Mapping[str, Registry[Any]] = {
+    "methods": registries.METHODS,
+    "scorers": registries.SCORERS,
+    "allocators": registries.ALLOCATORS,
+    "estimators": registries.ESTIMATORS,
+    "samplings": registries.SAMPLINGS,
+    "utilities": registries.UTILITIES,
+    "metrics": registries.METRICS,
+}
 
 
 def _models() -> dict[str, str]:
@@ -26,49 +30,32 @@ def _models() -> dict[str, str]:
     }
 
 
-def _estimators() -> dict[str, str]:
-    from cokv_bench.game.estimators import ESTIMATORS  # With SciPy, which takes a second.
-
-    return {name: estimator.description for name, estimator in ESTIMATORS.items()}
-
-
-def _samplings() -> dict[str, str]:
-    from cokv_bench.game.sampling import SAMPLINGS
-
-    return {name: sampling.description for name, sampling in SAMPLINGS.items()}
-
-
-def _utilities() -> dict[str, str]:
-    from cokv_bench.game.utilities import UTILITIES
-
-    return {name: utility.description for name, utility in UTILITIES.items()}
-
-
-CATALOGUES: dict[str, Callable[[], dict[str, str]]] = {
-    "methods": _methods,
-    "tasks": lines,
-    "models": _models,
-    "estimators": _estimators,
-    "samplings": _samplings,
-    "utilities": _utilities,
-}
+# What is named by more than a registry's names: a file or a folder is one as well.
+_OTHERS: Mapping[str, Callable[[], dict[str, str]]] = {"tasks": lines, "models": _models}
+#: In the order of the help text of `cokv-bench ls`.
+KINDS = ("methods", "tasks", "models", *(kind for kind in REGISTRIES if kind != "methods"))
 
 
 def catalogue(kind: str) -> dict[str, str]:
     """Names and descriptions of a kind. Raises `RequestError` with the nearest kinds for an unknown one."""
-    if kind not in CATALOGUES:
-        raise unknown("list", kind, CATALOGUES)
-    return CATALOGUES[kind]()
+    if kind not in KINDS:
+        raise unknown("list", kind, KINDS)
+    if kind in _OTHERS:
+        return _OTHERS[kind]()
+    return {name: REGISTRIES[kind].line(name) for name in REGISTRIES[kind]}
+
+
+def origins(kind: str) -> dict[str, str]:
+    """Where the entries of a kind come from, by name: the package or a plug-in; nothing for tasks and models."""
+    found = REGISTRIES.get(kind)
+    return {} if found is None else {name: found.origin(name) for name in found}
 
 
 def check(kind: str, names: Iterable[str]) -> None:
-    """Refuse a name that a kind does not have, before anything is loaded.
+    """Refuse a name that a registry does not have, before anything is loaded.
 
     Raises:
         RequestError: with the nearest names.
     """
-    known = catalogue(kind)
-    singular = {"utilities": "utility"}.get(kind, kind.removesuffix("s"))
     for name in names:
-        if name not in known:
-            raise unknown(singular, name, known)
+        REGISTRIES[kind].check(name)

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 
+from cokv_bench.catalogue import REGISTRIES
 from cokv_bench.models import Model, load_model
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -107,6 +108,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there; it holds real rows and golden files")
     return SHARED
+
+
+@pytest.fixture
+def registries_restored() -> Iterator[None]:
+    """What a test adds to the registries is taken out again."""
+    kept = {kind: registry.keys() for kind, registry in REGISTRIES.items()}
+    yield
+    for kind, registry in REGISTRIES.items():
+        for name in set(registry) - set(kept[kind]):
+            del registry[name]
 
 
 def random_ids(tokens: int, seed: int = 0) -> list[int]:

@@ -124,6 +124,7 @@ def evaluate(
     o.check_engine(engine, workers, address)
     o.check_tasks(wanted, ruler_qa)
     o.check_names("methods", methods)
+    o.check_names("metrics", [] if metric is None else [metric])
 
     from cokv_bench.cli.estimates import print_estimate, print_power
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores

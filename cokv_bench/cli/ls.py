@@ -11,15 +11,24 @@ from cokv_bench.cli import options as o
 
 def list_things(
     what: Annotated[
-        str, typer.Argument(help="methods | tasks | models | estimators | samplings | utilities")
+        str,
+        typer.Argument(
+            help="methods | tasks | models | scorers | allocators | estimators | samplings | utilities | metrics"
+        ),
     ] = "methods",
 ) -> None:
-    """List methods, tasks, models, estimators, samplings or utilities, with one line each."""
-    from cokv_bench.catalogue import catalogue
+    """List methods, tasks, models, estimators, samplings, utilities or metrics, with one line each."""
+    from cokv_bench.catalogue import catalogue, origins
+    from cokv_bench.registry import PACKAGE
 
+    found = catalogue(what)
+    added = {name: origin for name, origin in origins(what).items() if origin != PACKAGE}
     table = Table(title=what, title_justify="left")
     table.add_column("name", no_wrap=True)
     table.add_column("what it is")
-    for name, description in catalogue(what).items():
-        table.add_row(escape(name), escape(description))
+    if added:
+        table.add_column("from", overflow="fold")
+    for name, description in found.items():
+        cells = [name, description, *([added.get(name, PACKAGE)] if added else [])]
+        table.add_row(*map(escape, cells))
     o.console.print(table)

@@ -91,6 +91,7 @@ def profile_heads(
     o.check_names("utilities", [utility])
     o.check_names("estimators", [estimator])
     o.check_names("samplings", [] if sampling is None else [sampling])
+    o.check_names("metrics", [] if metric is None else [metric])
 
     from cokv_bench.cli.tables import print_values
     from cokv_bench.game.head_game import make_game

@@ -61,6 +61,7 @@ def search_budgets(
     wanted, budgets, utilities = o.names(tasks, "task"), o.integers(budget, "budget"), o.names(utility, "utility")
     o.check_tasks(wanted, ruler_qa)
     o.check_names("utilities", utilities)
+    o.check_names("metrics", [] if metric is None else [metric])
 
     from cokv_bench.cli.tables import print_budgets
     from cokv_bench.game.profile import default_folder

@@ -68,6 +68,7 @@ def tune_knobs(
     o.check_tasks(wanted, ruler_qa)
     o.check_names("methods", asked)
     o.check_names("utilities", [utility])
+    o.check_names("metrics", [] if metric is None else [metric])
 
     from cokv_bench.budgets.knobs import Knobs, Options
     from cokv_bench.cli.knobs import print_knobs

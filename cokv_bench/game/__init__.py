@@ -1,7 +1,15 @@
 """The cooperative game: KV heads as players, coalitions, and estimators of what each head is worth."""
 
 from cokv_bench.game.coalitions import Utility
-from cokv_bench.game.estimators import ESTIMATORS, Estimate, Estimator, TooFewRowsError, estimate, get_estimator
+from cokv_bench.game.estimators import (
+    ESTIMATORS,
+    Estimate,
+    Estimator,
+    TooFewRowsError,
+    estimate,
+    get_estimator,
+    register_estimator,
+)
 from cokv_bench.game.exact import exact_banzhaf, exact_cc, exact_shapley, exact_sliced
 from cokv_bench.game.ledger import Ledger
 from cokv_bench.game.ledger_format import LedgerHeader, Row
@@ -31,5 +39,6 @@ __all__ = [
     "get_sampling",
     "halves",
     "paper_slices",
+    "register_estimator",
     "stability",
 ]

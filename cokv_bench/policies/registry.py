@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from cokv_bench.errors import RequestError, unknown
-from cokv_bench.methods import METHODS
-from cokv_bench.policies.allocators import Adaptive, AdaPyramid, EmbeddedBudgets, Pyramid, Static, Uniform
+from cokv_bench.errors import RequestError
+from cokv_bench.policies.allocators import EmbeddedBudgets
 from cokv_bench.policies.policy import Allocator, Policy, Scorer
-from cokv_bench.policies.scorers import AccumulatedAttention, Random, SinksRecency, WindowAttention
+from cokv_bench.registries import ALLOCATORS, SCORERS
+from cokv_bench.registries import METHODS as POLICIES
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,6 @@ class Recipe:
         return sorted({*_parameters(self.scorer), *_parameters(self.allocator), *window, "published_rounding"})
 
 
-POLICIES: dict[str, Recipe] = {}
-
 _Half = TypeVar("_Half", Scorer, Allocator)
 
 
@@ -58,18 +56,16 @@ def register_policy(
     Raises:
         RequestError: the name is taken, or one half is missing.
     """
-    if name in POLICIES:
-        raise RequestError(f"Method '{name}' is registered already; choose another name.")
     if (scorer is None) != (allocator is None):
         raise RequestError(f"Method '{name}' needs both a scorer and an allocator.")
-    POLICIES[name] = Recipe(description, scorer, allocator, defaults)
+    POLICIES.add(name, description, Recipe(description, scorer, allocator, defaults))
 
 
 def get_policy(name: str, **options: Any) -> Policy:
     """The policy of that name.
 
     Args:
-        name: a key of `POLICIES`.
+        name: one of `POLICIES`.
         options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), sinks
             (StreamingLLM), seed (random), budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int
             [layers, kv_heads], window included), window (at most that of the prompts; default theirs), and
@@ -78,9 +74,7 @@ def get_policy(name: str, **options: Any) -> Policy:
     Raises:
         RequestError: no such method, an option that it does not take or with a value it cannot have.
     """
-    if name not in POLICIES:
-        raise unknown("method", name, POLICIES)
-    recipe = POLICIES[name]
+    recipe = POLICIES.get(name)
     for option in options:
         if option not in recipe.options:
             raise RequestError(f"Method '{name}' takes no option '{option}'; it takes {', '.join(recipe.options)}.")
@@ -99,15 +93,18 @@ def _parameters(factory: Callable[..., Any] | None) -> list[str]:
     return [] if factory is None else list(inspect.signature(factory).parameters)
 
 
-# In the order of METHODS, which is that of tables.
-register_policy("full", METHODS["full"], None, None)
-register_policy("streaming-llm", METHODS["streaming-llm"], SinksRecency, Uniform)
-register_policy("h2o", METHODS["h2o"], AccumulatedAttention, Uniform)
-register_policy("snapkv", METHODS["snapkv"], WindowAttention, Uniform)
-register_policy("pyramidkv", METHODS["pyramidkv"], WindowAttention, Pyramid)
-register_policy("ada-snapkv", METHODS["ada-snapkv"], WindowAttention, Adaptive)
-register_policy("ada-pyramid", METHODS["ada-pyramid"], WindowAttention, AdaPyramid)
-register_policy("headkv", METHODS["headkv"], WindowAttention, Static, budgets=EmbeddedBudgets("headkv"))
-register_policy("cokv", METHODS["cokv"], WindowAttention, Static, budgets=EmbeddedBudgets("cokv"))
-register_policy("cokv-search", METHODS["cokv-search"], WindowAttention, Static, budgets=EmbeddedBudgets("cokv-search"))
-register_policy("random", METHODS["random"], Random, Uniform)
+def _recipe(name: str, scorer: str, allocator: str, **defaults: Any) -> Recipe:
+    return Recipe(POLICIES.line(name), SCORERS.get(scorer), ALLOCATORS.get(allocator), defaults)
+
+
+FULL = Recipe(POLICIES.line("full"), None, None)
+STREAMING_LLM = _recipe("streaming-llm", "sinks-recency", "uniform")
+H2O = _recipe("h2o", "accumulated", "uniform")
+SNAPKV = _recipe("snapkv", "window", "uniform")
+PYRAMIDKV = _recipe("pyramidkv", "window", "pyramid")
+ADA_SNAPKV = _recipe("ada-snapkv", "window", "adaptive")
+ADA_PYRAMID = _recipe("ada-pyramid", "window", "ada-pyramid")
+HEADKV = _recipe("headkv", "window", "static", budgets=EmbeddedBudgets("headkv"))
+COKV = _recipe("cokv", "window", "static", budgets=EmbeddedBudgets("cokv"))
+COKV_SEARCH = _recipe("cokv-search", "window", "static", budgets=EmbeddedBudgets("cokv-search"))
+RANDOM = _recipe("random", "random", "uniform")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.methods import METHODS
+from cokv_bench.registries import METHODS
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
 from cokv_bench.report.folders import Run
 from cokv_bench.report.units import PERCENT, Unit, capital

@@ -9,7 +9,7 @@ from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, whole_lines
-from cokv_bench.methods import METHODS
+from cokv_bench.registries import METHODS
 from cokv_bench.runs.checked import record_problem, run_problem
 from cokv_bench.runs.shards import Shard
 

@@ -74,13 +74,11 @@ class Request:
         Args:
             knobs: the method's chosen options; what is asked for comes first.
         """
-        if method not in POLICIES:
-            raise unknown("method", method, POLICIES)
+        taken = POLICIES.get(method).options
         ranking = self.ranking(budgets, knobs)
         wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
         if budgets is not None:
             wanted["budgets"] = partial(budgets.tokens, window=ranking["window"], knobs=knobs)
-        taken = POLICIES[method].options
         return get_policy(method, **{name: value for name, value in wanted.items() if name in taken})
 
     def ranking(self, budgets: StaticBudgets | None = None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from cokv_bench.budgets import HeadBudgets
+from cokv_bench.catalogue import KINDS
 from tests.conftest import SHARED
 
 LONGBENCH = SHARED / "longbench"
@@ -76,11 +77,12 @@ def test_jsonl_rows_of_the_user(cli, texty_folder: Path) -> None:
     assert Path("run/scores.csv").exists()
 
 
-@pytest.mark.parametrize("what", ["methods", "tasks", "models", "estimators", "utilities"])
+@pytest.mark.parametrize("what", KINDS)
 def test_ls(cli, what: str) -> None:
     status, out, _ = cli("ls", what)
     assert status == 0
     assert len(out.splitlines()) > 4
+    assert "from" not in out.splitlines()[2].split()
 
 
 def test_doctor_names_what_is_missing(cli, monkeypatch: pytest.MonkeyPatch) -> None:

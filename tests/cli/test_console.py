@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cokv_bench.catalogue import KINDS
 from cokv_bench.cli.tables import print_scores
 from cokv_bench.report import write_formats
 from cokv_bench.runs.journal import read_run
@@ -28,7 +29,7 @@ for line in sys.stdin.read().splitlines():
         statuses.append(0)
     except SystemExit as stop:
         statuses.append(int(stop.code or 0))
-    loaded = [name for name in ("torch", "transformers") if name in sys.modules]
+    loaded = [name for name in ("torch", "transformers", "scipy") if name in sys.modules]
     assert not loaded, (line, loaded)
 print("statuses", *statuses)
 """
@@ -56,8 +57,11 @@ def run(code: str, **options: object) -> subprocess.CompletedProcess[str]:
 def test_lists_and_refusals_of_names_need_no_pytorch(tmp_path: Path) -> None:
     make_run(tmp_path / "run", examples=2)
     commands = {
-        **{f"{name} --help": 0 for name in ("eval", "profile", "search", "bench", "report", "inspect", "reproduce")},
-        **{f"ls {kind}": 0 for kind in ("methods", "tasks", "models", "estimators", "samplings", "utilities")},
+        **{
+            f"{name} --help": 0
+            for name in ("eval", "profile", "search", "ls", "bench", "report", "inspect", "reproduce")
+        },
+        **{f"ls {kind}": 0 for kind in KINDS},
         "inspect": 0,
         "inspect run": 0,
         "report run --terminal": 0,
@@ -68,6 +72,10 @@ def test_lists_and_refusals_of_names_need_no_pytorch(tmp_path: Path) -> None:
         "profile --utility logilk": 2,
         "profile --estimator svv": 2,
         "profile --sampling slice": 2,
+        "profile --metric qa_f2": 2,
+        "eval --metric qa_f2": 2,
+        "tune --metric qa_f2": 2,
+        "search --metric qa_f2": 2,
         "profile --tasks longbench/hotpot": 2,
         "search --utility logilk": 2,
         "bench --method snapvk": 2,

@@ -13,7 +13,6 @@ from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
-from cokv_bench.methods import METHODS
 from cokv_bench.policies import POLICIES, get_policy, register_policy
 from cokv_bench.policies.allocators import Uniform
 
@@ -161,7 +160,7 @@ def test_policies_differ(make_prompt):
 
 
 def test_every_name_is_described_with_its_source():
-    assert list(POLICIES) == NAMES == list(METHODS)
+    assert list(POLICIES) == NAMES
     for name in NAMES:
         policy = get_policy(name)
         assert policy.name == name
@@ -243,8 +242,7 @@ class Greedy:
         return torch.full((prompt.layers, prompt.kv_heads), budget)
 
 
-def test_users_register_their_own(make_prompt, monkeypatch):
-    monkeypatch.setattr("cokv_bench.policies.registry.POLICIES", dict(POLICIES))
+def test_users_register_their_own(make_prompt, registries_restored):
     register_policy("first", "the first tokens", FirstTokens, Uniform)
     assert get_policy("first").select(make_prompt(40), 7).positions(0, 0).tolist() == [0, 1, 2, 36, 37, 38, 39]
     with pytest.raises(RequestError, match="already"):
@@ -253,8 +251,7 @@ def test_users_register_their_own(make_prompt, monkeypatch):
         register_policy("half", "no allocator", FirstTokens, None)
 
 
-def test_wrong_halves_are_caught(make_prompt, monkeypatch):
-    monkeypatch.setattr("cokv_bench.policies.registry.POLICIES", dict(POLICIES))
+def test_wrong_halves_are_caught(make_prompt, registries_restored):
     register_policy("greedy", "overspends", FirstTokens, Greedy)
     with pytest.raises(RequestError, match="'greedy' keeps 48 tokens where 32 are its budget"):
         get_policy("greedy").select(make_prompt(40), 8)

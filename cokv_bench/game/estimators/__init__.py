@@ -2,21 +2,20 @@
 
 import numpy as np
 
-from cokv_bench.errors import RequestError, unknown
+from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import Utility, evaluate
-from cokv_bench.game.estimators.banzhaf import BANZHAF
 from cokv_bench.game.estimators.base import Estimate, Estimator, TooFewRowsError
-from cokv_bench.game.estimators.cc import CC
-from cokv_bench.game.estimators.kernelshap import KERNELSHAP
-from cokv_bench.game.estimators.permutation import PERMUTATION
-from cokv_bench.game.estimators.ridge import RIDGE
-from cokv_bench.game.estimators.shapley import SHAPLEY
-from cokv_bench.game.estimators.ssv import SSV
 from cokv_bench.game.sampling import get_sampling
+from cokv_bench.registries import ESTIMATORS
 
-ESTIMATORS: dict[str, Estimator] = {
-    estimator.name: estimator for estimator in (SSV, CC, SHAPLEY, PERMUTATION, KERNELSHAP, BANZHAF, RIDGE)
-}
+
+def register_estimator(estimator: Estimator) -> None:
+    """Add an estimator of one's own; its name must be new.
+
+    Raises:
+        RequestError: the name is taken.
+    """
+    ESTIMATORS.add(estimator.name, estimator.description, estimator)
 
 
 def get_estimator(name: str) -> Estimator:
@@ -25,9 +24,7 @@ def get_estimator(name: str) -> Estimator:
     Raises:
         RequestError: no such estimator, with the nearest names.
     """
-    if name not in ESTIMATORS:
-        raise unknown("estimator", name, ESTIMATORS)
-    return ESTIMATORS[name]
+    return ESTIMATORS.get(name)
 
 
 def estimate(
@@ -78,4 +75,5 @@ __all__ = [
     "TooFewRowsError",
     "estimate",
     "get_estimator",
+    "register_estimator",
 ]

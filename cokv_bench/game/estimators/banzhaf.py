@@ -13,6 +13,7 @@ from cokv_bench.game.estimators.base import (
     measured,
     sum_by_unit,
 )
+from cokv_bench.registries import ESTIMATORS
 
 #: Uniform sampling has sizes less likely than this once in a million ledgers.
 _SURE = 1e-6
@@ -70,4 +71,4 @@ def _check_uniform(rows: Measured) -> None:
         )
 
 
-BANZHAF = Estimator("banzhaf", "Banzhaf values, every coalition reused for every head", "uniform", banzhaf)
+BANZHAF = Estimator("banzhaf", ESTIMATORS.line("banzhaf"), "uniform", banzhaf)

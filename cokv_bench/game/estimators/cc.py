@@ -5,6 +5,7 @@ import numpy as np
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
 from cokv_bench.game.estimators.base import Estimate, Estimator, TooFewRowsError, measured
 from cokv_bench.game.estimators.strata import Contributions, Stratified, contributions, stratified_sum
+from cokv_bench.registries import ESTIMATORS
 
 
 def complementary_contributions(
@@ -64,7 +65,7 @@ def _stratum_weights(both: Contributions) -> dict[int, float]:
 
 CC = Estimator(
     "cc",
-    "complementary contributions of members and non-members, centred",
+    ESTIMATORS.line("cc"),
     "slices",
     complementary_contributions,
     also=("antithetic", "strata", "neyman", "permutation"),

@@ -13,6 +13,7 @@ from cokv_bench.game.estimators.base import (
     student,
 )
 from cokv_bench.game.estimators.leave_out import LevelledFit
+from cokv_bench.registries import ESTIMATORS
 
 #: With fewer units than this nothing is known of how the lines of a unit depend on each other.
 _UNITS = 5
@@ -100,7 +101,7 @@ def _errors(fit: LevelledFit, units: IntArray) -> FloatArray:
 
 KERNELSHAP = Estimator(
     "kernelshap",
-    "Shapley values by regression with leverage-score sampling",
+    ESTIMATORS.line("kernelshap"),
     "strata",
     kernelshap,
     also=("neyman", "permutation", "slices", "antithetic"),

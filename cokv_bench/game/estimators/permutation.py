@@ -12,6 +12,7 @@ from cokv_bench.game.estimators.base import (
     clustered_errors,
     measured,
 )
+from cokv_bench.registries import ESTIMATORS
 
 #: In a unit sorted by size, with two coalitions of each, the next larger coalition is at most so many rows on.
 _REACH = 3
@@ -75,6 +76,4 @@ def _marginals(rows: Measured) -> tuple[FloatArray, IntArray]:
     return sums.reshape(shape), counts.reshape(shape)
 
 
-PERMUTATION = Estimator(
-    "permutation", "Shapley values by marginal contributions along random orders", "permutation", permutation_shapley
-)
+PERMUTATION = Estimator("permutation", ESTIMATORS.line("permutation"), "permutation", permutation_shapley)

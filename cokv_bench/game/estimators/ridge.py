@@ -6,6 +6,7 @@ from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
 from cokv_bench.game.estimators.base import Estimate, Estimator, Measured, measured
 from cokv_bench.game.estimators.leave_out import LevelledFit
 from cokv_bench.game.estimators.ridge_errors import expected_errors
+from cokv_bench.registries import ESTIMATORS
 
 _PENALTIES = np.logspace(-3, 4, 29)
 #: Errors that differ by less than this part are equal: rounding must not choose the penalty.
@@ -66,7 +67,7 @@ def _choose(fit: LevelledFit) -> float:
 
 RIDGE = Estimator(
     "ridge",
-    "ridge regression on membership, all coalitions inform all heads",
+    ESTIMATORS.line("ridge"),
     "slices",
     ridge,
     also=("antithetic", "strata", "neyman", "permutation", "uniform"),

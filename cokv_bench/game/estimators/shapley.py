@@ -3,6 +3,7 @@
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
 from cokv_bench.game.estimators.base import Estimate, Estimator, measured
 from cokv_bench.game.estimators.strata import check_sizes, contributions, stratified_sum
+from cokv_bench.registries import ESTIMATORS
 
 
 def stratified_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
@@ -35,7 +36,7 @@ def stratified_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntA
 
 SHAPLEY = Estimator(
     "shapley",
-    "Shapley values by complementary contributions over all sizes",
+    ESTIMATORS.line("shapley"),
     "strata",
     stratified_shapley,
     also=("neyman", "permutation"),

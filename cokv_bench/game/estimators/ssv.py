@@ -4,6 +4,7 @@ from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray
 from cokv_bench.game.estimators.base import Estimate, Estimator, measured
 from cokv_bench.game.estimators.strata import check_sizes, contributions, stratified_sum
 from cokv_bench.game.sampling import paper_slices
+from cokv_bench.registries import ESTIMATORS
 
 
 def sliced_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
@@ -35,7 +36,7 @@ def sliced_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntArray
 
 SSV = Estimator(
     "ssv",
-    "sliced Shapley values over four coalition sizes (CoKV)",
+    ESTIMATORS.line("ssv"),
     "slices",
     sliced_shapley,
     also=("antithetic", "strata", "neyman", "permutation"),

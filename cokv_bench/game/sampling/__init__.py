@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cokv_bench.errors import unknown
 from cokv_bench.game.sampling.base import SamplingPlan
 from cokv_bench.game.sampling.neyman import NeymanPlan
 from cokv_bench.game.sampling.pairs import AntitheticPlan, Plan, WalkPlan
 from cokv_bench.game.sampling.sizes import all_strata, paper_slices
 from cokv_bench.game.sampling.uniform import UniformPlan
+from cokv_bench.registries import SAMPLINGS
 
 
 @dataclass(frozen=True)
@@ -26,27 +26,20 @@ class Sampling:
     plan: Callable[[int, int], SamplingPlan]
 
 
-SAMPLINGS: dict[str, Sampling] = {
-    sampling.name: sampling
-    for sampling in (
-        Sampling(
-            "slices",
-            "pairs of complements of four sizes, n/8 to n/2 (CoKV)",
-            lambda players, seed: Plan(players, paper_slices(players), seed, "slices"),
-        ),
-        Sampling(
-            "strata",
-            "pairs of complements of all sizes in turn",
-            lambda players, seed: Plan(players, all_strata(players), seed, "strata"),
-        ),
-        Sampling("neyman", "pairs of complements, most from the sizes that spread most in a pilot", NeymanPlan),
-        Sampling(
-            "antithetic", "the four sizes of CoKV, two coalitions without a common player at a time", AntitheticPlan
-        ),
-        Sampling("permutation", "walks from nobody to everybody along random orders and their reverses", WalkPlan),
-        Sampling("uniform", "pairs of complements, each player in with probability 1/2", UniformPlan),
-    )
-}
+SLICES = Sampling(
+    "slices",
+    SAMPLINGS.line("slices"),
+    lambda players, seed: Plan(players, paper_slices(players), seed, "slices"),
+)
+STRATA = Sampling(
+    "strata",
+    SAMPLINGS.line("strata"),
+    lambda players, seed: Plan(players, all_strata(players), seed, "strata"),
+)
+NEYMAN = Sampling("neyman", SAMPLINGS.line("neyman"), NeymanPlan)
+ANTITHETIC = Sampling("antithetic", SAMPLINGS.line("antithetic"), AntitheticPlan)
+PERMUTATION = Sampling("permutation", SAMPLINGS.line("permutation"), WalkPlan)
+UNIFORM = Sampling("uniform", SAMPLINGS.line("uniform"), UniformPlan)
 
 
 def get_sampling(name: str) -> Sampling:
@@ -55,9 +48,7 @@ def get_sampling(name: str) -> Sampling:
     Raises:
         RequestError: no such sampling, with the nearest names.
     """
-    if name not in SAMPLINGS:
-        raise unknown("sampling", name, SAMPLINGS)
-    return SAMPLINGS[name]
+    return SAMPLINGS.get(name)
 
 
 __all__ = [

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
+from cokv_bench.registries import UTILITIES
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Selection
@@ -45,7 +46,7 @@ def own_answer(case: Case) -> list[int]:
 
 AGREEMENT = PromptUtility(
     "agreement",
-    "mean log-probability of the full cache's own answer; needs no labels (fast)",
+    UTILITIES.line("agreement"),
     measure,
     needs_answers=False,
     answer=own_answer,

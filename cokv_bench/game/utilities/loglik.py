@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
+from cokv_bench.registries import UTILITIES
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Selection
@@ -42,6 +43,4 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     return mean_logprobs(case, selections, reference(case))
 
 
-LOGLIK = PromptUtility(
-    "loglik", "mean log-probability of the reference answer, teacher forced (fast)", measure, answer=reference
-)
+LOGLIK = PromptUtility("loglik", UTILITIES.line("loglik"), measure, answer=reference)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case, PromptUtility
+from cokv_bench.registries import UTILITIES
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Selection
@@ -27,4 +28,4 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     return [scores[answer.text] for answer in answers]
 
 
-METRIC = PromptUtility("metric", "the task's score of the greedy answer (as published)", measure)
+METRIC = PromptUtility("metric", UTILITIES.line("metric"), measure)

@@ -1,0 +1,163 @@
+"""The registries, and what the package itself has in them: names in the order of tables, one line each, and where.
+
+Nothing is imported before it is used, so that names can be listed and checked, and results read and shown, without
+PyTorch and SciPy, whose imports take seconds.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cokv_bench.registry import Registry
+
+if TYPE_CHECKING:
+    from cokv_bench.game.estimators import Estimator
+    from cokv_bench.game.sampling import Sampling
+    from cokv_bench.game.utilities import PromptUtility
+    from cokv_bench.policies.policy import Allocator, Scorer
+    from cokv_bench.policies.registry import Recipe
+
+Metric = Callable[[str, str, Sequence[str]], float]
+"""(prediction, answer, class names of the task) -> score in [0, 1]."""
+
+_SCORERS = "cokv_bench.policies.scorers"
+SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
+    "scorer",
+    {
+        "sinks-recency": ("the first tokens, then the most recent ones (StreamingLLM)", f"{_SCORERS}:SinksRecency"),
+        "accumulated": ("the attention received over the whole prompt (H2O)", f"{_SCORERS}:AccumulatedAttention"),
+        "window": ("the pooled attention of the last prompt tokens (SnapKV)", f"{_SCORERS}:WindowAttention"),
+        "random": ("chance, from a seed and the prompt", f"{_SCORERS}:Random"),
+    },
+)
+
+_ALLOCATORS = "cokv_bench.policies.allocators"
+ALLOCATORS: "Registry[Callable[..., Allocator]]" = Registry(
+    "allocator",
+    {
+        "uniform": ("the same for every head", f"{_ALLOCATORS}:Uniform"),
+        "pyramid": ("more in early layers than in late ones (PyramidKV)", f"{_ALLOCATORS}:Pyramid"),
+        "adaptive": ("the heads of each layer compete (Ada-KV)", f"{_ALLOCATORS}:Adaptive"),
+        "ada-pyramid": ("a pyramid over layers, whose heads compete (Ada-KV)", f"{_ALLOCATORS}:AdaPyramid"),
+        "static": ("what a file or a function of the budget says (HeadKV, CoKV)", f"{_ALLOCATORS}:Static"),
+    },
+)
+
+_RECIPES = "cokv_bench.policies.registry"
+METHODS: "Registry[Recipe]" = Registry(
+    "method",
+    {
+        "full": ("FullKV: evicts nothing; what every method is measured against", f"{_RECIPES}:FULL"),
+        "streaming-llm": (
+            "StreamingLLM: the first 4 tokens and the most recent ones (arXiv 2309.17453)",
+            f"{_RECIPES}:STREAMING_LLM",
+        ),
+        "h2o": (
+            "H2O: the tokens that received most attention over the whole prompt (arXiv 2306.14048)",
+            f"{_RECIPES}:H2O",
+        ),
+        "snapkv": ("SnapKV: the tokens that the last prompt tokens look at (arXiv 2404.14469)", f"{_RECIPES}:SNAPKV"),
+        "pyramidkv": (
+            "PyramidKV: SnapKV's tokens, more in early layers than in late ones (arXiv 2406.02069)",
+            f"{_RECIPES}:PYRAMIDKV",
+        ),
+        "ada-snapkv": (
+            "Ada-SnapKV: SnapKV's tokens, the heads of a layer compete for them (arXiv 2407.11550)",
+            f"{_RECIPES}:ADA_SNAPKV",
+        ),
+        "ada-pyramid": (
+            "Ada-Pyramid: PyramidKV's layer budgets, the heads of a layer compete (arXiv 2407.11550)",
+            f"{_RECIPES}:ADA_PYRAMID",
+        ),
+        "headkv": (
+            "HeadKV-R2: SnapKV's tokens, budgets by retrieval and reasoning scores of the heads (arXiv 2410.19258)",
+            f"{_RECIPES}:HEADKV",
+        ),
+        "cokv": (
+            "CoKV: SnapKV's tokens, budgets by the heads' Shapley values in a cooperative game (arXiv 2502.17501)",
+            f"{_RECIPES}:COKV",
+        ),
+        "cokv-search": (
+            "CoKV-Search: SnapKV's tokens, budgets of the heads searched at the deployed total (this project)",
+            f"{_RECIPES}:COKV_SEARCH",
+        ),
+        "random": ("Random: tokens by chance, the control that has to be beaten", f"{_RECIPES}:RANDOM"),
+    },
+)
+
+_UTILITIES = "cokv_bench.game.utilities"
+UTILITIES: "Registry[PromptUtility]" = Registry(
+    "utility",
+    {
+        "loglik": (
+            "mean log-probability of the reference answer, teacher forced (fast)",
+            f"{_UTILITIES}.loglik:LOGLIK",
+        ),
+        "metric": ("the task's score of the greedy answer (as published)", f"{_UTILITIES}.metric:METRIC"),
+        "agreement": (
+            "mean log-probability of the full cache's own answer; needs no labels (fast)",
+            f"{_UTILITIES}.agreement:AGREEMENT",
+        ),
+    },
+)
+
+_SAMPLING = "cokv_bench.game.sampling"
+SAMPLINGS: "Registry[Sampling]" = Registry(
+    "sampling",
+    {
+        "slices": ("pairs of complements of four sizes, n/8 to n/2 (CoKV)", f"{_SAMPLING}:SLICES"),
+        "strata": ("pairs of complements of all sizes in turn", f"{_SAMPLING}:STRATA"),
+        "neyman": (
+            "pairs of complements, most from the sizes that spread most in a pilot",
+            f"{_SAMPLING}:NEYMAN",
+        ),
+        "antithetic": (
+            "the four sizes of CoKV, two coalitions without a common player at a time",
+            f"{_SAMPLING}:ANTITHETIC",
+        ),
+        "permutation": (
+            "walks from nobody to everybody along random orders and their reverses",
+            f"{_SAMPLING}:PERMUTATION",
+        ),
+        "uniform": ("pairs of complements, each player in with probability 1/2", f"{_SAMPLING}:UNIFORM"),
+    },
+)
+
+_ESTIMATORS = "cokv_bench.game.estimators"
+ESTIMATORS: "Registry[Estimator]" = Registry(
+    "estimator",
+    {
+        "ssv": ("sliced Shapley values over four coalition sizes (CoKV)", f"{_ESTIMATORS}.ssv:SSV"),
+        "cc": ("complementary contributions of members and non-members, centred", f"{_ESTIMATORS}.cc:CC"),
+        "shapley": (
+            "Shapley values by complementary contributions over all sizes",
+            f"{_ESTIMATORS}.shapley:SHAPLEY",
+        ),
+        "permutation": (
+            "Shapley values by marginal contributions along random orders",
+            f"{_ESTIMATORS}.permutation:PERMUTATION",
+        ),
+        "kernelshap": (
+            "Shapley values by regression with leverage-score sampling",
+            f"{_ESTIMATORS}.kernelshap:KERNELSHAP",
+        ),
+        "banzhaf": ("Banzhaf values, every coalition reused for every head", f"{_ESTIMATORS}.banzhaf:BANZHAF"),
+        "ridge": ("ridge regression on membership, all coalitions inform all heads", f"{_ESTIMATORS}.ridge:RIDGE"),
+    },
+)
+
+_METRICS = "cokv_bench.tasks.metrics"
+METRICS: Registry[Metric] = Registry(
+    "metric",
+    {
+        "qa_f1": ("F1 of the words shared with the answer", f"{_METRICS}.f1:qa_f1"),
+        "qa_f1_zh": ("the same of Chinese words", f"{_METRICS}.f1:qa_f1_zh"),
+        "rouge": ("ROUGE-L as LongBench computes it", f"{_METRICS}.rouge_l:rouge"),
+        "rouge_zh": ("the same of Chinese words", f"{_METRICS}.rouge_l:rouge_zh"),
+        "rouge_score_l": ("ROUGE-L of the package rouge-score", f"{_METRICS}.rouge_sentence:rouge_score_l"),
+        "classification": ("the class that the prediction names", f"{_METRICS}.classes:classification"),
+        "count": ("share of the predicted numbers that are right", f"{_METRICS}.numbers:count"),
+        "retrieval": ("share of the predicted paragraph numbers that are right", f"{_METRICS}.numbers:retrieval"),
+        "retrieval_zh": ("the same of Chinese paragraphs", f"{_METRICS}.numbers:retrieval_zh"),
+        "code_sim": ("edit similarity of the first line of code", f"{_METRICS}.edit_similarity:code_sim"),
+    },
+)

@@ -1,0 +1,124 @@
+"""Things by name, each with one line and its origin: what `cokv-bench ls` lists and what options choose from."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from cokv_bench.errors import RequestError, brief, unknown
+
+T = TypeVar("T")
+
+#: Origin of the entries that come with the package.
+PACKAGE = "cokv-bench"
+_adding: ContextVar[str] = ContextVar("_adding", default="this process")
+
+
+@contextmanager
+def adding(origin: str) -> Iterator[None]:
+    """What is added to any registry meanwhile has this origin, such as the name of a plug-in."""
+    token = _adding.set(origin)
+    try:
+        yield
+    finally:
+        _adding.reset(token)
+
+
+@dataclass
+class _Entry(Generic[T]):
+    line: str
+    thing: T | str
+    origin: str
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name, in the order in which they were added.
+
+    A thing may be given as the text "module:attribute". It is imported when it is first asked for, so that names can
+    be listed and checked without PyTorch. `in`, `len`, iteration, `[name]`, `keys`, `values`, `items` and `del` are
+    those of a dict, but an unknown name is refused as by `get`.
+    """
+
+    def __init__(self, kind: str, shipped: Mapping[str, tuple[str, T | str]] | None = None) -> None:
+        """A registry.
+
+        Args:
+            kind: what one entry is called in a refusal, such as "method".
+            shipped: the package's own entries, by name: one line, and the thing or "module:attribute".
+        """
+        self.kind = kind
+        self._entries = {name: _Entry(line, thing, PACKAGE) for name, (line, thing) in (shipped or {}).items()}
+
+    def add(self, name: str, line: str, thing: T | str) -> None:
+        """Add a thing, or "module:attribute" to import it from, with one line about it.
+
+        Raises:
+            RequestError: the name is taken.
+        """
+        if name in self._entries:
+            origin = self._entries[name].origin
+            raise RequestError(f"There is a {self.kind} '{name}' already, from {origin}; choose another name.")
+        self._entries[name] = _Entry(line, thing, _adding.get())
+
+    def get(self, name: str) -> T:
+        """The thing of that name.
+
+        Raises:
+            RequestError: there is none (the nearest names are given), or it cannot be imported.
+        """
+        self.check(name)
+        entry = self._entries[name]
+        if isinstance(entry.thing, str):
+            module, _, attribute = entry.thing.partition(":")
+            try:
+                entry.thing = getattr(import_module(module), attribute)
+            except (ImportError, AttributeError) as error:
+                raise RequestError(
+                    f"The {self.kind} '{name}' of {entry.origin} cannot be imported: {brief(error)}."
+                ) from error
+        return entry.thing  # type: ignore[return-value]
+
+    def check(self, name: str) -> None:
+        """Refuse a name that is not there, without importing anything. Raises `RequestError` with the nearest ones."""
+        if name not in self._entries:
+            raise unknown(self.kind, name, self._entries)
+
+    def line(self, name: str) -> str:
+        """What is said about an entry. Raises `RequestError` for an unknown one."""
+        self.check(name)
+        return self._entries[name].line
+
+    def origin(self, name: str) -> str:
+        """`PACKAGE`, or the plug-in that added an entry. Raises `RequestError` for an unknown one."""
+        self.check(name)
+        return self._entries[name].origin
+
+    def __getitem__(self, name: str) -> T:
+        return self.get(name)
+
+    def __delitem__(self, name: str) -> None:
+        self.check(name)
+        del self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def keys(self) -> list[str]:
+        """All names."""
+        return list(self._entries)
+
+    def values(self) -> list[T]:
+        """All things, imported."""
+        return [self.get(name) for name in self._entries]
+
+    def items(self) -> list[tuple[str, T]]:
+        """All names with their things, imported."""
+        return [(name, self.get(name)) for name in self._entries]
