@@ -123,7 +123,7 @@ def test_a_reproduction_counts_it(cli, tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"model": "m", "shape": SHAPE, "steps": [step]}))
     status, out, err = cli("reproduce", path, "--dry-run")
     assert status == 0, err
-    line = next(line for line in out.splitlines() if line.startswith("1. eval echo"))
+    line = next(line for line in map(str.strip, out.splitlines()) if line.startswith("1. eval echo"))
     assert line.split()[3:5] == ["6", "1,380"]
 
 
