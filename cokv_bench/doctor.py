@@ -2,14 +2,16 @@
 
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
 
+from cokv_bench.errors import RequestError
 from cokv_bench.models import embedded
+from cokv_bench.plugins import find, load
 from cokv_bench.tasks.longbench.data import ENVIRONMENT
 
 _PACKAGES = (
@@ -37,8 +39,12 @@ class Finding:
     mend: str = ""
 
 
-def findings() -> Iterator[Finding]:
-    """Check the installation; nothing is changed or downloaded."""
+def findings(plugin_files: Iterable[Path] = ()) -> Iterator[Finding]:
+    """Check the installation; nothing is changed or downloaded.
+
+    Args:
+        plugin_files: files of plug-ins that are checked as well as those that are installed or in the environment.
+    """
     yield Finding("Python", platform.python_version())
     for package in _PACKAGES:
         try:
@@ -51,6 +57,7 @@ def findings() -> Iterator[Finding]:
     yield _embedded()
     yield _cache()
     yield _data()
+    yield from _plugins(plugin_files)
 
 
 def _devices() -> list[str]:
@@ -84,3 +91,15 @@ def _data() -> Finding:
     if place:
         return Finding("LongBench data", f"{ENVIRONMENT} names {place}, which does not exist", f"export {ENVIRONMENT}=")
     return Finding("LongBench data", f"not set; --data-dir or {ENVIRONMENT} names a copy, else the hub is asked")
+
+
+def _plugins(files: Iterable[Path]) -> Iterator[Finding]:
+    for plugin in find(files):
+        try:
+            load(plugin)
+        except RequestError as error:
+            yield Finding(
+                "plug-in", str(error), f"leave {plugin.name} out" if plugin.file else f"pip uninstall {plugin.name}"
+            )
+        else:
+            yield Finding("plug-in", plugin.name if plugin.file else f"{plugin.name} ({plugin.source})")

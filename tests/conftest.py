@@ -15,8 +15,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 
+from cokv_bench import plugins
 from cokv_bench.catalogue import REGISTRIES
 from cokv_bench.models import Model, load_model
+from cokv_bench.tasks import registry as task_registry
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -111,9 +113,11 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def registries_restored() -> Iterator[None]:
-    """What a test adds to the registries is taken out again."""
+def registries_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test adds to the registries is taken out again, and no plug-in counts as loaded."""
     kept = {kind: registry.keys() for kind, registry in REGISTRIES.items()}
+    monkeypatch.setattr(plugins, "_loaded", {})
+    monkeypatch.setattr(task_registry, "FAMILIES", dict(task_registry.FAMILIES))
     yield
     for kind, registry in REGISTRIES.items():
         for name in set(registry) - set(kept[kind]):

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from cokv_bench.cli.search import search_budgets
 from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.errors import RequestError
 from cokv_bench.files import at_home
+from cokv_bench.plugins import load_all
 
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -42,9 +43,21 @@ def make_app() -> typer.Typer:
 
     @app.callback()
     def _common(
+        context: typer.Context,
         debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; anywhere in the line."),
+        plugin: Annotated[
+            list[Path] | None,
+            typer.Option(
+                metavar="FILE.py",
+                help="Python file that adds methods, utilities, estimators or metrics; repeatable, anywhere in the "
+                "line. Installed plug-ins and the files in $COKV_BENCH_PLUGINS are always loaded.",
+            ),
+        ] = None,
     ) -> None:
-        pass
+        # `doctor` loads them one by one, to say which ones fail.
+        context.obj = plugin or []
+        if context.invoked_subcommand != "doctor":
+            load_all(context.obj)
 
     commands: dict[str, Callable[..., None]] = {
         "profile": profile_heads,
@@ -89,11 +102,26 @@ def _at_home(value: Any) -> Any:
     return at_home(value) if isinstance(value, Path) else value
 
 
+def _plugins_first(arguments: list[str]) -> list[str]:
+    """The line with --plugin FILE.py, which may stand anywhere in it, where Typer expects options of all commands."""
+    first, others = [], []
+    rest = iter(arguments)
+    for argument in rest:
+        file = next(rest, None) if argument == "--plugin" else None
+        if file is not None:
+            first += [argument, file]
+        elif argument.startswith("--plugin="):
+            first.append(argument)
+        else:
+            others.append(argument)
+    return [*first, *others]
+
+
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the request is wrong, 1 anything else."""
     print_anywhere()
     debug = "--debug" in sys.argv
-    sys.argv = [argument for argument in sys.argv if argument != "--debug"]
+    sys.argv = [sys.argv[0], *_plugins_first([each for each in sys.argv[1:] if each != "--debug"])]
     show_notices()
     try:
         make_app()()

@@ -10,6 +10,7 @@ import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.plugins import arguments
 
 if TYPE_CHECKING:
     from cokv_bench.runs.reproduction import Reproduction
@@ -43,7 +44,7 @@ def reproduce(
         if step.command == "headkv_scores":
             command = [sys.executable, "-m", "cokv_bench.cli.headkv_scores"]
         else:
-            command = [sys.executable, "-m", "cokv_bench", step.command]
+            command = [sys.executable, "-m", "cokv_bench", *arguments(), step.command]
         # A process a step: what a step has held in memory, on a GPU above all, is free for the next.
         status = subprocess.run([*command, *step.arguments, *extra], check=False).returncode
         if status:

@@ -21,6 +21,7 @@ from cokv_bench.engines.worker import Worker, arriving, departing
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
+from cokv_bench.plugins import loaded
 
 # Calls that a worker has at most, the one it runs included: the next one is there when it ends.
 _QUEUE = 2
@@ -138,7 +139,7 @@ class RayWorkers:
         # Rounding may differ with the number of threads, so a number that the user has set holds everywhere.
         threads = int(os.environ.get("OMP_NUM_THREADS") or self._cpus)
         options = ray.remote(Worker).options(num_cpus=self._cpus, num_gpus=int(self.gpu))
-        return options.remote(self.spec, os.getcwd(), threads)
+        return options.remote(self.spec, os.getcwd(), threads, loaded())
 
     def _ask(self, actors: list[Any], question: str) -> list[Any]:
         try:

@@ -1,7 +1,7 @@
 """What runs in the process of a Ray worker: calls, on a model of its own."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
+from cokv_bench.plugins import Plugin, load_same
 
 # The model of this process, if it is a worker.
 _here: Model | None = None
@@ -19,12 +20,13 @@ _here: Model | None = None
 class Worker:
     """What the driver calls, one a process."""
 
-    def __init__(self, spec: ModelSpec, folder: str, threads: int) -> None:
+    def __init__(self, spec: ModelSpec, folder: str, threads: int, plugins: Sequence[Plugin] = ()) -> None:
         # Relative paths mean what they mean to the driver, where its folder is there.
         with suppress(OSError):
             os.chdir(folder)
         torch.set_num_threads(threads)
         self._spec = spec
+        self._plugins = plugins
         self._context: Any = None
 
     def dtype(self) -> str:
@@ -48,6 +50,8 @@ class Worker:
         # Not in the constructor, whose errors Ray turns into the end of the worker.
         global _here
         if _here is None:
+            # Before anything that a plug-in defines arrives.
+            load_same(self._plugins)
             _here = self._spec.load()
         return _here
 
