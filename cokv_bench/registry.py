@@ -70,15 +70,17 @@ class Registry(Generic[T]):
         """
         self.check(name)
         entry = self._entries[name]
-        if isinstance(entry.thing, str):
-            module, _, attribute = entry.thing.partition(":")
-            try:
-                entry.thing = getattr(import_module(module), attribute)
-            except (ImportError, AttributeError) as error:
-                raise RequestError(
-                    f"The {self.kind} '{name}' of {entry.origin} cannot be imported: {brief(error)}."
-                ) from error
-        return entry.thing  # type: ignore[return-value]
+        if not isinstance(entry.thing, str):
+            return entry.thing
+        module, _, attribute = entry.thing.partition(":")
+        try:
+            found: T = getattr(import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise RequestError(
+                f"The {self.kind} '{name}' of {entry.origin} cannot be imported: {brief(error)}."
+            ) from error
+        entry.thing = found
+        return found
 
     def check(self, name: str) -> None:
         """Refuse a name that is not there, without importing anything. Raises `RequestError` with the nearest ones."""
