@@ -193,7 +193,7 @@ def test_a_ledger_of_something_else_is_refused(cli, texty_folder: Path) -> None:
 
 
 def test_an_unexpected_error_is_status_1_and_debug_shows_it(cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+    def broken(*_: object) -> None:
         raise ArithmeticError("odd")
 
     monkeypatch.setattr("cokv_bench.doctor.findings", broken)
@@ -207,7 +207,7 @@ def test_an_unexpected_error_is_status_1_and_debug_shows_it(cli, monkeypatch: py
 
 
 def test_ctrl_c_says_that_nothing_is_lost(cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped() -> None:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cokv_bench.doctor.findings", stopped)
