@@ -88,7 +88,7 @@ def test_the_share_of_the_gap_is_that_of_the_means(tmp_path: Path) -> None:
         shares[figure.title.removeprefix("Share closed: ")] = {series.name: series.y for series in figure.series}
     own = "jsonl:<b>own</b>.jsonl"
     assert list(shares) == [
-        *("gain over gap", "gain over gap, needle", f"gain over gap, {own.split('/')[0]}", "mean of tasks with a gap"),
+        *("gain over gap", "gain over gap, needle", "gain over gap, jsonl", "mean of tasks with a gap"),
         *("needle", own),
     ]
     assert shares["needle"]["cokv"] == pytest.approx((0.25, 0.25))
