@@ -40,7 +40,7 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/cokv-bench doctor
-	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 8 --samples 160 --out profiles/demo
+	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 8 --samples 160 --window 16 --out profiles/demo
 	$(BIN)/cokv-bench budgets profiles/demo --budget 64,128
 	$(BIN)/cokv-bench eval --method full,streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,cokv --budget 64,128 \
 	  --tasks needle,jsonl:configs/demo/essays.yaml --split test --lengths 1024 --examples 24 \

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cokv_bench.checks import Check, text, whole
+from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Split, Task
 from cokv_bench.tasks.options import TaskOptions
 
@@ -140,8 +141,8 @@ class Stranger(Family):
         return {}
 
     def make(self, name: str, model: "Model", options: TaskOptions) -> Task:
-        """Never asked, since it has no names."""
-        raise NotImplementedError
+        """Refused: no benchmark here makes the task."""
+        raise RequestError(f"No benchmark here makes the task '{name}'; `cokv-bench ls tasks` lists those that are.")
 
 
 def _a_length(value: Any) -> str | None:
