@@ -291,7 +291,7 @@ def evaluate_with(method: str, **files: Any) -> Callable[[Path], None]:
 def choose_knobs(folder: Path) -> None:
     model: Any = SimpleNamespace(name="toy", fingerprint=MODEL)
     knobs = find_knobs(str(folder / "knobs.json"), model, 8, False, "test")
-    json.dumps(knobs.description(["snapkv", "pyramidkv"], ["needle"], [24, 64]))
+    json.dumps(knobs.description(["needle"], [24, 64], {"snapkv": None, "pyramidkv": None}))
     for method in ("snapkv", "pyramidkv"):
         Request([], [method], [32]).policy(method, None, knobs.options(method, "needle", 32))
 

@@ -1,7 +1,7 @@
 """The file of chosen knobs: the settings of each method that served best on profile examples."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from cokv_bench.files import write_json
 KIND = "knobs"
 SCHEMA = 1
 
+#: Knobs of the rules that turn a head file into budgets: CoKV's alpha and HeadKV's beta.
+OF_RULES = frozenset({"zeroed", "beta"})
 #: Options of a method by name; numbers and texts.
 Options = Mapping[str, Any]
 
@@ -39,12 +41,14 @@ class Tuning:
         examples: ids of the profile examples; no evaluation may use them.
         documents: hashes of the texts that these are about.
         curves: see `Curves`.
+        heads: hashes of the head files that alpha and beta were tried with, by method.
     """
 
     tasks: tuple[str, ...]
     examples: tuple[str, ...]
     documents: tuple[str, ...]
     curves: Curves
+    heads: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, method: str, budget: int, fits: Callable[[Options], bool] = lambda options: True) -> Options:
         """The best setting at the nearest budget that was tried, of equal ones the first; empty where there is none.
@@ -77,19 +81,28 @@ class Knobs:
     question_agnostic: bool
     benchmarks: Mapping[str, Tuning]
 
-    def chosen(self, method: str, benchmark: str, budget: int, window: int | None = None) -> Options:
+    def chosen(
+        self, method: str, benchmark: str, budget: int, window: int | None = None, heads: str | None = None
+    ) -> Options:
         """The method's setting for the tasks of a benchmark at a budget; empty where the benchmark was not tried.
 
         Args:
             window: the only one that is wanted; None for any below the budget.
+            heads: hash of the head file that the method's budgets come from; with another one than was tried, alpha and
+                beta are left to that file. None where the method has none.
         """
+        tuning = self.benchmarks.get(benchmark)
+        if tuning is None:
+            return {}
+        other = heads is not None and heads != tuning.heads.get(method)
 
         def fits(options: Options) -> bool:
             own = options.get("window", self.window)
+            if other and not OF_RULES.isdisjoint(options):
+                return False
             return bool(own < budget if window is None else own == window)
 
-        tuning = self.benchmarks.get(benchmark)
-        return {} if tuning is None else tuning.chosen(method, budget, fits)
+        return tuning.chosen(method, budget, fits)
 
     @property
     def windows(self) -> set[int]:
@@ -140,6 +153,7 @@ def _written(tuning: Tuning) -> dict[str, Any]:
         "tasks": list(tuning.tasks),
         "examples": list(tuning.examples),
         "documents": list(tuning.documents),
+        "heads": dict(tuning.heads),
         "curves": {
             method: {
                 str(budget): [{"options": dict(each.options), "utility": each.utility} for each in tried]
@@ -169,11 +183,14 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
         }
     except (KeyError, ValueError, TypeError, AttributeError):
         raise refuse() from None
+    heads = content.get("heads", {})
+    if not isinstance(heads, dict) or not all(isinstance(each, str) for each in heads.values()):
+        raise refuse()
     cells = [(budget, tried) for by_budget in curves.values() for budget, tried in by_budget.items()]
     if not all(curves.values()) or any(budget < 1 or not tried for budget, tried in cells):
         raise refuse()
     tasks, examples, documents = (tuple(each or ()) for each in texts)
-    return Tuning(tasks, examples, documents, curves)
+    return Tuning(tasks, examples, documents, curves, heads)
 
 
 #: What each knob may be; a file with another one was written by another release.

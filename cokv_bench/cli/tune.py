@@ -140,7 +140,8 @@ def tune_knobs(
         if not is_done(found.benchmarks.get(benchmark), game, methods, request.budgets):
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
                 tell = partial(_tell, progress, benchmark)
-                tuning = tune(game, methods, request.budgets, make, window=window, progress=tell)
+                heads = {each: sources[mine[0].name].file for each, sources in static.items()}
+                tuning = tune(game, methods, request.budgets, make, window=window, heads=heads, progress=tell)
             found = replace(found, benchmarks={**found.benchmarks, benchmark: tuning})
             found.save(path)
     print_knobs(o.console, found)

@@ -1,6 +1,6 @@
 """Which settings the methods of a run have: chosen on profile examples, or as published."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from cokv_bench.budgets.knobs import Knobs, Options, Tuning
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.runs.overlap import Seen
+from cokv_bench.runs.sources import StaticBudgets
 from cokv_bench.tasks.registry import family_of
 
 #: The two settings of `eval --knobs` that are no file.
@@ -28,12 +29,18 @@ class ChosenKnobs:
     file: Knobs | None = None
     window: int | None = None
 
-    def options(self, method: str, task: str, budget: int | None) -> Options:
-        """What was chosen for a method on a task at a budget; empty for the published settings."""
-        return {} if budget is None else self._of_benchmark(method, family_of(task).knobs(task), budget)
+    def options(self, method: str, task: str, budget: int | None, budgets: StaticBudgets | None = None) -> Options:
+        """What was chosen for a method on a task at a budget; empty for the published settings.
 
-    def _of_benchmark(self, method: str, benchmark: str, budget: int) -> Options:
-        return {} if self.file is None else self.file.chosen(method, benchmark, budget, self.window)
+        Args:
+            budgets: of a method that has head budgets. Made for one window, they have the best settings with that.
+        """
+        if self.file is None or budget is None:
+            return {}
+        made_for = None if budgets is None else budgets.ranking.get("window")
+        window = self.window if self.window is not None else made_for
+        heads = None if budgets is None else budgets.file
+        return self.file.chosen(method, family_of(task).knobs(task), budget, window, heads)
 
     @property
     def tasks(self) -> set[str]:
@@ -52,21 +59,39 @@ class ChosenKnobs:
     def _tunings(self) -> list[Tuning]:
         return [] if self.file is None else list(self.file.benchmarks.values())
 
-    def description(self, methods: Sequence[str], tasks: Sequence[str], budgets: Sequence[int]) -> dict[str, Any]:
+    def description(
+        self, tasks: Sequence[str], budgets: Sequence[int], static: Mapping[str, Mapping[str, StaticBudgets] | None]
+    ) -> dict[str, Any]:
         """For a run's configuration: the options by benchmark, method and budget; empty without a file.
 
         They alone decide a result. A file that gains another benchmark leaves the runs that it served as they are.
+
+        Args:
+            static: by method, in any order: its head budgets by task, None where it has none.
         """
         if self.file is None:
             return {}
-        chosen = {
-            benchmark: {
-                method: {str(budget): dict(self._of_benchmark(method, benchmark, budget)) for budget in sorted(budgets)}
-                for method in sorted(methods)
-                if any(self._of_benchmark(method, benchmark, budget) for budget in budgets)
-            }
-            for benchmark in sorted({family_of(task).knobs(task) for task in tasks})
-        }
+
+        def of(method: str, task: str) -> dict[str, Options]:
+            mine = (static[method] or {}).get(task)
+            return {str(budget): dict(self.options(method, task, budget, mine)) for budget in sorted(budgets)}
+
+        chosen: dict[str, dict[str, Any]] = {}
+        for benchmark in sorted({family_of(task).knobs(task) for task in tasks}):
+            mine = [task for task in tasks if family_of(task).knobs(task) == benchmark]
+            for method in sorted(static):
+                found = [of(method, task) for task in mine]
+                # Head files of several tasks may have been made for several windows.
+                named = (
+                    {benchmark: found[0]}
+                    if all(each == found[0] for each in found)
+                    else dict(zip(mine, found, strict=True))
+                )
+                for name, options in named.items():
+                    if any(options.values()):
+                        chosen.setdefault(name, {})[method] = options
+                    else:
+                        chosen.setdefault(name, {})
         return {"knobs": {"chosen": chosen}}
 
 

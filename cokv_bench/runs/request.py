@@ -118,7 +118,8 @@ def plan_request(request: Request, model: Model) -> Plan:
         _refuse_own_tasks(request, tasks, static, knobs)
 
     def policy(method: str, task: str, budget: int | None) -> Policy:
-        return request.policy(method, static.get(method, {}).get(task), knobs.options(method, task, budget))
+        mine = static.get(method, {}).get(task)
+        return request.policy(method, mine, knobs.options(method, task, budget, mine))
 
     return make_plan(
         model,
@@ -137,7 +138,9 @@ def plan_request(request: Request, model: Model) -> Plan:
         settings={
             **request.ranking(),
             "published_rounding": request.published_rounding,
-            **knobs.description(request.methods, [task.name for task in tasks], request.budgets),
+            **knobs.description(
+                [task.name for task in tasks], request.budgets, {each: static.get(each) for each in request.methods}
+            ),
             "head_budgets": {method: _description(request, sources) for method, sources in static.items()},
         },
         profiled={

@@ -54,6 +54,7 @@ class StaticBudgets:
         description: what decides them, for a run's configuration.
         examples: ids of the examples that they were made from.
         tasks: names of the tasks of these examples.
+        file: hash of the head values or head scores that the rule turns into budgets; empty where it has no knobs.
         ranking: window, kernel and pooling that they were made for, where they depend on it.
         documents: of these examples; empty where a file of an earlier version does not say.
     """
@@ -64,6 +65,7 @@ class StaticBudgets:
     tasks: tuple[str, ...]
     ranking: Mapping[str, Any] = field(default_factory=dict)
     documents: tuple[str, ...] = ()
+    file: str = ""
 
 
 def static_budgets(
@@ -191,6 +193,7 @@ def _from_values(given: Path | None, model: Model, published_rounding: bool, zer
         values.examples,
         values.tasks,
         documents=values.documents,
+        file=file_sha256(path),
     )
 
 
@@ -209,6 +212,7 @@ def _from_scores(model: Model, published_rounding: bool, sources: Sources) -> St
         scores.examples,
         scores.tasks,
         documents=scores.documents,
+        file=file_sha256(path),
     )
 
 

@@ -73,6 +73,7 @@ def tune(
     make: MakePolicy,
     *,
     window: int | None = None,
+    heads: Mapping[str, str] | None = None,
     progress: ExampleProgress = lambda done, total: None,
 ) -> Tuning:
     """Try the knobs of each method at each budget on a game's examples, which are prefilled once.
@@ -84,6 +85,7 @@ def tune(
         methods: of `tunable`.
         budgets: those that are not below the shortest prompt are left out.
         window: the only one that is wanted; None tries several.
+        heads: hashes of the head files that the policies' budgets come from, by method.
         progress: called with passes over an example that are done, and with their number at most.
 
     Raises:
@@ -124,6 +126,7 @@ def tune(
             method: {budget: tried[method, budget] for budget in budgets if (method, budget) in tried}
             for method in methods
         },
+        heads=dict(heads or {}),
     )
 
 

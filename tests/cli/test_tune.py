@@ -11,6 +11,7 @@ import pytest
 from cokv_bench.budgets import HeadScores, HeadValues, from_head_scores
 from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
 from cokv_bench.errors import RequestError
+from cokv_bench.files import file_sha256
 from cokv_bench.game.curves import ALPHAS, BETAS
 from cokv_bench.models import load_model
 from cokv_bench.policies.scorers import WindowAttention
@@ -156,6 +157,10 @@ def test_alpha_and_beta_of_the_head_budgets_are_chosen_too(cli, texty_folder: Pa
         None,
     }
     assert {each["options"].get("beta") for each in curves["headkv"]["30"]} == {*BETAS, None}
+    assert content["benchmarks"]["needle"]["heads"] == {
+        "cokv": file_sha256(Path("p/values.json")),
+        "headkv": file_sha256(Path("scores.json")),
+    }
     # What is chosen is what the run's budgets are made with.
     best = {"cokv": {"window": 16, "zeroed": 5}, "headkv": {"window": 16, "beta": 3.0}}
     for method, options in best.items():
@@ -176,6 +181,43 @@ def test_alpha_and_beta_of_the_head_budgets_are_chosen_too(cli, texty_folder: Pa
         np.testing.assert_array_equal(allocators["cokv"].budgets(30), values.budgets(30, window=16, zeroed=alpha))
         wanted = from_head_scores(scores, 30, window=16, beta=beta, kv_heads=loaded.kv_heads)
         np.testing.assert_array_equal(allocators["headkv"].budgets(30), wanted)
+
+
+def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_folder: Path) -> None:
+    for name, seed in (("p", "0"), ("other", "1")):
+        status, _, err = cli(
+            *("profile", "--model", texty_folder, *NEEDLES, "--samples", 24, "--window", 16, "--seed", seed),
+            *("--out", name),
+        )
+        assert status == 0, err
+    assert cli("budgets", "p", "--budget", "30")[0] == 0
+    loaded = load_model(str(texty_folder))
+    best = [
+        Tried({"window": 8, "kernel": 3}, -2.0),
+        Tried({"window": 16, "kernel": 11}, -1.5),
+        Tried({"window": 8, "zeroed": 3, "kernel": 5}, -1.0),
+    ]
+    heads = {"cokv": file_sha256(Path("p/values.json"))}
+    tuning = Tuning(("needle",), ("none",), ("none",), {"cokv": {30: best}}, heads)
+    Knobs(loaded.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+    assert Knobs.load("knobs.json").benchmarks["needle"] == tuning
+
+    def chosen(**files: Any) -> dict[str, Any]:
+        options = TaskOptions(lengths=(300,), examples=3, seed=7)
+        request = Request(
+            ["needle"], ["cokv"], [30], knobs="knobs.json", sources=Sources(**files), task_options=options
+        )
+        plan = plan_request(request, loaded)
+        (policy,) = {each.policy for each in plan.jobs[0].parts[0].variants}
+        told = plan.configuration["knobs"]["chosen"]["needle"]["cokv"]["30"]
+        assert (policy.window, policy.scorer.kernel) == (told["window"], told["kernel"])
+        return told
+
+    assert chosen(profiles=(Path("p"),)) == best[2].options
+    # Alpha is left to the other file, and of budgets that are made already nothing but the ranking is left to choose,
+    # with the window that they were made for.
+    assert chosen(profiles=(Path("other"),)) == best[1].options
+    assert chosen(budget_files=(Path("p/cokv-30.budgets.json"),)) == best[1].options
 
 
 def request_with(request: Request, **sources: Any) -> Request:
