@@ -2,8 +2,9 @@
 
 python scripts/study_knobs.py KNOBS.json --out results/smollm2-135m/knobs
 
-From the file that `cokv-bench tune` wrote, knobs.csv: a row per benchmark, method, budget and setting. Utilities are
-those of the file (log-probabilities in nats per token).
+From the file that `cokv-bench tune` wrote, knobs.csv: a row per benchmark, method, budget and setting; and windows.csv:
+the mean over the methods without head budgets for each window, with the published kernel and with the best. Utilities
+are those of the file (log-probabilities in nats per token).
 """
 
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Annotated
 import pandas as pd
 import typer
 
-from cokv_bench.budgets.knobs import Knobs
+from cokv_bench.budgets.knobs import Knobs, Options
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.knobs import print_knobs, shown
 from cokv_bench.files import write_text
+
+#: Methods without head budgets.
+METHODS = ("snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid")
 
 
 def main(
@@ -25,10 +29,12 @@ def main(
 ) -> None:
     """Write what was tried."""
     file = Knobs.load(knobs)
-    table = curves_table(file).to_csv(index=False, float_format="%.4f", lineterminator="\n")
-    write_text(out / "knobs.csv", table)
+    windows = windows_table(file)
+    for name, table in (("knobs.csv", curves_table(file)), ("windows.csv", windows)):
+        write_text(out / name, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     print_knobs(o.console, file)
-    o.console.print(f"The table is in {out}", highlight=False)
+    print(windows.pivot_table(index=["benchmark", "budget", "kernel"], columns="window", values="utility").round(2))
+    o.console.print(f"The tables are in {out}", highlight=False)
 
 
 def curves_table(file: Knobs) -> pd.DataFrame:
@@ -52,6 +58,32 @@ def curves_table(file: Knobs) -> pd.DataFrame:
                         }
                     )
     return pd.DataFrame(rows)
+
+
+def windows_table(file: Knobs) -> pd.DataFrame:
+    """A row per benchmark, budget, window and kernel (published or best of those tried): the mean over `METHODS`."""
+    rows = [
+        {"benchmark": benchmark, "method": method, "budget": budget, "window": each.options["window"]}
+        | {"published": _ranking(each.options) == _ranking({}), "utility": each.utility}
+        for benchmark, tuning in file.benchmarks.items()
+        for method in METHODS
+        for budget, tried in tuning.curves.get(method, {}).items()
+        for each in tried
+        # Settings of the first round, in which rankings alone are tried.
+        if "window" in each.options and set(each.options) <= {"window", "kernel", "pooling"}
+    ]
+    if not rows:
+        return pd.DataFrame(columns=["benchmark", "budget", "window", "kernel", "utility"])
+    frame, cell = pd.DataFrame(rows), ["benchmark", "budget", "window"]
+    parts = [
+        part.groupby([*cell, "method"])["utility"].max().groupby(cell).mean().reset_index().assign(kernel=name)
+        for name, part in (("published", frame[frame["published"]]), ("best", frame))
+    ]
+    return pd.concat(parts)[[*cell, "kernel", "utility"]].sort_values([*cell, "kernel"], ignore_index=True)
+
+
+def _ranking(options: Options) -> tuple[int, str]:
+    return options.get("kernel", 7), options.get("pooling", "max")
 
 
 if __name__ == "__main__":
