@@ -108,12 +108,12 @@ class Layer:
 
 def split_kv(layer: Layer) -> Callable[[], Tensor]:
     """The kernel of this project."""
-    from cokv_bench.kvcache.triton_decode import Plan, decode_attention
+    from cokv_bench.kvcache.triton_decode import Tiling, decode_attention
 
     def placed(numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).int().to(layer.keys.device)
 
-    plan = Plan.of(placed(layer.starts), placed(layer.lengths))
+    plan = Tiling.of(placed(layer.starts), placed(layer.lengths))
     own_starts, own_count = placed(layer.own_starts), placed(np.array([OWN]))
     return lambda: decode_attention(layer.query, layer.keys, layer.values, plan, own_starts, own_count, SCALING)
 

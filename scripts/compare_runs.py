@@ -15,9 +15,9 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.runs.checked import tabular
-from cokv_bench.runs.intervals import GAINS, interval
 from cokv_bench.runs.journal import read_records
-from cokv_bench.runs.signflips import family_test
+from cokv_bench.scores.intervals import GAINS, interval
+from cokv_bench.scores.signflips import family_test
 
 
 def main(

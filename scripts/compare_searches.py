@@ -35,8 +35,8 @@ from cokv_bench.errors import unknown
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
 from cokv_bench.policies import get_policy
-from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.versions import versions
+from cokv_bench.scores.intervals import interval
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point

@@ -33,7 +33,7 @@ from cokv_bench.game.utilities import get_utility
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import Policy, get_policy
-from cokv_bench.runs.intervals import SCORES, interval
+from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 _LENGTH = 1024

@@ -16,10 +16,10 @@ from search_evidence import draw
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.report import write_formats
-from cokv_bench.runs.comparisons import choose_baseline
-from cokv_bench.runs.evidence import write_evidence
 from cokv_bench.runs.journal import read_run
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.comparisons import choose_baseline
+from cokv_bench.scores.evidence import write_evidence
+from cokv_bench.scores.tables import write_tables
 
 
 def main(runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")]) -> None:

@@ -23,9 +23,6 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
-from cokv_bench.runs.comparisons import choose_baseline
-from cokv_bench.runs.evidence import write_evidence
-from cokv_bench.runs.gaps import OVER_ALL
 from cokv_bench.runs.journal import Journal
 from cokv_bench.runs.overlap import left_out_line
 from cokv_bench.runs.plan import Job, Plan
@@ -33,6 +30,9 @@ from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.sources import Sources
 from cokv_bench.runs.versions import versions
+from cokv_bench.scores.comparisons import choose_baseline
+from cokv_bench.scores.evidence import write_evidence
+from cokv_bench.scores.gaps import OVER_ALL
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions
 

@@ -21,10 +21,10 @@ from rich.table import Table
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.files import write_json
-from cokv_bench.runs.intervals import GAINS, SCORES, Bounds, interval, ratio_intervals
 from cokv_bench.runs.journal import read_records, read_run
-from cokv_bench.runs.means import means, overall
-from cokv_bench.runs.signflips import LEVEL, family_test
+from cokv_bench.scores.intervals import GAINS, SCORES, Bounds, interval, ratio_intervals
+from cokv_bench.scores.means import means, overall
+from cokv_bench.scores.signflips import LEVEL, family_test
 
 Array = NDArray[np.float64]
 #: Runs whose records are drawn from.

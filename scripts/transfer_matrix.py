@@ -25,8 +25,8 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.files import make_folder
-from cokv_bench.runs.intervals import interval
-from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.scores.intervals import interval
+from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.search.examples import Point
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -83,7 +83,7 @@ def main(
                 folder,
                 [budget],
                 seed=seed,
-                stopping=Stopping(steps=steps),
+                stopping=SearchLimits(steps=steps),
                 progress=lambda done, total, note, name=name: progress(done, total, f"{name}: {note}"),
             )
             found[name] = shares.log_shares(budget)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "configs/demo"

@@ -24,6 +24,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.runs.test_reproduction import SHAPE
 
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues
 from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
@@ -40,15 +41,15 @@ from cokv_bench.report.html import write_page
 from cokv_bench.report.terminal import print_maps
 from cokv_bench.runs.journal import Journal, read_run
 from cokv_bench.runs.knobs import find_knobs
-from cokv_bench.runs.reference import check_reference
 from cokv_bench.runs.request import Request
 from cokv_bench.runs.sources import Sources, static_budgets
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.reference import check_reference
+from cokv_bench.scores.tables import write_tables
 from cokv_bench.search.ledger import Ends, Round, SearchLedger
 from cokv_bench.search.search import best_round
 from cokv_bench.tasks.longbench import LongBenchTask
 from cokv_bench.tasks.needle.task import NeedleTask
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 from cokv_bench.tasks.ruler import RulerTask, read_qa
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
@@ -56,7 +57,6 @@ from tests.mutations import damaged
 from tests.report.made_run import make_run
 from tests.report.test_estimators import make_ledger
 from tests.report.test_logprobs import make_logprobs
-from tests.runs.test_reproduction import SHAPE
 from tests.tasks.test_ruler_qa import hotpot_rows, squad_rows
 
 INPUTS = int(os.environ.get("COKV_BENCH_FUZZ", "65"))

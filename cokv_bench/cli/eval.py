@@ -128,21 +128,21 @@ def evaluate(
 
     from cokv_bench.cli.estimates import print_estimate, print_power
     from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
+    from cokv_bench.costs.estimate import Shape
+    from cokv_bench.costs.planned import plan_loads
     from cokv_bench.models.spec import ModelSpec
     from cokv_bench.report import write_formats
-    from cokv_bench.runs.comparisons import choose_baseline
-    from cokv_bench.runs.estimate import Shape
     from cokv_bench.runs.execute import execute
     from cokv_bench.runs.journal import read_run
-    from cokv_bench.runs.loads import plan_loads
-    from cokv_bench.runs.means import is_mean
     from cokv_bench.runs.overlap import left_out_line
-    from cokv_bench.runs.power import observed, planned
-    from cokv_bench.runs.reference import check_reference
     from cokv_bench.runs.request import Request, plan_request
     from cokv_bench.runs.shards import Shard
     from cokv_bench.runs.sources import Sources
-    from cokv_bench.runs.tables import write_tables
+    from cokv_bench.scores.comparisons import choose_baseline
+    from cokv_bench.scores.means import is_mean
+    from cokv_bench.scores.power import observed, planned
+    from cokv_bench.scores.reference import check_reference
+    from cokv_bench.scores.tables import write_tables
     from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions
 

@@ -13,10 +13,10 @@ from cokv_bench.errors import RequestError, unknown
 from cokv_bench.plugins import arguments
 
 if TYPE_CHECKING:
-    from cokv_bench.runs.reproduction import Reproduction
+    from cokv_bench.costs.reproduction import Reproduction
 
-#: Those of the papers, in a checkout; the package alone has none.
-SHIPPED = Path(__file__).parents[2] / "configs" / "reproduce"
+#: Those of the papers, which come with the package.
+SHIPPED = Path(__file__).parents[1] / "reproductions"
 
 
 def reproduce(
@@ -31,7 +31,7 @@ def reproduce(
     Options that follow are given to each command that takes them, such as --data-dir FOLDER, --device cuda or
     --engine ray.
     """
-    from cokv_bench.runs.reproduction import read_reproduction
+    from cokv_bench.costs.reproduction import read_reproduction
 
     plan = read_reproduction(_file(config))
     o.console.print(plan.description.strip(), highlight=False, markup=False)

@@ -65,7 +65,7 @@ def search_budgets(
 
     from cokv_bench.cli.tables import print_budgets
     from cokv_bench.game.profile import default_folder
-    from cokv_bench.search import SearchExamples, Stopping, search
+    from cokv_bench.search import SearchExamples, SearchLimits, search
     from cokv_bench.search.search import budget_file
     from cokv_bench.tasks.prompts import Encoding
     from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -83,7 +83,7 @@ def search_budgets(
         template=template,
         metric=metric,
     )
-    stopping = Stopping(steps, None if time_limit is None else o.seconds(time_limit))
+    stopping = SearchLimits(steps, None if time_limit is None else o.seconds(time_limit))
     loaded = o.load(
         model,
         revision=revision,

@@ -14,8 +14,8 @@ from cokv_bench.budgets import HeadBudgets, HeadValues
 from cokv_bench.report.layout import best_score, by_cell
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.report.units import PERCENT, Unit, capital
-from cokv_bench.runs.comparisons import PRIMARY
-from cokv_bench.runs.means import is_mean, overall
+from cokv_bench.scores.comparisons import PRIMARY
+from cokv_bench.scores.means import is_mean, overall
 
 # Wider than any table.
 _UNBOUNDED = 10_000

@@ -13,8 +13,11 @@ from cokv_bench.game.estimators import (
 from cokv_bench.game.exact import exact_banzhaf, exact_cc, exact_shapley, exact_sliced
 from cokv_bench.game.ledger import Ledger
 from cokv_bench.game.ledger_format import LedgerHeader, Row
-from cokv_bench.game.sampling import SAMPLINGS, Plan, SamplingPlan, all_strata, get_sampling, paper_slices
+from cokv_bench.game.sampling import SAMPLINGS, SamplingPlan, SizesPlan, all_strata, get_sampling, paper_slices
 from cokv_bench.game.stability import Stability, halves, stability
+
+#: The earlier name, for a release: `cokv_bench.runs.plan` has a class of that name too.
+Plan = SizesPlan
 
 __all__ = [
     "ESTIMATORS",
@@ -23,9 +26,9 @@ __all__ = [
     "Estimator",
     "Ledger",
     "LedgerHeader",
-    "Plan",
     "Row",
     "SamplingPlan",
+    "SizesPlan",
     "Stability",
     "TooFewRowsError",
     "Utility",

@@ -187,7 +187,7 @@ class RaggedLayer(AttendingLayer):
         kernel = _decode_kernel(query.device.type)
         if kernel is not None and new == 1:
             if self._plan is None:
-                self._plan = kernel.Plan.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
+                self._plan = kernel.Tiling.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
             flat = query.reshape(rows, heads, dim)
             own = self._places[-1:]
             out = kernel.decode_attention(flat, self.keys_flat, self.values_flat, self._plan, self._tails, own, scaling)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from cokv_bench.kvcache.own import OwnTokens, own_token_scores
+from cokv_bench.kvcache.generated import OwnTokens, own_token_scores
 from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection

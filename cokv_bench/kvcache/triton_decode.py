@@ -40,7 +40,7 @@ _DOT_ROWS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Tiling:
     """The tiles of a cache's kept prompt tokens, and memory for their partial results.
 
     It holds as long as the kept tokens stay where they are. Plans that are used in turn can share a workspace.
@@ -70,7 +70,7 @@ class Plan:
         device: torch.device | None = None,
         workspace: "Workspace | None" = None,
         tile: int | None = None,
-    ) -> "Plan":
+    ) -> "Tiling":
         """The plan of a cache.
 
         Args:
@@ -140,7 +140,7 @@ def decode_attention(
     query: Tensor,
     keys: Tensor,
     values: Tensor,
-    plan: Plan,
+    plan: Tiling,
     own_starts: Tensor,
     own_count: Tensor | int,
     scaling: float,
@@ -212,7 +212,7 @@ def decode_attention(
 
 
 def _check(
-    query: Tensor, keys: Tensor, values: Tensor, plan: Plan, own_starts: Tensor, own_count: Tensor | int
+    query: Tensor, keys: Tensor, values: Tensor, plan: Tiling, own_starts: Tensor, own_count: Tensor | int
 ) -> None:
     """Refuse what the kernels would read past the end of, or misread."""
     rows, heads, dim = query.shape

@@ -19,7 +19,7 @@ def write_formats(folder: Path, tables: Mapping[str, pd.DataFrame], configuratio
 
     Args:
         folder: of the run.
-        tables: what `cokv_bench.runs.write_tables` returned.
+        tables: what `cokv_bench.scores.tables.write_tables` returned.
         configuration: of the run, as in its `run.json`.
 
     Raises:

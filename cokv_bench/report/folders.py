@@ -43,8 +43,8 @@ class Run:
         description: its `run.json`.
         unit: of its numbers.
         records: one an example, method and budget; log-probabilities come without predictions.
-        tables: by file name, as `cokv_bench.runs.write_tables` returns them, scores in the run's unit; gaps.csv as
-            `cokv_bench.runs.gaps.gaps_table` makes it, of log-probabilities.
+        tables: by file name, as `write_tables` of `cokv_bench.scores.tables` returns them, scores in the run's unit;
+            gaps.csv as `cokv_bench.scores.gaps.gaps_table` makes it, of log-probabilities.
         examples: (task, example) -> question and reference answers, where the run has kept them.
     """
 

@@ -8,7 +8,7 @@ from cokv_bench.report.figures import Group, Lines, Series, number
 from cokv_bench.report.folders import Run
 from cokv_bench.report.scores import BUDGET_AXIS, numbers, styles
 from cokv_bench.report.units import Unit
-from cokv_bench.runs.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
+from cokv_bench.scores.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
 
 
 def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:

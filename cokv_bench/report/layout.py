@@ -8,8 +8,8 @@ import pandas as pd
 
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.report.units import PERCENT, Unit
-from cokv_bench.runs.comparisons import PRIMARY
-from cokv_bench.runs.means import is_mean, overall
+from cokv_bench.scores.comparisons import PRIMARY
+from cokv_bench.scores.means import is_mean, overall
 
 _MIB = 2**20
 #: A cell's key in the run's tables: method, budget (0 for none), task.

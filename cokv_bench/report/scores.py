@@ -9,7 +9,7 @@ from cokv_bench.registries import METHODS
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
 from cokv_bench.report.folders import Run
 from cokv_bench.report.units import PERCENT, Unit, capital
-from cokv_bench.runs.means import is_mean, overall
+from cokv_bench.scores.means import is_mean, overall
 
 BUDGET_AXIS = "budget (tokens a KV head)"
 # There are fewer colours than methods: those that are compared most have one each.

@@ -9,10 +9,10 @@ import pandas as pd
 
 from cokv_bench.report.units import PERCENT, Unit
 from cokv_bench.runs.checked import tabular
-from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.gaps import LOWER, UPPER, gaps_table, is_sum
-from cokv_bench.runs.means import is_mean
-from cokv_bench.runs.tables import own_tables, scores_table, wide_table
+from cokv_bench.scores.comparisons import choose_baseline, comparisons_table
+from cokv_bench.scores.gaps import LOWER, UPPER, gaps_table, is_sum
+from cokv_bench.scores.means import is_mean
+from cokv_bench.scores.tables import own_tables, scores_table, wide_table
 
 _CELL = ["method", "budget", "task"]
 _COMPARISONS = "comparisons.csv"

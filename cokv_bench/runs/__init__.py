@@ -1,1 +1,1 @@
-"""Runs: plan a grid, execute it with one prefill an example, keep every record, tabulate."""
+"""Runs: plan a grid, execute it with one prefill per example, keep every record."""

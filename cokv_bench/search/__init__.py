@@ -1,6 +1,9 @@
 """Budgets searched at the deployed total: which split over the KV heads serves best."""
 
 from cokv_bench.search.examples import SearchExamples
-from cokv_bench.search.search import Stopping, search
+from cokv_bench.search.search import SearchLimits, search
 
-__all__ = ["SearchExamples", "Stopping", "search"]
+#: The earlier name, for a release: `cokv_bench.game.stopping` has a class of that name too.
+Stopping = SearchLimits
+
+__all__ = ["SearchExamples", "SearchLimits", "search"]

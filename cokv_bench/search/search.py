@@ -40,7 +40,7 @@ _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
 
 
 @dataclass(frozen=True)
-class Stopping:
+class SearchLimits:
     """The first that is met stops; with nothing given 200 steps do.
 
     Attributes:
@@ -78,7 +78,7 @@ def search(
     budgets: Sequence[int],
     *,
     seed: int,
-    stopping: Stopping,
+    stopping: SearchLimits,
     progress: Progress = lambda done, total, note: None,
 ) -> HeadShares:
     """Search, write the ledger `search.jsonl`, `shares.json` and `cokv-search-<budget>.budgets.json` into a folder.
@@ -203,7 +203,7 @@ class _Run:
     ledger: SearchLedger
     budgets: list[int]
     seed: int
-    stopping: Stopping
+    stopping: SearchLimits
     progress: Progress
     began: float
 

@@ -15,7 +15,7 @@ from cokv_bench.catalogue import KINDS
 from cokv_bench.cli.tables import print_scores
 from cokv_bench.report import write_formats
 from cokv_bench.runs.journal import read_run
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.tables import write_tables
 from tests.report.made_run import make_run
 
 LISTED = """

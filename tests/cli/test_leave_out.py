@@ -7,7 +7,7 @@ import numpy as np
 
 from cokv_bench.budgets import HeadValues
 from cokv_bench.models import Model
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 
 
 def test_the_command_names_the_option_and_says_what_it_leaves_out(cli, texty: Model, texty_folder: Path) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-
 from tests.runs.test_reproduction import SHAPE
 
 

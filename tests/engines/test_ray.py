@@ -29,7 +29,7 @@ from cokv_bench.policies import get_policy
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records, record_key
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.tables import write_tables
 from cokv_bench.tasks import Task
 from cokv_bench.tasks.registry import TaskOptions, resolve
 

@@ -8,7 +8,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game import (
     ESTIMATORS,
     SAMPLINGS,
-    Plan,
+    SizesPlan,
     TooFewRowsError,
     all_strata,
     estimate,
@@ -67,7 +67,7 @@ def test_rows_in_another_place_give_the_same_values(name):
 
 
 def test_estimators_run_on_the_rows_of_the_other():
-    rows = Plan(PLAYERS, all_strata(PLAYERS), seed=2).coalitions(0, 8000)
+    rows = SizesPlan(PLAYERS, all_strata(PLAYERS), seed=2).coalitions(0, 8000)
     run = ESTIMATORS["ssv"].run(rows, saturating(rows))
     assert run.samples < 4000
     assert (np.abs(run.values - exact("ssv")) < 5 * run.standard_errors).all()
@@ -88,7 +88,7 @@ def test_standard_error_of_a_small_ledger_by_hand():
 
 
 def test_strata_that_were_not_seen_yet_leave_the_values_unknown():
-    rows = Plan(5, all_strata(5), seed=0).coalitions(0, 4)  # strata 2 and 3 are missing
+    rows = SizesPlan(5, all_strata(5), seed=0).coalitions(0, 4)  # strata 2 and 3 are missing
     run = ESTIMATORS["shapley"].run(rows, rows.sum(axis=1) * 1.0)
     assert np.isnan(run.values).all()
     assert np.isinf(run.standard_errors).all()
@@ -105,7 +105,7 @@ def test_strata_that_a_sampling_never_sees_are_refused(name, sampling):
 
 def test_standard_error_by_the_textbook():
     assert paper_slices(5) == (1, 2, 3)
-    rows = Plan(5, (1, 2, 3), seed=0).coalitions(0, 120)
+    rows = SizesPlan(5, (1, 2, 3), seed=0).coalitions(0, 120)
     # Noise: a repeated coalition has another utility each time, so no cell has a variance of zero.
     worth = np.random.default_rng(0).normal(size=len(rows))
     run = ESTIMATORS["ssv"].run(rows, worth)
@@ -151,7 +151,7 @@ def test_tiny_games(name, players):
 
 
 def test_mean_of_a_slice_over_the_players_is_the_mean_contribution():
-    rows = Plan(8, (2,), seed=0).coalitions(0, 2000)
+    rows = SizesPlan(8, (2,), seed=0).coalitions(0, 2000)
     worth = rows.sum(axis=1) ** 2.0
     run = estimate(lambda c: c.sum(axis=1) ** 2.0, 8, "ssv", samples=4000)
     assert run.values.mean() == pytest.approx(np.mean([s**2 - (8 - s) ** 2 for s in (1, 2, 3, 4)]))
@@ -171,7 +171,7 @@ def test_requests_that_cannot_be_met():
         estimate(saturating, PLAYERS, samples=0)
     with pytest.raises(RequestError, match="at least one player"):
         estimate(saturating, 0)
-    rows = Plan(PLAYERS, (2,)).coalitions(0, 6)
+    rows = SizesPlan(PLAYERS, (2,)).coalitions(0, 6)
     with pytest.raises(RequestError, match="together with its complement"):
         ESTIMATORS["ssv"].run(rows[0::2], np.zeros(3))
     with pytest.raises(RequestError, match="do not fit"):

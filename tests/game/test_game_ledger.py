@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.game import Ledger, LedgerHeader, Plan, Row
+from cokv_bench.game import Ledger, LedgerHeader, Row, SizesPlan
 
 HEADER = LedgerHeader(
     model={"id": "toy", "layers": 2, "kv_heads": 3, "head_dim": 4, "weights": None},
@@ -22,7 +22,7 @@ HEADER = LedgerHeader(
     players=(2, 3),
     config={"slices": [1, 2, 3], "nested": {"é": 1.5}},
 )
-PLAN = Plan(6, (1, 2, 3), seed=7)
+PLAN = SizesPlan(6, (1, 2, 3), seed=7)
 
 
 def rows(start, stop):

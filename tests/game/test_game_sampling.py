@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cokv_bench.errors import RequestError
-from cokv_bench.game import Plan, all_strata, paper_slices
+from cokv_bench.game import SizesPlan, all_strata, paper_slices
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_all_strata_are_the_sizes_from_one_to_players():
 
 
 plans = st.builds(
-    lambda players, seed, draw: Plan(players, tuple(1 + d % players for d in draw), seed),
+    lambda players, seed, draw: SizesPlan(players, tuple(1 + d % players for d in draw), seed),
     st.integers(1, 70),
     st.integers(0, 2**64 - 1),
     st.lists(st.integers(0, 1000), min_size=1, max_size=5),
@@ -55,13 +55,13 @@ def test_rows_are_pairs_of_the_sizes_in_turn(plan):
 
 @pytest.mark.parametrize("pairs", range(1, 12))
 def test_every_prefix_is_balanced_and_the_first_slices_get_the_remainder(pairs):
-    plan = Plan(16, paper_slices(16), seed=3)
+    plan = SizesPlan(16, paper_slices(16), seed=3)
     counts = np.bincount(plan.coalitions(0, 2 * pairs)[0::2].sum(axis=1), minlength=9)[[2, 4, 6, 8]]
     assert counts.tolist() == [pairs // 4 + (i < pairs % 4) for i in range(4)]
 
 
 def test_coalitions_are_uniform_within_a_size():
-    rows = Plan(5, (2,), seed=1).coalitions(0, 20000)[0::2]
+    rows = SizesPlan(5, (2,), seed=1).coalitions(0, 20000)[0::2]
     codes, counts = np.unique(rows @ (1 << np.arange(5)), return_counts=True)
     assert codes.size == 10
     expected = len(rows) / 10
@@ -69,22 +69,22 @@ def test_coalitions_are_uniform_within_a_size():
 
 
 def test_seeds_give_different_coalitions():
-    first, second = (Plan(30, (15,), seed).coalitions(0, 20) for seed in (0, 1))
+    first, second = (SizesPlan(30, (15,), seed).coalitions(0, 20) for seed in (0, 1))
     assert (first != second).any(axis=1).all()
 
 
 def test_plan_is_the_same_in_every_release():
     # A changed plan would make a ledger go on with other coalitions than it began with.
-    rows = Plan(6, paper_slices(6), seed=0).coalitions(0, 10)[0::2]
+    rows = SizesPlan(6, paper_slices(6), seed=0).coalitions(0, 10)[0::2]
     assert (rows @ (1 << np.arange(6))).tolist() == [1, 10, 50, 2, 9]
 
 
 @pytest.mark.parametrize("arguments", [(0, (1,), 0), (4, (), 0), (4, (5,), 0), (4, (0,), 0), (4, (2,), -1)])
 def test_arguments_out_of_range(arguments):
     with pytest.raises(RequestError):
-        Plan(*arguments)
+        SizesPlan(*arguments)
 
 
 def test_rows_out_of_range():
     with pytest.raises(RequestError, match="do not exist"):
-        Plan(4, (2,)).coalitions(-1, 3)
+        SizesPlan(4, (2,)).coalitions(-1, 3)

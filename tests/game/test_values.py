@@ -10,7 +10,7 @@ from sklearn.linear_model import LinearRegression
 from cokv_bench.errors import RequestError
 from cokv_bench.game import (
     ESTIMATORS,
-    Plan,
+    SizesPlan,
     TooFewRowsError,
     estimate,
     exact_banzhaf,
@@ -208,7 +208,7 @@ def test_banzhaf_refuses_other_sizes(sampling):
 
 
 def test_banzhaf_refuses_sizes_that_never_vary():
-    rows = Plan(90, (45,)).coalitions(0, 60)
+    rows = SizesPlan(90, (45,)).coalitions(0, 60)
     with pytest.raises(RequestError, match="sample with uniform"):
         ESTIMATORS["banzhaf"].run(rows, rows.sum(axis=1))
 
@@ -262,7 +262,7 @@ def test_kernelshap_without_the_ends_is_centred():
     rows, units = rows_of("slices", 20, 400)
     run = ESTIMATORS["kernelshap"].run(rows, rows @ weights + rows.sum(axis=1) * 3 + 7, units)
     np.testing.assert_allclose(run.values, weights - weights.mean(), atol=1e-9)
-    rows = Plan(20, (10,)).coalitions(0, 400)
+    rows = SizesPlan(20, (10,)).coalitions(0, 400)
     run = ESTIMATORS["kernelshap"].run(rows, rows @ weights)
     np.testing.assert_allclose(run.values, weights - weights.mean(), atol=1e-9)
     np.testing.assert_allclose(run.standard_errors, 0, atol=1e-9)
@@ -284,7 +284,7 @@ def test_kernelshap_with_too_few_rows_claims_nothing():
         run = ESTIMATORS["kernelshap"].run(rows, np.sqrt(rows @ np.arange(30.0)), units)
         assert np.isinf(run.standard_errors).all()
         assert np.isfinite(run.values).all()
-    rows = np.repeat(Plan(30, (1,)).coalitions(0, 2), 60, axis=0)  # many rows that say one thing
+    rows = np.repeat(SizesPlan(30, (1,)).coalitions(0, 2), 60, axis=0)  # many rows that say one thing
     assert np.isinf(ESTIMATORS["kernelshap"].run(rows, rows.sum(axis=1) * 1.0).standard_errors).all()
     one = estimate(lambda c: 3.0 * c.sum(axis=1), 1, "kernelshap", 2)
     assert (one.values[0], one.standard_errors[0]) == (3.0, 0.0)

@@ -26,7 +26,7 @@ import triton
 import triton.language as tl
 
 from cokv_bench.kvcache import RaggedCache, prefill, ragged, triton_decode
-from cokv_bench.kvcache.triton_decode import Plan, decode_attention
+from cokv_bench.kvcache.triton_decode import Tiling, decode_attention
 from cokv_bench.policies import get_policy
 from tests.conftest import random_ids
 
@@ -59,10 +59,10 @@ class Case:
         return self.query.shape[-1] ** -0.5
 
     @property
-    def plan(self) -> Plan:
-        return Plan.of(self.starts.to(DEVICE), self.lengths.to(DEVICE), tile=self.tile)
+    def plan(self) -> Tiling:
+        return Tiling.of(self.starts.to(DEVICE), self.lengths.to(DEVICE), tile=self.tile)
 
-    def run(self, plan: Plan, own_count: Tensor | int) -> Tensor:
+    def run(self, plan: Tiling, own_count: Tensor | int) -> Tensor:
         query, keys, values, own_starts = (
             part.to(DEVICE) for part in (self.query, self.keys, self.values, self.own_starts)
         )
@@ -157,7 +157,7 @@ def random_case(seed: int) -> Case:
 def test_tiles_hold_every_kept_token_once(lengths: list[list[int]], tile: int) -> None:
     sizes = torch.tensor(lengths, dtype=torch.int32)
     starts = (10 + sizes.flatten().cumsum(0) - sizes.flatten()).int().view_as(sizes)
-    plan = Plan.of(starts, sizes, tile=tile)
+    plan = Tiling.of(starts, sizes, tile=tile)
     assert plan.tiles.dtype == plan.segments.dtype == torch.int32
     slots = [(segment, slot) for segment, begin, count in plan.tiles.tolist() for slot in range(begin, begin + count)]
     wanted = zip(starts.flatten().tolist(), sizes.flatten().tolist(), strict=True)
@@ -223,7 +223,7 @@ def test_a_wrong_number_of_own_tokens_is_refused(count: Any) -> None:
 
 def test_starts_and_lengths_must_have_one_shape() -> None:
     with pytest.raises(ValueError, match="not both 2-d alike"):
-        Plan.of(torch.zeros(2, 2), torch.zeros(4))
+        Tiling.of(torch.zeros(2, 2), torch.zeros(4))
 
 
 @pytest.mark.skipif(RUNS_HERE, reason="The kernels run in this process.")
@@ -342,7 +342,7 @@ class TestKernels:
             torch.tensor(n, dtype=torch.int32) for n in ([[first]], [[200]], [[first + 250]])
         )
         query = torch.randn(1, 2, 64).half()
-        plan = Plan.of(starts.to(DEVICE), lengths.to(DEVICE), tile=TILE)
+        plan = Tiling.of(starts.to(DEVICE), lengths.to(DEVICE), tile=TILE)
         found = decode_attention(query.to(DEVICE), buffer, buffer, plan, own_starts.to(DEVICE), 5, 0.125)
         near = buffer[first:].cpu()
         expected = reference(query, near, near, starts - first, lengths, own_starts - first, 5, 0.125)
@@ -384,7 +384,7 @@ class TestKernels:
         small, large = make_case([[100, 5]]), make_case([[900, 700], [3, 50]], seed=1)
         workspace = triton_decode.Workspace()
         plans = [
-            Plan.of(case.starts.to(DEVICE), case.lengths.to(DEVICE), workspace=workspace, tile=TILE)
+            Tiling.of(case.starts.to(DEVICE), case.lengths.to(DEVICE), workspace=workspace, tile=TILE)
             for case in (small, large)
         ]
         for case, plan in ((small, plans[0]), (large, plans[1]), (small, plans[0])):

@@ -15,8 +15,8 @@ from cokv_bench.report.groups import make_groups
 from cokv_bench.report.html import write_page
 from cokv_bench.report.layout import lay_out
 from cokv_bench.report.units import PERCENT
-from cokv_bench.runs.comparisons import comparisons_table
-from cokv_bench.runs.gaps import gaps_table
+from cokv_bench.scores.comparisons import comparisons_table
+from cokv_bench.scores.gaps import gaps_table
 from tests.report.made_run import make_run
 
 UNIVERSAL = Path(__file__).resolve().parents[2] / "results" / "search" / "universal"

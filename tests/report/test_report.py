@@ -15,7 +15,7 @@ from cokv_bench.report import write_formats
 from cokv_bench.report.latex import escape as escape_latex
 from cokv_bench.report.markdown import escape as escape_markdown
 from cokv_bench.runs.journal import read_run
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.tables import write_tables
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
 CONFIGURATION = {"model": {"id": "org/m_1"}, "split": "test", "window": 8}

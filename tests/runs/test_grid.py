@@ -18,7 +18,7 @@ from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.sources import Sources
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.tables import write_tables
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions
 

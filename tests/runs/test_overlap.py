@@ -22,11 +22,10 @@ from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.sources import Sources
 from cokv_bench.search.examples import SearchExamples
-from cokv_bench.search.search import Stopping as SearchStopping
-from cokv_bench.search.search import search
+from cokv_bench.search.search import SearchLimits, search
 from cokv_bench.tasks.base import side_of
 from cokv_bench.tasks.registry import TaskOptions
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 
 TASKS = ["jsonl:one.jsonl", "jsonl:two.jsonl"]
 
@@ -193,7 +192,7 @@ def test_profiles_and_searches_store_documents_and_say_how_rows_were_dealt(texty
     ((_, budgets),) = write_budgets(Path("p"), [30])
     assert budgets.documents == expected
     examples = SearchExamples(texty, [task], ["loglik"], window=8)
-    shares = search(examples, Path("s"), [20], seed=0, stopping=SearchStopping(steps=1))
+    shares = search(examples, Path("s"), [20], seed=0, stopping=SearchLimits(steps=1))
     assert HeadShares.load(Path("s/shares.json")).documents == shares.documents == expected
     assert HeadBudgets.load(Path("s/cokv-search-20.budgets.json")).documents == expected
     assert json.loads(Path("s/search.jsonl").read_text().partition("\n")[0])["split_rule"] == "document"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.tables import write_tables
 from tests.killing import run_program
 
 # The plan is the same for "whole" (never disturbed) and "killed".

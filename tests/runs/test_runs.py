@@ -16,7 +16,7 @@ from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import Journal, read_records, record_key
 from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
-from cokv_bench.runs.tables import write_tables
+from cokv_bench.scores.tables import write_tables
 from cokv_bench.tasks import Example, Split, content_id
 
 

@@ -12,7 +12,7 @@ import random, sys
 from pathlib import Path
 
 from cokv_bench.models import load_model
-from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.killing import killed, killed_within_write, undisturbed
 
@@ -24,7 +24,7 @@ tasks = resolve(["needle"], loaded, TaskOptions(lengths=(300,), examples=8))
 
 def work(name):
     examples = SearchExamples(loaded, tasks, ["loglik"], window=8)
-    search(examples, folder / name, [20, 40], seed=3, stopping=Stopping(steps=130))
+    search(examples, folder / name, [20, 40], seed=3, stopping=SearchLimits(steps=130))
 
 
 seconds = undisturbed(lambda: work("whole"))

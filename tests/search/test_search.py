@@ -11,7 +11,7 @@ import torch
 from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
-from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends
@@ -43,7 +43,7 @@ def merit(examples: SearchExamples, ends: Ends, cases: list[int], log_shares: np
 @pytest.mark.parametrize("utility", ["loglik", "agreement,loglik"])
 def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path, utility: str) -> None:
     examples = material(texty, utility)
-    shares = search(examples, tmp_path, [24], seed=1, stopping=Stopping(steps=60))
+    shares = search(examples, tmp_path, [24], seed=1, stopping=SearchLimits(steps=60))
     ledger = rounds(tmp_path)
     assert [line.get("step") for line in ledger[2:]] == [20, 40, 60]
     searched, chosen = examples.parts()
@@ -63,7 +63,7 @@ def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path
 
 
 def test_several_budgets_are_one_search(texty: Model, tmp_path: Path) -> None:
-    shares = search(material(texty), tmp_path, [48, 16], seed=1, stopping=Stopping(steps=60))
+    shares = search(material(texty), tmp_path, [48, 16], seed=1, stopping=SearchLimits(steps=60))
     assert shares.knots == (16, 48)
     assert not np.array_equal(*shares.tables)
     for budget in (16, 48):
@@ -80,14 +80,14 @@ def test_several_budgets_are_one_search(texty: Model, tmp_path: Path) -> None:
 
 def test_budgets_are_searched_side_by_side_as_each_would_be_alone(texty: Model, tmp_path: Path) -> None:
     alone, together = (
-        search(material(texty), tmp_path / str(len(budgets)), budgets, seed=1, stopping=Stopping(steps=20))
+        search(material(texty), tmp_path / str(len(budgets)), budgets, seed=1, stopping=SearchLimits(steps=20))
         for budgets in ([24], [24, 48])
     )
     np.testing.assert_allclose(together.tables[0], alone.tables[0], rtol=1e-3, atol=1e-3)
 
 
 def test_a_stopped_search_goes_on_as_one_that_never_was(texty: Model, tmp_path: Path) -> None:
-    whole = search(material(texty), tmp_path / "whole", [24], seed=2, stopping=Stopping(steps=50))
+    whole = search(material(texty), tmp_path / "whole", [24], seed=2, stopping=SearchLimits(steps=50))
 
     class Killed(Exception):
         pass
@@ -102,23 +102,28 @@ def test_a_stopped_search_goes_on_as_one_that_never_was(texty: Model, tmp_path: 
     for limit in (0, 3, 25, 41):
         with pytest.raises(Killed):
             search(
-                material(texty), tmp_path / "parts", [24], seed=2, stopping=Stopping(steps=50), progress=stop_at(limit)
+                material(texty),
+                tmp_path / "parts",
+                [24],
+                seed=2,
+                stopping=SearchLimits(steps=50),
+                progress=stop_at(limit),
             )
     path = tmp_path / "parts" / "search.jsonl"
     path.write_bytes(path.read_bytes()[:-7])  # a torn last line
-    parts_ = search(material(texty), tmp_path / "parts", [24], seed=2, stopping=Stopping(steps=50))
+    parts_ = search(material(texty), tmp_path / "parts", [24], seed=2, stopping=SearchLimits(steps=50))
     assert rounds(tmp_path / "parts") == rounds(tmp_path / "whole")
     np.testing.assert_array_equal(parts_.tables, whole.tables)
 
 
 def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path) -> None:
-    search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+    search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
     with pytest.raises(RequestError, match=r"other settings \(budgets, seed differ\)"):
-        search(material(texty), tmp_path, [32], seed=3, stopping=Stopping(steps=1))
+        search(material(texty), tmp_path, [32], seed=3, stopping=SearchLimits(steps=1))
     path = tmp_path / "search.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"followed"', b'"swallowed"'))
     with pytest.raises(RequestError, match="is damaged"):
-        search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+        search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
     for text, said in (
         ("hello\n", "is damaged"),
         ('{"kind": "diary"}\n', "not a search's ledger"),
@@ -126,19 +131,19 @@ def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path
     ):
         path.write_text(text)
         with pytest.raises(RequestError, match=said):
-            search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+            search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
         assert path.read_text() == text
 
 
 def test_a_search_goes_on_with_its_own_template_alone(texty: Model, worded: Model, tmp_path: Path) -> None:
-    search(material(texty), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+    search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
     with pytest.raises(RequestError, match=r"other settings \(reading differ\)"):
-        search(material(worded), tmp_path, [24], seed=2, stopping=Stopping(steps=1))
+        search(material(worded), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
 
 
 def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
     examples = material(texty, tasks="needle,ruler/vt", length=900)
-    shares = search(examples, tmp_path, [24], seed=2, stopping=Stopping(seconds=0.01))
+    shares = search(examples, tmp_path, [24], seed=2, stopping=SearchLimits(seconds=0.01))
     assert shares.search["steps"] == 1
     assert shares.tasks == ("needle", "ruler/vt")
 
@@ -147,17 +152,17 @@ def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
     ("call", "said"),
     [
         (lambda model, folder: material(model, "metric"), "has no gradient"),
-        (lambda model, folder: Stopping(steps=0), "0 steps"),
-        (lambda model, folder: Stopping(seconds=-1.0), "time limit is -1"),
+        (lambda model, folder: SearchLimits(steps=0), "0 steps"),
+        (lambda model, folder: SearchLimits(seconds=-1.0), "time limit is -1"),
         (
-            lambda model, folder: search(material(model), folder, [8], seed=0, stopping=Stopping(steps=1)),
+            lambda model, folder: search(material(model), folder, [8], seed=0, stopping=SearchLimits(steps=1)),
             "nothing beyond the window of 8",
         ),
         (
-            lambda model, folder: search(material(model), folder, [24, 900], seed=0, stopping=Stopping(steps=1)),
+            lambda model, folder: search(material(model), folder, [24, 900], seed=0, stopping=SearchLimits(steps=1)),
             "900 tokens keeps all of every prompt",
         ),
-        (lambda model, folder: search(material(model), folder, [], seed=0, stopping=Stopping()), "needs a budget"),
+        (lambda model, folder: search(material(model), folder, [], seed=0, stopping=SearchLimits()), "needs a budget"),
         (lambda model, folder: few(model).parts(), "needs examples to choose on"),
     ],
 )
@@ -172,6 +177,6 @@ def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: 
 def test_half_a_minute_finds_what_equal_shares_lose(embedded: Model, tmp_path: Path) -> None:
     tasks = resolve(["needle"], embedded, TaskOptions(lengths=(512,), examples=12))
     examples = SearchExamples(embedded, tasks, ["agreement"], window=8)
-    shares = search(examples, tmp_path, [32], seed=0, stopping=Stopping(steps=20))
+    shares = search(examples, tmp_path, [32], seed=0, stopping=SearchLimits(steps=20))
     # On needles that no step followed; equal shares close nothing and the full cache everything.
     assert shares.search["gap_closed"]["32"] > 0.5

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 
 ROWS = [{"input": f"q{i}", "context": f"c{i} {{x}}", "answers": [f"a{i}"]} for i in range(3)]
 

@@ -21,7 +21,7 @@ from cokv_bench.tasks.base import (
 )
 from cokv_bench.tasks.longbench import LongBenchTask
 from cokv_bench.tasks.registry import TaskOptions, resolve
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 
 SPLITS: tuple[Split, ...] = ("profile", "test", "report")
 RESULTS = Path(__file__).resolve().parents[2] / "results"

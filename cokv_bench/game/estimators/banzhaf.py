@@ -30,7 +30,7 @@ def banzhaf(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None
     Args:
         coalitions: bool [m, players].
         utilities: float [m].
-        units: int [m]; see `Run`.
+        units: int [m]; see `Estimation`.
 
     Returns:
         Estimate; NaN with infinite error for a player who is in every row or in none.

@@ -37,7 +37,7 @@ class Estimate:
     samples: int
 
 
-class Run(Protocol):
+class Estimation(Protocol):
     """How an estimator is called; it needs nothing else, so a ledger can be estimated again without the model."""
 
     def __call__(self, coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Estimate:
@@ -71,7 +71,7 @@ class Estimator:
     name: str
     description: str
     sampling: str
-    run: Run
+    run: Estimation
     also: tuple[str, ...] = ()
 
     def check_sampling(self, name: str) -> None:
@@ -115,7 +115,7 @@ class Measured:
 
 
 def measured(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None = None) -> Measured:
-    """Check rows and complete their units; arguments and errors as of `Run`.
+    """Check rows and complete their units; arguments and errors as of `Estimation`.
 
     Raises:
         TooFewRowsError: no row.

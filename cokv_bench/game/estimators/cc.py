@@ -28,7 +28,7 @@ def complementary_contributions(
     Args:
         coalitions: bool [m, players], complements paired by lookup.
         utilities: float [m].
-        units: int [m]; see `Run`.
+        units: int [m]; see `Estimation`.
 
     Returns:
         Estimate whose values sum to zero; `exact_cc` of the sampled slices is what it estimates. See `stratified_sum`

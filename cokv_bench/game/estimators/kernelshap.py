@@ -38,7 +38,7 @@ def kernelshap(coalitions: BoolArray, utilities: FloatArray, units: IntArray | N
     Args:
         coalitions: bool [m, players].
         utilities: float [m].
-        units: int [m]; see `Run`.
+        units: int [m]; see `Estimation`.
 
     Returns:
         Estimate; robust (sandwich) standard errors, larger where the pairs of a unit depend on each other. They are

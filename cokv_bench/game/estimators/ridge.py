@@ -24,7 +24,7 @@ def ridge(coalitions: BoolArray, utilities: FloatArray, units: IntArray | None =
     Args:
         coalitions: bool [m, players]; complements may be there or not.
         utilities: float [m].
-        units: int [m]; see `Run`.
+        units: int [m]; see `Estimation`.
 
     Returns:
         Estimate. The true values are those that infinitely many coalitions of the same sampling would give, and the

@@ -16,7 +16,7 @@ def stratified_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntA
     Args:
         coalitions: bool [m, players], complements paired by lookup.
         utilities: float [m].
-        units: int [m]; see `Run`.
+        units: int [m]; see `Estimation`.
 
     Returns:
         Estimate; see `stratified_sum` for cells with fewer than two samples (infinite standard errors, NaN values

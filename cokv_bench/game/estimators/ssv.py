@@ -17,7 +17,7 @@ def sliced_shapley(coalitions: BoolArray, utilities: FloatArray, units: IntArray
     Args:
         coalitions: bool [m, players], complements paired by lookup, S before its complement.
         utilities: float [m].
-        units: int [m]; see `Run`.
+        units: int [m]; see `Estimation`.
 
     Returns:
         Estimate; see `stratified_sum` for cells with fewer than two samples (infinite standard errors, NaN values

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cokv_bench.game.sampling.base import SamplingPlan
 from cokv_bench.game.sampling.neyman import NeymanPlan
-from cokv_bench.game.sampling.pairs import AntitheticPlan, Plan, WalkPlan
+from cokv_bench.game.sampling.pairs import AntitheticPlan, SizesPlan, WalkPlan
 from cokv_bench.game.sampling.sizes import all_strata, paper_slices
 from cokv_bench.game.sampling.uniform import UniformPlan
 from cokv_bench.registries import SAMPLINGS
@@ -29,12 +29,12 @@ class Sampling:
 SLICES = Sampling(
     "slices",
     SAMPLINGS.line("slices"),
-    lambda players, seed: Plan(players, paper_slices(players), seed, "slices"),
+    lambda players, seed: SizesPlan(players, paper_slices(players), seed, "slices"),
 )
 STRATA = Sampling(
     "strata",
     SAMPLINGS.line("strata"),
-    lambda players, seed: Plan(players, all_strata(players), seed, "strata"),
+    lambda players, seed: SizesPlan(players, all_strata(players), seed, "strata"),
 )
 NEYMAN = Sampling("neyman", SAMPLINGS.line("neyman"), NeymanPlan)
 ANTITHETIC = Sampling("antithetic", SAMPLINGS.line("antithetic"), AntitheticPlan)
@@ -55,9 +55,9 @@ __all__ = [
     "SAMPLINGS",
     "AntitheticPlan",
     "NeymanPlan",
-    "Plan",
     "Sampling",
     "SamplingPlan",
+    "SizesPlan",
     "UniformPlan",
     "WalkPlan",
     "all_strata",

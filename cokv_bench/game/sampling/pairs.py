@@ -12,7 +12,7 @@ from cokv_bench.game.sampling.sizes import all_strata, paper_slices
 
 
 @dataclass(frozen=True)
-class Plan(PairPlan):
+class SizesPlan(PairPlan):
     """Independent pairs: rows 2p and 2p + 1 are the p-th sampled S and its complement.
 
     S is uniform among the coalitions of its size. The sizes take turns, so any number of pairs is spread evenly

@@ -8,7 +8,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import PROFILE_SHARE, REPORT_SHARE, Split
 from cokv_bench.tasks.family import Family, Size, UncountedError
 from cokv_bench.tasks.options import TaskOptions
-from cokv_bench.tasks.rows.own import HUB, PREFIX, JsonlTask
+from cokv_bench.tasks.rows.jsonl import HUB, PREFIX, JsonlTask
 
 if TYPE_CHECKING:
     from cokv_bench.models import Model

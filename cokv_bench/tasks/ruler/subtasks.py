@@ -8,7 +8,7 @@ from cokv_bench.tasks.ruler.counting import common_words, frequent_words
 from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.niah import Niah
-from cokv_bench.tasks.ruler.qa import SHAPES, Answering, Documents
+from cokv_bench.tasks.ruler.qa import PUBLISHED, Answering, Documents
 from cokv_bench.tasks.ruler.tracking import variable_tracking
 
 PREFIX = "ruler/"
@@ -82,7 +82,7 @@ def expand(name: str, qa: Collection[str]) -> list[str]:
         return [*SUBTASKS, *(known for known in FROM_FILE if known in qa)]
     wanted = name.removeprefix(PREFIX)
     if wanted in FROM_FILE and wanted not in qa:
-        shape = SHAPES[wanted]
+        shape = PUBLISHED[wanted]
         raise RequestError(
             f"The task '{name}' needs a file in {shape.data_set}'s shape; name one with --ruler-qa, such as "
             f"{shape.published}."

@@ -2,6 +2,6 @@
 
 from cokv_bench.tasks.ruler.qa.documents import Documents, Question
 from cokv_bench.tasks.ruler.qa.draft import Answering
-from cokv_bench.tasks.ruler.qa.read import SHAPES, read_qa
+from cokv_bench.tasks.ruler.qa.read import PUBLISHED, read_qa
 
-__all__ = ["SHAPES", "Answering", "Documents", "Question", "read_qa"]
+__all__ = ["PUBLISHED", "Answering", "Documents", "Question", "read_qa"]

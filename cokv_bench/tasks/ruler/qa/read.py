@@ -12,7 +12,7 @@ from cokv_bench.tasks.ruler.qa.documents import Documents
 
 
 @dataclass(frozen=True)
-class Shape:
+class Published:
     """A published shape: the data set's name, where such a file is published, and how its JSON value is read."""
 
     data_set: str
@@ -20,9 +20,9 @@ class Shape:
     read: Callable[[Any, str], Documents]
 
 
-SHAPES: dict[str, Shape] = {
-    "qa_1": Shape("SQuAD", "dev-v2.0.json at https://rajpurkar.github.io/SQuAD-explorer", shapes.squad),
-    "qa_2": Shape("HotpotQA", "hotpot_dev_distractor_v1.json at https://hotpotqa.github.io", shapes.hotpotqa),
+PUBLISHED: dict[str, Published] = {
+    "qa_1": Published("SQuAD", "dev-v2.0.json at https://rajpurkar.github.io/SQuAD-explorer", shapes.squad),
+    "qa_2": Published("HotpotQA", "hotpot_dev_distractor_v1.json at https://hotpotqa.github.io", shapes.hotpotqa),
 }
 
 
@@ -42,8 +42,8 @@ def read_qa(paths: Sequence[Path]) -> dict[str, Documents]:
         parsed = _parse(path, file)
         subtask = _subtask_of(parsed, file)
         if subtask in found:
-            raise RequestError(f"{file} is a second one in {SHAPES[subtask].data_set}'s shape; give one of each.")
-        found[subtask] = SHAPES[subtask].read(parsed, file)
+            raise RequestError(f"{file} is a second one in {PUBLISHED[subtask].data_set}'s shape; give one of each.")
+        found[subtask] = PUBLISHED[subtask].read(parsed, file)
         if not any(found[subtask].questions.values()):
             raise RequestError(f"{file} holds no question whose answer stands in its paragraphs; give another file.")
     return found
@@ -71,5 +71,5 @@ def _subtask_of(parsed: Any, file: str) -> str:
         return "qa_2"
     raise RequestError(
         f"{file} has neither SQuAD's shape (an object with the list 'data') nor HotpotQA's (a list of questions); give "
-        f"{' or '.join(shape.published for shape in SHAPES.values())}."
+        f"{' or '.join(shape.published for shape in PUBLISHED.values())}."
     )

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from cokv_bench.checks import Check, an_object, listed, number, one_of, or_null, problem, text, whole
+from cokv_bench.costs.estimate import Shape
+from cokv_bench.costs.steps import Work, names, work
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.lists import join
-from cokv_bench.runs.estimate import Shape
-from cokv_bench.runs.work import Work, names, work
 from cokv_bench.tasks.options import DEFAULT_TASK
 
 _KEYS = ("description", "model", "shape", "examples", "tasks", "steps")

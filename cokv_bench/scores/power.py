@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cokv_bench.runs.comparisons import PRIMARY
-from cokv_bench.runs.means import means, overall
-from cokv_bench.runs.signflips import LEVEL
+from cokv_bench.scores.comparisons import PRIMARY
+from cokv_bench.scores.means import means, overall
+from cokv_bench.scores.signflips import LEVEL
 
 #: Chance of finding a difference that is there.
 POWER = 0.8

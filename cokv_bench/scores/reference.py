@@ -11,7 +11,7 @@ import pandas as pd
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.files import at_home
-from cokv_bench.runs.means import is_mean, means
+from cokv_bench.scores.means import is_mean, means
 from cokv_bench.tasks.registry import family_of
 
 #: References that come with the package, by name.

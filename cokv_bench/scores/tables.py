@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.checked import tabular
-from cokv_bench.runs.comparisons import choose_baseline, comparisons_table
-from cokv_bench.runs.intervals import SCORES, Bounds, interval
 from cokv_bench.runs.journal import read_records, read_run
-from cokv_bench.runs.lengths import lengths_table
-from cokv_bench.runs.means import means
-from cokv_bench.runs.reference import reference_table
+from cokv_bench.scores.comparisons import choose_baseline, comparisons_table
+from cokv_bench.scores.intervals import SCORES, Bounds, interval
+from cokv_bench.scores.lengths import lengths_table
+from cokv_bench.scores.means import means
+from cokv_bench.scores.reference import reference_table
 from cokv_bench.tasks.registry import family_of
 
 _CELL = ["task", "method", "budget"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.runs.intervals import GAINS, interval
-from cokv_bench.runs.means import means
+from cokv_bench.scores.intervals import GAINS, interval
+from cokv_bench.scores.means import means
 
 #: Methods that choose tokens without looking at the prompt's content.
 _UNINFORMED = ("random", "streaming-llm")

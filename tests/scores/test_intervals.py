@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, t, ttest_1samp, ttest_ind
 
-from cokv_bench.runs.intervals import GAINS, SCORES, interval, ratio_intervals, spread
+from cokv_bench.scores.intervals import GAINS, SCORES, interval, ratio_intervals, spread
 
 
 def covered(draw: Callable[[np.random.Generator], tuple[float, float]], draws: int = 1500) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from cokv_bench.runs.intervals import interval, ratio_intervals
+from cokv_bench.scores.intervals import interval, ratio_intervals
 from cokv_bench.tasks.registry import family_of
 
 #: The ends of the gap: shares of 0 and of 1.

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.errors import unknown
-from cokv_bench.runs.chance import at_chance
-from cokv_bench.runs.intervals import GAINS, Bounds, interval, spread
-from cokv_bench.runs.means import means, overall
-from cokv_bench.runs.signflips import LEVEL, family_test
+from cokv_bench.scores.chance import at_chance
+from cokv_bench.scores.intervals import GAINS, Bounds, interval, spread
+from cokv_bench.scores.means import means, overall
+from cokv_bench.scores.signflips import LEVEL, family_test
 
 #: Methods that are compared with, the first that a run has, where nobody names one.
 _BASELINES = ("snapkv", "pyramidkv", "streaming-llm")

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from cokv_bench.cli.estimates import print_power
-from cokv_bench.runs.comparisons import comparisons_table
-from cokv_bench.runs.power import observed, planned
-from cokv_bench.runs.signflips import family_test
+from cokv_bench.scores.comparisons import comparisons_table
+from cokv_bench.scores.power import observed, planned
+from cokv_bench.scores.signflips import family_test
 
 
 def configuration(methods: int, **counts: int) -> dict[str, Any]:

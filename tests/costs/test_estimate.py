@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from cokv_bench.costs.estimate import Load, Shape, estimate, matrix_speed
+from cokv_bench.costs.planned import plan_loads
+from cokv_bench.costs.reproduction import read_reproduction
 from cokv_bench.models import Model
-from cokv_bench.runs.estimate import Load, Shape, estimate, matrix_speed
-from cokv_bench.runs.loads import plan_loads
-from cokv_bench.runs.reproduction import read_reproduction
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.tasks.prompts import encode_example
 from cokv_bench.tasks.registry import TaskOptions

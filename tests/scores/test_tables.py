@@ -13,10 +13,10 @@ from rich.console import Console
 
 from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
 from cokv_bench.errors import RequestError
-from cokv_bench.runs.intervals import SCORES, interval
-from cokv_bench.runs.lengths import lengths_table
-from cokv_bench.runs.reference import reference_table
-from cokv_bench.runs.tables import scores_table, wide_table, write_tables
+from cokv_bench.scores.intervals import SCORES, interval
+from cokv_bench.scores.lengths import lengths_table
+from cokv_bench.scores.reference import reference_table
+from cokv_bench.scores.tables import scores_table, wide_table, write_tables
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
 CONFIGURATION: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.runs.intervals import SCORES, interval
+from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.tasks.registry import family_of
 
 

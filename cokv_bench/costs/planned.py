@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from cokv_bench.runs.estimate import Load
+from cokv_bench.costs.estimate import Load
 from cokv_bench.runs.plan import Plan
 from cokv_bench.tasks.prompts import encode_parts
 

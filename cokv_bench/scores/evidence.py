@@ -9,10 +9,10 @@ import pandas as pd
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.checked import tabular
-from cokv_bench.runs.comparisons import comparisons_table
-from cokv_bench.runs.gaps import gaps_table
 from cokv_bench.runs.journal import read_records
-from cokv_bench.runs.tables import scores_table
+from cokv_bench.scores.comparisons import comparisons_table
+from cokv_bench.scores.gaps import gaps_table
+from cokv_bench.scores.tables import scores_table
 
 _COLUMNS = ["method", "budget", "task", "n", "logprob", "ci_low", "ci_high", "kept_per_head", "exact_total"]
 

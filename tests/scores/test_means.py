@@ -1,6 +1,6 @@
 """Which means a run has."""
 
-from cokv_bench.runs.means import is_mean, means, overall
+from cokv_bench.scores.means import is_mean, means, overall
 
 TREC, LCC, E = "longbench/trec", "longbench/lcc", "longbench/trec_e"
 

@@ -8,7 +8,7 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.policies import POLICIES
-from cokv_bench.runs.reference import COLUMNS, REFERENCES, check_reference, read_reference, reference_table
+from cokv_bench.scores.reference import COLUMNS, REFERENCES, check_reference, read_reference, reference_table
 from cokv_bench.tasks.longbench import expand
 
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"

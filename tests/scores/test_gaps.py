@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cokv_bench.runs.gaps import OVER_GAPS, gaps_table, is_sum
-from cokv_bench.runs.intervals import interval
 from cokv_bench.runs.journal import read_records
+from cokv_bench.scores.gaps import OVER_GAPS, gaps_table, is_sum
+from cokv_bench.scores.intervals import interval
 
 UNIVERSAL = Path(__file__).resolve().parents[2] / "results" / "search" / "universal"
 

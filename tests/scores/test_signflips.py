@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest, wilcoxon
 
-from cokv_bench.runs.signflips import Outcome, family_test
+from cokv_bench.scores.signflips import Outcome, family_test
 
 
 def alone(shares: list[float] | NDArray[np.float64], seed: int = 0) -> float:

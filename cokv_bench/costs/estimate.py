@@ -79,7 +79,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Cost:
     """Operations (floating point), bytes at the peak, and the counts they come from."""
 
     prompts: int
@@ -94,7 +94,7 @@ class Estimate:
         return self.prefill / (_PREFILL_EFFICIENCY * speed) + self.decode / (_DECODE_EFFICIENCY * speed)
 
 
-def estimate(shape: Shape, loads: Iterable[Load], *, row_memory: int = DEFAULT_MEMORY) -> Estimate:
+def estimate(shape: Shape, loads: Iterable[Load], *, row_memory: int = DEFAULT_MEMORY) -> Cost:
     """Add up what loads cost; answers are taken to reach their limit of tokens, so this is the most.
 
     Args:
@@ -113,7 +113,7 @@ def estimate(shape: Shape, loads: Iterable[Load], *, row_memory: int = DEFAULT_M
         own = load.rows * load.new_tokens * shape.token_bytes
         memory = max(memory, load.tokens * shape.token_bytes + min(own, row_memory))
     weights = (shape.layer_weights + shape.output_weights) * shape.itemsize
-    return Estimate(
+    return Cost(
         prompts=sum(load.prompts for load in loads),
         prompt_tokens=sum(load.prompts * load.tokens for load in loads),
         answers=sum(load.prompts * load.rows for load in loads),

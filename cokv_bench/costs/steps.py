@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from cokv_bench.costs.estimate import Load
 from cokv_bench.errors import RequestError, quoted, unknown
 from cokv_bench.lists import split as split_list
-from cokv_bench.runs.estimate import Load
 from cokv_bench.tasks import Split
 from cokv_bench.tasks.family import UncountedError
 from cokv_bench.tasks.options import DEFAULT_TASK, TaskOptions

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.runs.chance import at_chance
-from cokv_bench.runs.comparisons import COLUMNS, choose_baseline, comparisons_table
+from cokv_bench.scores.chance import at_chance
+from cokv_bench.scores.comparisons import COLUMNS, choose_baseline, comparisons_table
 
 CONFIGURATION: dict[str, Any] = {"seed": 0, "tasks": {"t/a": {}, "t/b": {}}, "methods": ["full", "snapkv", "x"]}
 

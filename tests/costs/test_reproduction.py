@@ -8,15 +8,15 @@ from typing import get_args
 import pytest
 import yaml
 
+from cokv_bench.costs.reproduction import read_reproduction
+from cokv_bench.costs.steps import Work
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
-from cokv_bench.runs.reproduction import read_reproduction
-from cokv_bench.runs.work import Work
 from cokv_bench.tasks import Split
 from cokv_bench.tasks.longbench import expand
 from cokv_bench.tasks.longbench.sizes import published_rows
 from cokv_bench.tasks.registry import TaskOptions, resolve
-from cokv_bench.tasks.rows.own import JsonlTask
+from cokv_bench.tasks.rows.jsonl import JsonlTask
 from cokv_bench.tasks.ruler import SUBTASKS
 
 SHAPE = {

@@ -1,0 +1,1 @@
+"""What work takes before it is done: operations, memory and rough times."""
