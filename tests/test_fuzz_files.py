@@ -24,7 +24,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.runs.test_reproduction import SHAPE
 
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues
 from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
@@ -53,6 +52,7 @@ from cokv_bench.tasks.rows.jsonl import JsonlTask
 from cokv_bench.tasks.ruler import RulerTask, read_qa
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
+from tests.costs.test_reproduction import SHAPE
 from tests.mutations import damaged
 from tests.report.made_run import make_run
 from tests.report.test_estimators import make_ledger

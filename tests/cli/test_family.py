@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tests.runs.test_reproduction import SHAPE
 
 from cokv_bench.errors import RequestError
 from cokv_bench.runs.checked import record_problem
 from cokv_bench.tasks import Example, Split, Task, content_id
 from cokv_bench.tasks.family import Family, Size
 from cokv_bench.tasks.registry import FAMILIES, TaskOptions, add_family, family_of
+from tests.costs.test_reproduction import SHAPE
 
 WORDS = {"profile": ("moss", "fern"), "test": ("salt", "iron"), "report": ("wool", "silk")}
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from tests.runs.test_reproduction import SHAPE
+
+from tests.costs.test_reproduction import SHAPE
 
 
 def config(folder: Path, model: Path) -> Path:
