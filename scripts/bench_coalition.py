@@ -17,7 +17,6 @@ import torch
 import typer
 
 from cokv_bench.bench.shapes import random_model
-from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import Selection, decode, prefill
@@ -45,7 +44,7 @@ def main(
     answer: Annotated[int, typer.Option(help="Tokens of an answer.")] = 32,
     coalitions: Annotated[int, typer.Option(help="Coalitions of a batch.")] = 64,
     repeats: Annotated[int, typer.Option(help="Measurements, of which the median counts.")] = 3,
-    device: o.Device = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. Default: a GPU if any.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
 ) -> None:
     """Measure, print and save."""

@@ -28,6 +28,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import grouped
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.game.head_game import Game, make_game
@@ -35,7 +36,8 @@ from cokv_bench.game.sampling import get_sampling
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Generation, Prompt, Selection, decode, prefill
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
-from cokv_bench.models import Model, encode_answer, load_model
+from cokv_bench.models import Model, encode_answer
+from cokv_bench.models.spec import ModelSpec
 from cokv_bench.tasks import Example
 from cokv_bench.tasks.prompts import encode_example
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -201,8 +203,9 @@ def measure_example(bench: Bench, number: int, count: int) -> dict[str, Any]:
     return figures
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
+    model: ModelSpec,
     length: Annotated[int, typer.Option(help="Prompt length in tokens.")] = 1024,
     examples: Annotated[int, typer.Option(min=1, help="Needles.")] = 4,
     coalitions: Annotated[int, typer.Option(min=2, help="Coalitions that (b) and (c) measure.")] = 256,
@@ -215,7 +218,7 @@ def main(
     """Compare the cost of a coalition and example: repeated prefill, shared prompt, teacher forced."""
     if repeated > coalitions:
         raise RequestError(f"--repeated {repeated} is more than the {coalitions} coalitions; lower it.")
-    loaded = load_model(model)
+    loaded = o.load(model)
     tasks = resolve(["needle"], loaded, TaskOptions(lengths=(length,), examples=examples, seed=seed))
     game = make_game(loaded, tasks, "metric", window=window)
     plan = get_sampling("slices").plan(game.players, seed)

@@ -18,13 +18,13 @@ import torch
 import typer
 
 from cokv_bench.bench.shapes import PRESETS, check_preset, random_model
-from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.models import Model
+from cokv_bench.option import integers
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.versions import versions
 from cokv_bench.search.search import BATCH
@@ -90,13 +90,13 @@ def main(
     repeats: Annotated[int, typer.Option(help="Measurements, of which the median counts.")] = 3,
     prompts: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 200,
     steps: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 100,
-    device: o.Device = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. Default: a GPU if any.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
 ) -> None:
     """Measure each depth, print and save."""
     check_preset(random_weights, None)
     shape = PRESETS[random_weights]
-    deepest, counts = shape["num_hidden_layers"], o.integers(depths, "depth")
+    deepest, counts = shape["num_hidden_layers"], integers(depths, "depth")
     if len(set(counts)) < 2 or max(counts) > deepest:
         raise RequestError(f"No line goes through the depths '{depths}'; give two of 1 to {deepest}, such as 1,2.")
     if not _WINDOW < budget < length:

@@ -11,6 +11,7 @@ On the same needles, one after the other so that all see the same machine:
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -20,42 +21,38 @@ import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.files import write_json
 from cokv_bench.models import Model
+from cokv_bench.models.spec import ModelSpec
 from cokv_bench.runs.evaluate import Answer, Evaluation
+from cokv_bench.runs.grid import Grid
 from cokv_bench.runs.plan import Job, Part, Plan
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.versions import versions
+from cokv_bench.tasks.options import TaskOptions
 from cokv_bench.tasks.prompts import encode_parts
-from cokv_bench.tasks.registry import TaskOptions
 
-METHODS = "streaming-llm,snapkv,pyramidkv,ada-snapkv,ada-pyramid,cokv"
+METHODS = ("streaming-llm", "snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid", "cokv")
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
-    method: Annotated[str, typer.Option(help="Methods of the grid.")] = METHODS,
-    budget: Annotated[str, typer.Option(help="Budgets of the grid.")] = "64,128,256,512,1024",
-    lengths: o.Lengths = "2048",
-    examples: o.Examples = 5,
+    model: ModelSpec,
+    grid: Annotated[Grid, Only("methods", "budgets")] = Grid(METHODS, (64, 128, 256, 512, 1024)),  # noqa: B008 - frozen
+    tasks: Annotated[TaskOptions, Only("lengths", "examples")] = TaskOptions(lengths=(2048,), examples=5),  # noqa: B008
     cells: Annotated[int, typer.Option(min=1, help="Examples on which the cells run too; they take long.")] = 2,
     json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
 ) -> None:
     """Time a sweep in one pass, cell by cell, and FullKV alone, in one run on the same examples."""
-    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
-    request = Request(
-        tasks=["needle"],
-        methods=["full", *o.names(method, "method")],
-        budgets=o.integers(budget, "budget"),
-        task_options=TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=examples),
-    )
-    plan = plan_request(request, loaded)
+    loaded = o.load(model)
+    plan = plan_request(Request(replace(grid, methods=("full", *grid.methods)), tasks), loaded)
     rows = [_time(plan, loaded, job, with_cells=index < cells) for index, job in enumerate(plan.jobs)]
     figures = {
         "model": loaded.fingerprint,
         "threads": torch.get_num_threads(),
-        "methods": request.methods[1:],
-        "budgets": request.budgets,
+        "methods": list(grid.methods),
+        "budgets": list(grid.budgets),
         "examples": rows,
         "grid_to_full": median(row["grid"] / row["full"] for row in rows),
         "cells_to_grid": median(row["cells"] / row["grid"] for row in rows if "cells" in row),

@@ -17,7 +17,7 @@ curves      the utility by the tokens of each head alone, then tokens where the 
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,9 +31,12 @@ from sklearn.linear_model import BayesianRidge
 from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.errors import unknown
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
+from cokv_bench.models.spec import ModelSpec
+from cokv_bench.option import names
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.versions import versions
 from cokv_bench.scores.intervals import interval
@@ -207,7 +210,7 @@ def races(text: str) -> dict[str, tuple[Family, str]]:
         RequestError: an unknown family or start.
     """
     found = {}
-    for name in o.names(text, "family"):
+    for name in names(text, "family"):
         family, _, start = name.partition("@")
         if family not in FAMILIES:
             raise unknown("family", family, FAMILIES)
@@ -217,15 +220,15 @@ def races(text: str) -> dict[str, tuple[Family, str]]:
     return found
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
-    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
+    model: ModelSpec,
+    tasks: Annotated[TaskOptions, Only("names", "lengths")],
     families: Annotated[str, typer.Option(help="Families, comma separated.")] = ",".join(FAMILIES),
     budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
     utility: Annotated[str, typer.Option(help="agreement or loglik.")] = "agreement",
     profile: Annotated[Path | None, typer.Option(help="CoKV's head values. Default: the embedded ones.")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="For each family.")] = 240.0,
-    lengths: o.Lengths = "1024",
     examples: Annotated[int, typer.Option(help="A length, to search on.")] = 40,
     unseen: Annotated[int, typer.Option(help="A length, from the test split.")] = 30,
     seed: o.Seed = 0,
@@ -233,13 +236,11 @@ def main(
 ) -> None:
     """Run the families one after the other and print a table."""
     wanted = races(families)
-    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    loaded = o.load(model)
 
     def material(split: Any, count: int) -> SearchExamples:
-        options = TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=count)
-        return SearchExamples(
-            loaded, resolve(o.names(tasks, "task"), loaded, options), [utility], window=8, split=split
-        )
+        options = replace(tasks, examples=count)
+        return SearchExamples(loaded, resolve(tasks.names, loaded, options), [utility], window=8, split=split)
 
     searched, test = material("profile", examples), material("test", unseen)
     # Those that budgets can change; prefilled before any clock runs.
@@ -261,7 +262,7 @@ def main(
             _file(searched, shares, budget, name).save(path)
     figures = {
         "model": loaded.fingerprint,
-        "tasks": tasks,
+        "tasks": list(tasks.names),
         "budget": budget,
         "utility": utility,
         "seconds": seconds,

@@ -20,6 +20,7 @@ from rich.table import Table
 from cokv_bench.budgets import from_head_values
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
@@ -31,7 +32,9 @@ from cokv_bench.game.stability import stability
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.game.utilities import get_utility
 from cokv_bench.kvcache import Prompt, Selection
-from cokv_bench.models import Model, load_model
+from cokv_bench.models import Model
+from cokv_bench.models.spec import ModelSpec
+from cokv_bench.option import names
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -101,8 +104,9 @@ def evaluate(model: Model, policies: dict[str, Policy], budget: int, window: int
     return measured
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
+    model: ModelSpec,
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of coalitions of each ledger.")] = 500,
     validation: Annotated[int, typer.Option(min=1, help="Needles to profile on.")] = 16,
     examples: Annotated[int, typer.Option(min=2, help="Test needles.")] = 60,
@@ -114,10 +118,10 @@ def main(
     json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
 ) -> None:
     """Compare estimators and samplings by the stability of their values and the budgets that they lead to."""
-    wanted = o.names(samplings, "sampling")
+    wanted = names(samplings, "sampling")
     for name in wanted:
         get_sampling(name)
-    loaded = load_model(model)
+    loaded = o.load(model)
     tasks = resolve(["needle"], loaded, TaskOptions(lengths=(_LENGTH,), examples=validation, seed=seed))
     game = make_game(loaded, tasks, "loglik", window=window, spill_folder=folder)
     shortest = game.shortest_prompt()

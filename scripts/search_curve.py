@@ -7,6 +7,7 @@ the seconds, and the share of the gap between equal shares and the full cache th
 budget of the search; curve.png shows it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +21,11 @@ from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.errors import RequestError
 from cokv_bench.files import make_folder
+from cokv_bench.models.spec import ModelSpec
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
@@ -54,34 +57,28 @@ def read_ledger(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return header, records[1:]
 
 
+@grouped
 def main(
     folder: Annotated[Path, typer.Argument(help="Folder of a search.")],
-    model: o.ModelName = "smollm2-135m",
-    tasks: Annotated[str, typer.Option(help="Tasks to judge on.")] = "needle",
-    data_dir: o.DataDir = None,
-    limit: o.Limit = None,
-    max_length: o.MaxLength = None,
-    lengths: o.Lengths = "1024",
-    examples: o.Examples = None,
+    model: ModelSpec,
+    tasks: TaskOptions,
+    encoding: Annotated[Encoding, Only("max_length")],
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("results/search/curve"),
 ) -> None:
     """Judge the rounds, write the table and the figure."""
     header, rounds = read_ledger(folder / "search.jsonl")
     make_folder(out)
     budgets: list[int] = header["budgets"]
-    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
+    loaded = o.load(model)
     check_same_model(header["model"], loaded.fingerprint, str(folder))
-    options = TaskOptions(
-        data_dir=data_dir, limit=limit, lengths=tuple(o.integers(lengths, "length")), examples=examples
-    )
     test = SearchExamples(
         loaded,
-        resolve(o.names(tasks, "task"), loaded, options),
+        resolve(tasks.names, loaded, tasks),
         header["utilities"],
         window=header["window"],
         kernel=header["kernel"],
         pooling=header["pooling"],
-        encoding=Encoding(max_length, header["question_agnostic"]),
+        encoding=replace(encoding, question_agnostic=header["question_agnostic"]),
         split="test",
     )
     cases = [case for case in range(len(test.groups)) if test.counts(case)]

@@ -10,6 +10,7 @@ tasks.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +24,10 @@ from torch import Tensor
 from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.files import make_folder
+from cokv_bench.models.spec import ModelSpec
 from cokv_bench.scores.intervals import interval
 from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.search.examples import Point
@@ -32,43 +35,38 @@ from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 TASKS = (
-    "needle,text,ruler/niah_multikey_1,ruler/vt,ruler/cwe,longbench/qasper,longbench/2wikimqa_e,longbench/multi_news,"
-    "longbench/gov_report_e,longbench/qmsum,longbench/trec_e,longbench/triviaqa_e,longbench/samsum_e,"
-    "longbench/passage_count_e"
+    *("needle", "text", "ruler/niah_multikey_1", "ruler/vt", "ruler/cwe"),
+    *("longbench/qasper", "longbench/2wikimqa_e", "longbench/multi_news", "longbench/gov_report_e", "longbench/qmsum"),
+    *("longbench/trec_e", "longbench/triviaqa_e", "longbench/samsum_e", "longbench/passage_count_e"),
 )
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
-    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = TASKS,
+    model: ModelSpec,
+    encoding: Annotated[Encoding, Only("max_length")],
+    tasks: Annotated[TaskOptions, Only("names", "lengths", "data_dir", "seed")] = TaskOptions(TASKS, lengths=(2048,)),  # noqa: B008
     budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
     steps: Annotated[int, typer.Option(help="Of each search.")] = 60,
     examples: Annotated[int, typer.Option(help="The most of a task, to search on.")] = 8,
     unseen: Annotated[int, typer.Option(help="The most of a task, to judge on.")] = 8,
-    lengths: o.Lengths = "2048",
-    data_dir: o.DataDir = None,
-    max_length: o.MaxLength = None,
-    seed: o.Seed = 0,
     out: Annotated[Path, typer.Option(help="Folder for the table; searches go to its folder `searches`.")] = Path(
         "results/search/transfer"
     ),
 ) -> None:
     """Search on each task, judge on all, write the table."""
     make_folder(out)
-    loaded = o.load(model, revision=None, dtype=None, device=None, device_map=None, trust_remote_code=False)
-    names, encoding = o.names(tasks, "task"), Encoding(max_length)
+    loaded = o.load(model)
 
     def options(count: int) -> TaskOptions:
-        return TaskOptions(
-            data_dir=data_dir, lengths=tuple(o.integers(lengths, "length")), examples=count, limit=count, seed=seed
-        )
+        return replace(tasks, examples=count, limit=count)
 
     everything = HeadShares.load(embedded.shares_path())
     # All rank as the embedded shares do.
     ranking: dict[str, Any] = {"kernel": everything.kernel, "pooling": everything.pooling}
     found: dict[str, NDArray[np.float64]] = {}
     with progress_bar(o.progress_console, "Searching", "steps") as progress:
-        for name in names:
+        for name in tasks.names:
             material = SearchExamples(
                 loaded,
                 resolve([name], loaded, options(examples)),
@@ -82,7 +80,7 @@ def main(
                 material,
                 folder,
                 [budget],
-                seed=seed,
+                seed=tasks.seed,
                 stopping=SearchLimits(steps=steps),
                 progress=lambda done, total, note, name=name: progress(done, total, f"{name}: {note}"),
             )
@@ -92,8 +90,8 @@ def main(
     found["embedded shares"] = everything.log_shares(budget)
     rows: list[dict[str, object]] = []
     with progress_bar(o.progress_console, "Judging", "tasks") as progress:
-        for done, name in enumerate(names):
-            progress(done, len(names), name)
+        for done, name in enumerate(tasks.names):
+            progress(done, len(tasks.names), name)
             test = SearchExamples(
                 loaded,
                 resolve([name], loaded, options(unseen)),

@@ -40,7 +40,6 @@ from cokv_bench.report.html import write_page
 from cokv_bench.report.terminal import print_maps
 from cokv_bench.runs.journal import Journal, read_run
 from cokv_bench.runs.knobs import find_knobs
-from cokv_bench.runs.request import Request
 from cokv_bench.runs.sources import Sources, static_budgets
 from cokv_bench.scores.reference import check_reference
 from cokv_bench.scores.tables import write_tables
@@ -57,6 +56,7 @@ from tests.mutations import damaged
 from tests.report.made_run import make_run
 from tests.report.test_estimators import make_ledger
 from tests.report.test_logprobs import make_logprobs
+from tests.requests import request_of
 from tests.tasks.test_ruler_qa import hotpot_rows, squad_rows
 
 INPUTS = int(os.environ.get("COKV_BENCH_FUZZ", "65"))
@@ -293,7 +293,7 @@ def choose_knobs(folder: Path) -> None:
     knobs = find_knobs(str(folder / "knobs.json"), model, 8, False, "test")
     json.dumps(knobs.description(["needle"], [24, 64], {"snapkv": None, "pyramidkv": None}))
     for method in ("snapkv", "pyramidkv"):
-        Request([], [method], [32]).policy(method, None, knobs.options(method, "needle", 32))
+        request_of([], [method], [32]).policy(method, None, knobs.options(method, "needle", 32))
 
 
 def head_map(name: str) -> Callable[[Path], None]:

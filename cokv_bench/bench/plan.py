@@ -3,32 +3,27 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from cokv_bench.bench.options import BenchOptions
 from cokv_bench.budgets import HeadBudgets
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.models.rotary import read_again_after
+from cokv_bench.runs.grid import Grid
+from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.plan import Variant
 from cokv_bench.runs.request import Request
-from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, fixed_tokens, static_budgets
+from cokv_bench.runs.sources import STATIC_METHODS, StaticBudgets, fixed_tokens, static_budgets
+from cokv_bench.tasks.options import TaskOptions
 
 
 @dataclass(frozen=True)
-class BenchRequest:
-    """A benchmark as it is asked for; see `cokv-bench bench --help` for the fields.
+class BenchRequest(BenchOptions):
+    """A benchmark as it is asked for, with what its methods need.
 
     Attributes:
         any_weights: the weights are random, so budget files of any model of the same shape are as good.
     """
 
-    methods: list[str]
-    budgets: list[int]
-    lengths: list[int]
-    new_tokens: int
-    rows: int = 1
-    repeats: int = 3
-    chunk: int = 2048
-    window: int = 8
-    seed: int = 0
     budget_files: tuple[Path, ...] = ()
     any_weights: bool = False
 
@@ -78,7 +73,7 @@ class BenchRequest:
 
     def _policies(self) -> Request:
         """The methods with the options that `eval` gives them."""
-        return Request([], self.methods, self.budgets, seed=self.seed, window=self.window)
+        return Request(Grid(self.methods, self.budgets, window=self.window), TaskOptions(seed=self.seed))
 
     def _head_budgets(self, method: str, model: Model) -> StaticBudgets:
         files = [HeadBudgets.load(path) for path in self.budget_files]
@@ -93,7 +88,7 @@ class BenchRequest:
                 ["bench"],
                 window=self.window,
                 published_rounding=False,
-                sources=Sources(self.budget_files),
+                sources=HeadSources(budget_files=self.budget_files),
             )["bench"]
         except RequestError:
             if mine:

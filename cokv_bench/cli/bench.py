@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,66 +11,52 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from cokv_bench.bench.options import BenchOptions
 from cokv_bench.cli import options as o
+from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.errors import RequestError
+from cokv_bench.models.spec import ModelSpec
+from cokv_bench.runs.heads import HeadSources
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cokv_bench.models import Model
 
-MODEL = "smollm2-135m"
+MODEL = "Model"
 # CoKV needs budgets of the very model, and those of the embedded one come with the package.
-METHODS = {True: "full,snapkv,cokv", False: "full,snapkv,ada-snapkv"}
+METHODS = {True: ("full", "snapkv", "cokv"), False: ("full", "snapkv", "ada-snapkv")}
 
 
+@grouped
 def bench(
+    options: BenchOptions,
+    heads: Annotated[HeadSources, Only("heads", "budget_files")],
+    spec: Annotated[ModelSpec, Only("revision", "dtype", "device", "trust_remote_code")],
     model: Annotated[
         str | None,
         typer.Option(
             help="Embedded name, model folder or hub id (owner/name). Default: the embedded model.",
-            rich_help_panel=o.MODEL,
+            rich_help_panel=MODEL,
         ),
     ] = None,
     random_weights: Annotated[
         str | None,
-        typer.Option(help="Instead of a model: a shape, such as llama3-8b or llama3-1b.", rich_help_panel=o.MODEL),
+        typer.Option(help="Instead of a model: a shape, such as llama3-8b or llama3-1b.", rich_help_panel=MODEL),
     ] = None,
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Layers of the random weights.", rich_help_panel=o.MODEL)
-    ] = None,
-    method: Annotated[
-        str | None,
-        typer.Option(help="Methods; FullKV is always measured. Default: snapkv, and cokv or ada-snapkv."),
-    ] = None,
-    budget: Annotated[
-        str, typer.Option(help="Tokens kept a KV head on average, window included; comma separated.")
-    ] = "128",
-    lengths: Annotated[str, typer.Option(help="Prompt lengths in tokens, comma separated.")] = "1024,2048",
-    new_tokens: Annotated[int, typer.Option(help="Tokens of an answer, 2 or more.")] = 32,
-    rows: Annotated[int, typer.Option(min=1, help="Equal prompts that decode as one batch.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Measurements of each, of which the median counts.")] = 3,
-    chunk: Annotated[int, typer.Option(min=1, help="Prompt tokens a forward pass; FullKV takes one pass.")] = 2048,
-    window: o.Window = 8,
-    budgets: Annotated[
-        list[Path] | None,
-        typer.Option(help="CoKV, HeadKV, CoKV-Search: a budget JSON; once for each budget."),
+        int | None, typer.Option(min=1, help="Layers of the random weights.", rich_help_panel=MODEL)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/bench-<model>.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Fixes the prompt and random weights.")] = 0,
-    revision: o.Revision = None,
-    dtype: o.Dtype = None,
-    device: o.Device = None,
-    trust_remote_code: o.TrustRemoteCode = False,
 ) -> None:
     """Measure prefill, time to first token, decoding and memory under eviction methods, beside FullKV.
 
     Rounds over all methods, medians and spread over the rounds, ratios to FullKV within the run. The prompt is random
     token ids: speed and memory do not depend on what it says. docs/bench.md explains the columns of bench.csv.
     """
-    embedded = random_weights is None and (model or MODEL) == MODEL
-    methods = o.names(METHODS[embedded] if method is None else method, "method")
+    embedded = random_weights is None and model in (None, spec.name)
+    methods = options.methods or METHODS[embedded]
     o.check_names("methods", methods)
 
     from cokv_bench.bench import BenchRequest, check_preset, random_model
@@ -80,37 +67,21 @@ def bench(
         raise RequestError(f"--model {model} and --random-weights {random_weights} exclude each other; give one.")
     if layers is not None and random_weights is None:
         raise RequestError(f"--layers {layers} is for random weights; add --random-weights llama3-8b.")
-    name = model or MODEL
     request = BenchRequest(
-        methods=methods,
-        budgets=o.integers(budget, "budget"),
-        lengths=o.integers(lengths, "length"),
-        new_tokens=new_tokens,
-        rows=rows,
-        repeats=repeats,
-        chunk=chunk,
-        window=window,
-        seed=seed,
-        budget_files=tuple(budgets or ()),
+        **{**vars(options), "methods": methods},
+        budget_files=heads.budget_files,
         any_weights=random_weights is not None,
     )
     request.check()
     loaded: Model
     if random_weights is None:
-        loaded = o.load(
-            name,
-            revision=revision,
-            dtype=dtype,
-            device=device,
-            device_map=None,
-            trust_remote_code=trust_remote_code,
-        )
+        loaded = o.load(replace(spec, name=model or spec.name))
     else:
         check_preset(random_weights, layers)
         o.progress_console.print(
             f"Making random weights in the shape of {random_weights} ...", highlight=False, markup=False
         )
-        loaded = random_model(random_weights, layers=layers, seed=seed, dtype=dtype, device=device)
+        loaded = random_model(random_weights, layers=layers, seed=options.seed, dtype=spec.dtype, device=spec.device)
     folder = out or Path("results") / f"bench-{loaded.folder_name}"
     command = shlex.join(["cokv-bench", *sys.argv[1:]])
     try:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.option import integers
 
 
 def make_budgets(
@@ -37,7 +38,7 @@ def make_budgets(
 
     files = write_budgets(
         profile,
-        o.integers(budget, "budget"),
+        integers(budget, "budget"),
         window=window,
         zeroed=zeroed,
         published_rounding=published_rounding,

@@ -8,19 +8,20 @@ import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.game.curves import beta_curve
 from cokv_bench.game.head_game import make_game
 from cokv_bench.game.retrieval_scores import retrieval_scores
-from cokv_bench.models import load_model
-from cokv_bench.tasks.registry import TaskOptions, resolve
+from cokv_bench.models.spec import ModelSpec
+from cokv_bench.tasks.options import TaskOptions
+from cokv_bench.tasks.registry import resolve
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
-    lengths: o.Lengths = "1024",
-    examples: o.Examples = 16,
-    seed: o.Seed = 0,
+    model: ModelSpec,
+    tasks: Annotated[TaskOptions, Only("lengths", "examples", "seed")] = TaskOptions(examples=16),  # noqa: B008 - frozen
     window: o.Window = 8,
     out: Annotated[Path, typer.Option(help="File to write.")] = Path("head_scores.json"),
 ) -> None:
@@ -28,9 +29,8 @@ def main(
 
     Its beta is chosen on the same needles at each budget, by the log-probability of their answers, as CoKV's alpha is.
     """
-    loaded = load_model(model)
-    options = TaskOptions(lengths=tuple(o.integers(lengths, "length")), examples=examples, seed=seed)
-    (task,) = resolve(["needle"], loaded, options)
+    loaded = o.load(model)
+    (task,) = resolve(tasks.names, loaded, tasks)
     with progress_bar(o.progress_console, "Scoring heads") as progress:
         scores = retrieval_scores(loaded, task, progress)
     scores = replace(scores, betas=beta_curve(make_game(loaded, [task], "loglik", window=window), scores))

@@ -1,22 +1,30 @@
 """What a model is loaded from, for those that load it elsewhere."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from cokv_bench.option import Option
 
 if TYPE_CHECKING:
     from cokv_bench.models.model import Model
+
+_PANEL = "Model"
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """The arguments of `load_model` that the command line has."""
 
-    name: str = "smollm2-135m"
-    revision: str | None = None
-    dtype: str | None = None
-    device: str | None = None
-    device_map: str | None = None
-    trust_remote_code: bool = False
+    name: Annotated[str, Option("Embedded name, model folder or hub id (owner/name).", _PANEL, name="model")] = (
+        "smollm2-135m"
+    )
+    revision: Annotated[str | None, Option("Branch, tag or commit of a hub model.", _PANEL)] = None
+    dtype: Annotated[str | None, Option("float32, bfloat16, float16 or auto. Default: float32 on the CPU.", _PANEL)] = (
+        None
+    )
+    device: Annotated[str | None, Option("cpu, cuda, cuda:1. Default: a GPU if any.", _PANEL)] = None
+    device_map: Annotated[str | None, Option("Spread a large model, such as 'auto' (accelerate).", _PANEL)] = None
+    trust_remote_code: Annotated[bool, Option("Run code that a hub model brings along.", _PANEL)] = False
 
     def load(self) -> "Model":
         """The model. Raises `RequestError` as `load_model` does."""

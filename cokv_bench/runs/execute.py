@@ -1,6 +1,6 @@
 """Running a plan: jobs go to an engine, records of each are on disk before it counts as done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ def execute(
     folder: Path,
     progress: Progress = lambda done, total, note: None,
     *,
+    request: Mapping[str, Any] | None = None,
     workers: Workers | None = None,
     shard: Shard | None = None,
     memory: int | None = None,
@@ -36,6 +37,7 @@ def execute(
     Args:
         folder: the run's folder; made, or gone on with.
         progress: called with prompts done, prompts in all, and the task at hand.
+        request: what was asked for, by the names of the options, for the run's run.json.
         workers: where the work runs; default this process. This process alone writes.
         shard: the share of the work that is this process's; its records have a file of their own.
         memory: bytes that a prompt and what its rows generate may take; more rows than fit decode in turn.
@@ -44,7 +46,7 @@ def execute(
     produced_by: dict[str, Any] = versions()
     if plan.model.ignored_generation_settings:
         produced_by["generation settings left out"] = in_words(plan.model.ignored_generation_settings)
-    with Journal(folder, plan.configuration, produced_by, shard) as journal:
+    with Journal(folder, plan.configuration, produced_by, shard, request) as journal:
         write_examples(folder, plan.jobs)
         todo = [job for job in jobs if any(key not in journal.done for key in _keys(job))]
         done = len(jobs) - len(todo)

@@ -1,7 +1,7 @@
 """A run's folder: its configuration, and one record for each example, method and budget."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,17 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, configuration: dict[str, Any], versions: dict[str, Any], shard: Shard | None = None
+        self,
+        folder: Path,
+        configuration: dict[str, Any],
+        versions: dict[str, Any],
+        shard: Shard | None = None,
+        request: Mapping[str, Any] | None = None,
     ) -> None:
-        """Start a run in a folder, or go on with the one that is there.
+        """Start a run in a folder, or resume the one that is there.
+
+        Args:
+            request: what was asked for, by the names of the options; kept for whoever asks for it again.
 
         Raises:
             RequestError: the folder holds a run of another configuration, or cannot be written.
@@ -39,19 +47,21 @@ class Journal:
         name = "records.jsonl" if shard is None else f"records-{shard.number}of{shard.count}.jsonl"
         self._log = AppendLog(folder / name)
         try:
-            self._claim(configuration, versions)
+            self._claim(
+                {"configuration": configuration, "versions": versions, **({"request": request} if request else {})}
+            )
             self.done = {record_key(record) for record in _all_records(folder)}
         except BaseException:
             self._log.close()
             raise
 
-    def _claim(self, configuration: dict[str, Any], versions: dict[str, Any]) -> None:
+    def _claim(self, content: Mapping[str, Any]) -> None:
         path = self.folder / "run.json"
         if not path.exists():
             # Of several shards that start at once, each writes the same configuration.
-            write_json(path, {"configuration": configuration, "versions": versions})
+            write_json(path, content)
         found = read_run(self.folder)["configuration"]
-        different = differences(found, json.loads(json.dumps(configuration)))
+        different = differences(found, json.loads(json.dumps(content["configuration"])))
         if different:
             more = f" and {len(different) - 3} more" if len(different) > 3 else ""
             raise RequestError(

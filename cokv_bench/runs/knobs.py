@@ -10,12 +10,10 @@ from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.knobs import Knobs, Options, Tuning
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
+from cokv_bench.runs.grid import PAPERS, TUNED
 from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.sources import StaticBudgets
 from cokv_bench.tasks.registry import family_of
-
-#: The two settings of `eval --knobs` that are no file.
-TUNED, PAPERS = "tuned", "papers"
 
 
 @dataclass(frozen=True)

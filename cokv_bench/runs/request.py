@@ -3,21 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES, Policy, get_policy
 from cokv_bench.policies.policy import check_budget
-from cokv_bench.runs.knobs import TUNED, ChosenKnobs, find_knobs
+from cokv_bench.runs.grid import Grid
+from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.knobs import ChosenKnobs, find_knobs
 from cokv_bench.runs.overlap import Seen, used_by
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
-from cokv_bench.runs.sources import STATIC_METHODS, Sources, StaticBudgets, static_budgets
+from cokv_bench.runs.sources import STATIC_METHODS, StaticBudgets, static_budgets
 from cokv_bench.tasks import Split, Task
 from cokv_bench.tasks.base import OfRows
-from cokv_bench.tasks.prompts import Encoding
-from cokv_bench.tasks.registry import TaskOptions, resolve
+from cokv_bench.tasks.encoding import Encoding
+from cokv_bench.tasks.options import TaskOptions
+from cokv_bench.tasks.registry import resolve
 
 # How SnapKV and the methods that rank like it look and pool, where nobody says otherwise.
 _RANKING = {"window": 8, "kernel": 7, "pooling": "max"}
@@ -27,33 +29,12 @@ SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "report": "rep
 
 @dataclass(frozen=True)
 class Request:
-    """An evaluation as it is asked for; see `cokv-bench eval --help` for the fields.
+    """An evaluation as it is asked for."""
 
-    Attributes:
-        window: observation window of all methods; None for each method's own.
-        kernel, pooling: of all methods that pool window scores; None for each method's own.
-        knobs: which settings the methods have: "tuned" (chosen on profile examples, where the model has such a choice),
-            "papers" (as published), or a file of `cokv-bench tune`.
-        leave_out_seen: leave out, for all methods alike, what any method's head file was made from, and all else of the
-            same documents; else such examples are refused.
-        leave_out_runs: folders of earlier runs, whose examples are left out: for a judgement on what nobody has seen.
-    """
-
-    tasks: list[str]
-    methods: list[str]
-    budgets: list[int]
-    split: str = "test"
-    leave_out_seen: bool = False
-    leave_out_runs: tuple[Path, ...] = ()
-    seed: int = 0
-    window: int | None = None
-    kernel: int | None = None
-    pooling: str | None = None
-    published_rounding: bool = False
-    knobs: str = TUNED
+    grid: Grid = field(default_factory=Grid)
+    tasks: TaskOptions = field(default_factory=TaskOptions)
     encoding: Encoding = field(default_factory=Encoding)
-    sources: Sources = field(default_factory=Sources)
-    task_options: TaskOptions = field(default_factory=TaskOptions)
+    heads: HeadSources = field(default_factory=HeadSources)
 
     def check(self) -> None:
         """Refuse at once what needs no model to be refused.
@@ -61,11 +42,11 @@ class Request:
         Raises:
             RequestError: an unknown method or split, a budget that is not above any window, or a bad option.
         """
-        if self.split not in SPLITS:
-            raise unknown("split", self.split, SPLITS)
-        for budget in self.budgets:
-            check_budget(budget, self.window or 1)
-        for method in self.methods:
+        if self.grid.split not in SPLITS:
+            raise unknown("split", self.grid.split, SPLITS)
+        for budget in self.grid.budgets:
+            check_budget(budget, self.grid.window or 1)
+        for method in self.grid.methods:
             self.policy(method, None)
 
     def policy(self, method: str, budgets: StaticBudgets | None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> Policy:
@@ -76,7 +57,7 @@ class Request:
         """
         taken = POLICIES.get(method).options
         ranking = self.ranking(budgets, knobs)
-        wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
+        wanted = {**knobs, **ranking, "seed": self.tasks.seed, "published_rounding": self.grid.published_rounding}
         if budgets is not None:
             wanted["budgets"] = partial(budgets.tokens, window=ranking["window"], knobs=knobs)
         return get_policy(method, **{name: value for name, value in wanted.items() if name in taken})
@@ -86,7 +67,7 @@ class Request:
 
         Window, kernel and pooling.
         """
-        asked = {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
+        asked = {"window": self.grid.window, "kernel": self.grid.kernel, "pooling": self.grid.pooling}
         made_for = {} if budgets is None else budgets.ranking
         chosen = {name: knobs[name] for name in _RANKING if name in knobs}
         return {**_RANKING, **chosen, **made_for, **{name: value for name, value in asked.items() if value is not None}}
@@ -99,22 +80,23 @@ def plan_request(request: Request, model: Model) -> Plan:
         RequestError: whatever is unknown, missing or does not fit, in one sentence.
     """
     request.check()
-    tasks = resolve(request.tasks, model, request.task_options)
+    grid = request.grid
+    tasks = resolve(request.tasks.names, model, request.tasks)
     static = {
         method: static_budgets(
             method,
             model,
-            request.budgets,
+            grid.budgets,
             [task.name for task in tasks],
-            window=request.window,
-            published_rounding=request.published_rounding,
-            sources=request.sources,
+            window=grid.window,
+            published_rounding=grid.published_rounding,
+            sources=request.heads,
         )
-        for method in request.methods
+        for method in grid.methods
         if method in STATIC_METHODS
     }
-    knobs = find_knobs(request.knobs, model, request.window, request.encoding.question_agnostic, request.split)
-    if request.split in ("profile", "all"):
+    knobs = find_knobs(grid.knobs, model, grid.window, request.encoding.question_agnostic, grid.split)
+    if grid.split in ("profile", "all"):
         _refuse_own_tasks(request, tasks, static, knobs)
 
     def policy(method: str, task: str, budget: int | None) -> Policy:
@@ -126,20 +108,22 @@ def plan_request(request: Request, model: Model) -> Plan:
         tasks,
         {
             task.name: variants_of(
-                {method: partial(policy, method, task.name) for method in request.methods}, request.budgets
+                {method: partial(policy, method, task.name) for method in grid.methods}, grid.budgets
             )
             for task in tasks
         },
-        request.budgets,
+        grid.budgets,
         window=request.ranking()["window"],
-        split=SPLITS[request.split],
-        seed=request.seed,
+        split=SPLITS[grid.split],
+        seed=request.tasks.seed,
         encoding=request.encoding,
         settings={
             **request.ranking(),
-            "published_rounding": request.published_rounding,
+            "published_rounding": grid.published_rounding,
             **knobs.description(
-                [task.name for task in tasks], request.budgets, {each: static.get(each) for each in request.methods}
+                [task.name for task in tasks],
+                grid.budgets,
+                {each: static.get(each) for each in grid.methods},
             ),
             "head_budgets": {method: _description(request, sources) for method, sources in static.items()},
         },
@@ -153,8 +137,8 @@ def plan_request(request: Request, model: Model) -> Plan:
             },
             **({} if knobs.file is None else {"knobs": knobs.seen}),
         },
-        leave_out_seen=request.leave_out_seen,
-        used=used_by(request.leave_out_runs),
+        leave_out_seen=grid.leave_out_seen,
+        used=used_by(grid.leave_out_runs),
     )
 
 
@@ -182,8 +166,8 @@ def _refuse_own_tasks(
 
     Rows stay what they are: where what was seen is left out, the others may be evaluated.
     """
-    exact = {task.name for task in tasks if request.leave_out_seen and isinstance(task, OfRows)}
-    asked = {*request.tasks, *(task.name for task in tasks)}
+    exact = {task.name for task in tasks if request.grid.leave_out_seen and isinstance(task, OfRows)}
+    asked = {*request.tasks.names, *(task.name for task in tasks)}
     made = {
         f"budgets of '{method}'": {task for source in sources.values() for task in source.tasks}
         for method, sources in static.items()
@@ -193,5 +177,5 @@ def _refuse_own_tasks(
         if shared:
             raise RequestError(
                 f"The {subject} were made from the profile split of {', '.join(shared)}, which the split "
-                f"'{request.split}' contains; evaluate on the split 'test' or 'report'."
+                f"'{request.grid.split}' contains; evaluate on the split 'test' or 'report'."
             )

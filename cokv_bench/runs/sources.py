@@ -15,6 +15,7 @@ from cokv_bench.budgets.knobs import Options
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
+from cokv_bench.runs.heads import HeadSources
 
 #: Methods whose budgets are known before the prompt, and what makes them where nothing is embedded.
 STATIC_METHODS = {
@@ -23,18 +24,6 @@ STATIC_METHODS = {
     "or a budget JSON with --budgets",
     "cokv-search": "run `cokv-bench search` and name its folder with --shares, or a budget JSON with --budgets",
 }
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Files that a user names, and the knobs of the two rules; see `cokv-bench eval --help`."""
-
-    budget_files: tuple[Path, ...] = ()
-    profiles: tuple[Path, ...] = ()
-    shares: Path | None = None
-    head_scores: Path | None = None
-    zeroed: int | None = None
-    beta: float | None = None
 
 
 class HeadRule(Protocol):
@@ -76,7 +65,7 @@ def static_budgets(
     *,
     window: int | None,
     published_rounding: bool,
-    sources: Sources,
+    sources: HeadSources,
 ) -> dict[str, StaticBudgets]:
     """Find the budgets of a method for a model and each task.
 
@@ -197,7 +186,7 @@ def _from_values(given: Path | None, model: Model, published_rounding: bool, zer
     )
 
 
-def _from_scores(model: Model, published_rounding: bool, sources: Sources) -> StaticBudgets:
+def _from_scores(model: Model, published_rounding: bool, sources: HeadSources) -> StaticBudgets:
     path = sources.head_scores or embedded.scores_path()
     scores = HeadScores.load(path)
     _check(scores.model, model, "headkv", embedded_file=sources.head_scores is None, what=f"The head scores {path}")
@@ -216,7 +205,7 @@ def _from_scores(model: Model, published_rounding: bool, sources: Sources) -> St
     )
 
 
-def _from_shares(model: Model, sources: Sources) -> StaticBudgets:
+def _from_shares(model: Model, sources: HeadSources) -> StaticBudgets:
     given = sources.shares
     path = embedded.shares_path() if given is None else given / "shares.json" if given.is_dir() else given
     shares = HeadShares.load(path)

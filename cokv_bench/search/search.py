@@ -5,7 +5,6 @@ over the prefilled prompts (`cokv_bench.kvcache.ranked`). Minibatches of some ex
 no step follows, choose the round to keep.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from cokv_bench.budgets.head_budgets import HeadBudgets
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
+from cokv_bench.limits import SearchLimits
 from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
@@ -29,47 +29,12 @@ from cokv_bench.tasks.prompts import reading
 #: Called with steps done, steps in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
 
-#: Steps where nothing else says when to stop.
-DEFAULT_STEPS = 200
 #: Examples that a step follows at each budget.
 BATCH = 10
 #: Steps between two looks at the examples to choose on.
 ROUND = 20
 # Factors on the log-shares to choose from at the end; below 1 they lie closer to equal shares, which 0 falls back on.
 _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
-
-
-@dataclass(frozen=True)
-class SearchLimits:
-    """The first that is met stops; with nothing given 200 steps do.
-
-    Attributes:
-        steps: steps in the ledger.
-        seconds: time of all calls together, prefill included.
-
-    Raises:
-        RequestError: a number out of range.
-    """
-
-    steps: int | None = None
-    seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 1:
-            raise RequestError(f"{self.steps} steps lead nowhere; ask for at least one.")
-        if self.seconds is not None and not 0 < self.seconds < math.inf:
-            raise RequestError(f"The time limit is {self.seconds}; it must be above 0.")
-
-    @property
-    def last_step(self) -> int | None:
-        """Steps at which a search ends; None where time alone ends it."""
-        return DEFAULT_STEPS if self.steps is None and self.seconds is None else self.steps
-
-    def progress(self, step: int, seconds: float) -> float:
-        """How far a search is, from 0 to 1 and beyond."""
-        by_steps = 0.0 if self.last_step is None else step / self.last_step
-        by_time = 0.0 if self.seconds is None else seconds / self.seconds
-        return max(by_steps, by_time)
 
 
 def search(

@@ -2,9 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cokv_bench.option import Option
 
 #: What a command works on where nobody names a task.
 DEFAULT_TASK = "needle"
+
+_TASKS = "Tasks"
+_MADE = "Needle in a Haystack, and RULER (lengths, examples)"
 
 
 @dataclass(frozen=True)
@@ -12,27 +18,39 @@ class TaskOptions:
     """What the command line says about tasks; each task takes what concerns it.
 
     Attributes:
-        data_dir: LongBench data (folder or data.zip); None looks at COKV_BENCH_DATA, then the hub.
-        limit: the most examples per task.
-        seed: fixes the split, the needles and what RULER draws.
-        lengths, examples: Needle in a Haystack, RULER and text; examples is per length.
-        haystack: Needle in a Haystack and text.
+        names: of tasks or groups of tasks, as `cokv-bench ls tasks` lists them.
+        lengths, examples: of tasks that are made at any length; examples is per length.
         depths, needles: Needle in a Haystack.
-        ruler_qa: files of questions for ruler/qa_1 and ruler/qa_2.
         template, metric: for `jsonl:` rows.
     """
 
-    data_dir: Path | None = None
-    limit: int | None = None
-    seed: int = 0
-    lengths: tuple[int, ...] = (1024,)
-    depths: int = 10
-    examples: int | None = None
-    haystack: Path | None = None
-    needles: Path | None = None
-    ruler_qa: tuple[Path, ...] = ()
-    template: str | None = None
-    metric: str | None = None
+    names: Annotated[
+        tuple[str, ...], Option("Tasks, comma separated; see `cokv-bench ls tasks`.", _TASKS, name="tasks")
+    ] = (DEFAULT_TASK,)
+    data_dir: Annotated[
+        Path | None,
+        Option(
+            "LongBench data: folder of official JSONL or data.zip. Default: $COKV_BENCH_DATA, then the hub.", _TASKS
+        ),
+    ] = None
+    limit: Annotated[int | None, Option("At most this many examples per task.", _TASKS, least=1)] = None
+    seed: Annotated[int, Option("Fixes the split, the needles and the sampling.", least=0)] = 0
+    lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.", _MADE)] = (1024,)
+    depths: Annotated[int, Option("Depths, evenly from 0 to 100 percent.", _MADE, least=1)] = 10
+    examples: Annotated[
+        int | None,
+        Option("Needles per length (default: one per depth), or RULER or text examples (10).", _MADE, least=1),
+    ] = None
+    haystack: Annotated[Path | None, Option("Folder of .txt files instead of the embedded text.", _MADE)] = None
+    needles: Annotated[
+        Path | None, Option("JSONL with needle, question, answer instead of the embedded ones.", _MADE)
+    ] = None
+    ruler_qa: Annotated[
+        tuple[Path, ...],
+        Option("Questions for ruler/qa_1 (SQuAD JSON) or ruler/qa_2 (HotpotQA JSON); once for each.", _MADE),
+    ] = ()
+    template: Annotated[str | None, Option("Prompt of jsonl: rows, with {context} and {input}.", _TASKS)] = None
+    metric: Annotated[str | None, Option("Metric of jsonl: rows.", _TASKS)] = None
 
     @property
     def examples_a_length(self) -> int | None:

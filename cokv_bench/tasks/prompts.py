@@ -8,21 +8,8 @@ from typing import Any
 from cokv_bench.errors import Notice, RequestError
 from cokv_bench.models import Model, encode, encode_apart
 from cokv_bench.tasks.base import Example
+from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.rows.truncation import truncate_middle
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """How examples become token ids.
-
-    Attributes:
-        max_length: cut of long prompts, for tasks that cut; the most tokens before the chat template. Default what
-            the model's context leaves.
-        question_agnostic: whether the question is kept apart, to be appended after the context is compressed.
-    """
-
-    max_length: int | None = None
-    question_agnostic: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ from cokv_bench.files import file_sha256
 from cokv_bench.game.curves import ALPHAS, BETAS
 from cokv_bench.models import load_model
 from cokv_bench.policies.scorers import WindowAttention
-from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.request import Request, plan_request
-from cokv_bench.runs.sources import Sources
 from cokv_bench.runs.tuning import CANDIDATES
 from cokv_bench.tasks.registry import TaskOptions
+from tests.requests import request_of
 
 NEEDLES = ("--tasks", "needle", "--lengths", "300", "--examples", "3")
 METHODS = ("--method", "full,streaming-llm,snapkv,pyramidkv,ada-snapkv")
@@ -65,7 +66,7 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
     status, out, err = cli(*evaluation, "--out", "default")
     assert status == 0, err
     assert "published settings" in out
-    assert Path("default/run.json").read_bytes() == Path("papers/run.json").read_bytes()
+    assert read_run(Path("default"))["configuration"] == read_run(Path("papers"))["configuration"]
 
 
 def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refused(cli, texty_folder: Path) -> None:
@@ -88,9 +89,9 @@ def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refuse
 
 def test_a_knob_that_is_asked_for_comes_before_the_chosen_one(texty_folder: Path) -> None:
     chosen = {"kernel": 11, "pooling": "avg"}
-    policy = Request(["needle"], ["snapkv"], [20]).policy("snapkv", None, chosen)
+    policy = request_of(["needle"], ["snapkv"], [20]).policy("snapkv", None, chosen)
     assert policy.scorer == WindowAttention(11, "avg")
-    policy = Request(["needle"], ["snapkv"], [20], kernel=3).policy("snapkv", None, chosen)
+    policy = request_of(["needle"], ["snapkv"], [20], kernel=3).policy("snapkv", None, chosen)
     assert policy.scorer == WindowAttention(3, "avg")
 
 
@@ -104,7 +105,7 @@ def test_each_method_has_its_own_window_on_one_prefill(cli, texty_folder: Path) 
     def planned(*budgets: int, **asked: Any) -> dict[tuple[str, int], int | None]:
         methods = ["snapkv", "h2o", "pyramidkv"]
         options = TaskOptions(lengths=(300,), examples=3)
-        request = Request(["needle"], methods, [*budgets], knobs="knobs.json", task_options=options, **asked)
+        request = request_of(["needle"], methods, [*budgets], knobs="knobs.json", options=options, **asked)
         plan = plan_request(request, loaded)
         found = {each.key: each.policy.window for each in plan.jobs[0].parts[0].variants}
         assert plan.window == max(found.values())
@@ -166,13 +167,13 @@ def test_alpha_and_beta_of_the_head_budgets_are_chosen_too(cli, texty_folder: Pa
     for method, options in best.items():
         curves[method]["30"].append({"options": options, "utility": 0.0})
     Path("knobs.json").write_text(json.dumps(content))
-    request = Request(
+    request = request_of(
         ["needle"],
         ["cokv", "headkv"],
         [30],
         knobs="knobs.json",
-        sources=Sources(profiles=(Path("p"),), head_scores=Path("scores.json")),
-        task_options=TaskOptions(lengths=(300,), examples=3),
+        heads=HeadSources(profiles=(Path("p"),), head_scores=Path("scores.json")),
+        options=TaskOptions(lengths=(300,), examples=3),
     )
     for asked_for, alpha, beta in ((request, 5, 3.0), (request_with(request, zeroed=1, beta=2.0), 1, 2.0)):
         plan = plan_request(asked_for, loaded)
@@ -204,8 +205,8 @@ def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_f
 
     def chosen(**files: Any) -> dict[str, Any]:
         options = TaskOptions(lengths=(300,), examples=3, seed=7)
-        request = Request(
-            ["needle"], ["cokv"], [30], knobs="knobs.json", sources=Sources(**files), task_options=options
+        request = request_of(
+            ["needle"], ["cokv"], [30], knobs="knobs.json", heads=HeadSources(**files), options=options
         )
         plan = plan_request(request, loaded)
         (policy,) = {each.policy for each in plan.jobs[0].parts[0].variants}
@@ -222,7 +223,7 @@ def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_f
 
 def request_with(request: Request, **sources: Any) -> Request:
     """The request with other knobs of the two rules."""
-    return replace(request, sources=replace(request.sources, **sources))
+    return replace(request, heads=replace(request.heads, **sources))
 
 
 def test_nothing_to_tune_is_refused_and_nothing_is_written(cli, texty_folder: Path) -> None:

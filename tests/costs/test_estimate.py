@@ -9,9 +9,10 @@ from cokv_bench.costs.estimate import Load, Shape, estimate, matrix_speed
 from cokv_bench.costs.planned import plan_loads
 from cokv_bench.costs.reproduction import read_reproduction
 from cokv_bench.models import Model
-from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.request import plan_request
 from cokv_bench.tasks.prompts import encode_example
 from cokv_bench.tasks.registry import TaskOptions
+from tests.requests import request_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "reproduce"
 
@@ -54,7 +55,7 @@ def test_loads_add_up(tiny_llama: Model) -> None:
 
 def test_a_plan_is_counted_exactly(texty: Model) -> None:
     options = TaskOptions(lengths=(400, 600), examples=2)
-    request = Request(tasks=["needle"], methods=["full", "snapkv", "h2o"], budgets=[16, 32], task_options=options)
+    request = request_of(["needle"], ["full", "snapkv", "h2o"], [16, 32], options=options)
     plan = plan_request(request, texty)
     ((task, loads),) = plan_loads(plan)
     assert task == "needle"

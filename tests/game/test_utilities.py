@@ -14,8 +14,9 @@ from cokv_bench.game.stopping import Stopping
 from cokv_bench.game.utilities import UTILITIES, Case, PromptUtility, get_utility, register_utility
 from cokv_bench.kvcache import Prompt, Selection, decode
 from cokv_bench.models import Model
-from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.request import plan_request
 from cokv_bench.tasks.registry import TaskOptions, resolve
+from tests.requests import request_of
 
 
 def unlabelled(folder: Path, rows: int = 40) -> str:
@@ -70,7 +71,7 @@ def test_other_utilities_name_the_row_without_an_answer(texty: Model, tmp_path: 
 
 
 def test_rows_without_answers_cannot_be_evaluated(texty: Model, tmp_path: Path) -> None:
-    request = Request(tasks=[unlabelled(tmp_path)], methods=["full"], budgets=[64])
+    request = request_of([unlabelled(tmp_path)], ["full"], [64])
     with pytest.raises(RequestError, match="have no answers to score against"):
         plan_request(request, texty)
 

@@ -1,7 +1,6 @@
 """The grid: rows that two tasks share, order of the work, shards, memory, budgets by task."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
+from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import differences, read_records, record_key
 from cokv_bench.runs.plan import Plan
-from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.shards import Shard
-from cokv_bench.runs.sources import Sources
 from cokv_bench.scores.tables import write_tables
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions
+from tests.requests import request_of
 
 ROWS = [{"input": f"Which {i}?", "context": f"It is {i}. " * (10 + i), "answers": [str(i)]} for i in range(12)]
 TASKS = ["jsonl:one.jsonl", "jsonl:two.jsonl"]
@@ -35,8 +35,8 @@ def _rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_for(model: Model, **changes: Any) -> Plan:
-    request = Request(tasks=TASKS, methods=["full", "snapkv", "h2o"], budgets=[12, 30], split="all")
-    return plan_request(replace(request, **changes), model)
+    request = {"tasks": TASKS, "methods": ["full", "snapkv", "h2o"], "budgets": [12, 30], "split": "all", **changes}
+    return plan_request(request_of(**request), model)
 
 
 def timeless(folder: Path) -> list[dict[str, Any]]:
@@ -159,8 +159,8 @@ def test_each_task_takes_the_profile_that_was_made_from_it(texty: Model) -> None
     one, two = (head_values(texty, (task,), seed) for seed, task in enumerate(TASKS))
     for name, values in (("a", one), ("b", two)):
         values.save(Path(name) / "values.json")
-    sources = Sources(profiles=(Path("a"), Path("b")), zeroed=1)
-    plan = plan_for(texty, methods=["cokv"], sources=sources, split="test")
+    sources = HeadSources(profiles=(Path("a"), Path("b")), zeroed=1)
+    plan = plan_for(texty, methods=["cokv"], heads=sources, split="test")
     prompt = prefill(texty, list(range(3, 200)))
     for job in plan.jobs:
         for part in job.parts:
@@ -170,8 +170,8 @@ def test_each_task_takes_the_profile_that_was_made_from_it(texty: Model) -> None
     assert set(plan.configuration["head_budgets"]["cokv"]) == set(TASKS)
     options = TaskOptions(lengths=(500,), examples=1)
     with pytest.raises(RequestError, match="none of the 2 is"):
-        plan_for(texty, methods=["cokv"], sources=sources, split="test", tasks=["needle"], task_options=options)
-    alone = plan_for(texty, methods=["cokv"], sources=Sources(profiles=(Path("a"),), zeroed=1), split="test")
+        plan_for(texty, methods=["cokv"], heads=sources, split="test", tasks=["needle"], options=options)
+    alone = plan_for(texty, methods=["cokv"], heads=HeadSources(profiles=(Path("a"),), zeroed=1), split="test")
     assert set(alone.configuration["head_budgets"]["cokv"]) == {"profile", "zeroed"}
 
 
@@ -190,8 +190,8 @@ def test_budget_files_of_several_tasks(texty: Model) -> None:
         )
         file.save(Path(f"{seed}.budgets.json"))
         files.append((Path(f"{seed}.budgets.json"), file))
-    sources = Sources(budget_files=tuple(path for path, _ in files))
-    plan = plan_for(texty, methods=["cokv"], budgets=[30], sources=sources, split="test")
+    sources = HeadSources(budget_files=tuple(path for path, _ in files))
+    plan = plan_for(texty, methods=["cokv"], budgets=[30], heads=sources, split="test")
     prompt = prefill(texty, list(range(3, 200)))
     for part in (part for job in plan.jobs for part in job.parts):
         choice = part.variants[0].policy.select(prompt, 30)

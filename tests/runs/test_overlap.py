@@ -1,7 +1,6 @@
 """No head file is judged on what it was made from, nor on another example of the same document."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,17 @@ from cokv_bench.game.profile import profile as run_profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
+from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import read_records
 from cokv_bench.runs.overlap import left_out_line
 from cokv_bench.runs.plan import Plan
-from cokv_bench.runs.request import Request, plan_request
-from cokv_bench.runs.sources import Sources
+from cokv_bench.runs.request import plan_request
 from cokv_bench.search.examples import SearchExamples
 from cokv_bench.search.search import SearchLimits, search
 from cokv_bench.tasks.base import side_of
 from cokv_bench.tasks.registry import TaskOptions
 from cokv_bench.tasks.rows.jsonl import JsonlTask
+from tests.requests import request_of
 
 TASKS = ["jsonl:one.jsonl", "jsonl:two.jsonl"]
 
@@ -43,7 +43,7 @@ def _rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("two.jsonl").write_text("\n".join(map(json.dumps, [row for row in rows[18:] if "0" in row["input"]])))
 
 
-def profile(model: Model, examples: Any, **changes: Any) -> Sources:
+def profile(model: Model, examples: Any, **changes: Any) -> HeadSources:
     """A profile made from some examples; the run's methods are CoKV's with it."""
     shape = (model.layers, model.kv_heads)
     HeadValues(
@@ -59,12 +59,12 @@ def profile(model: Model, examples: Any, **changes: Any) -> Sources:
         model=model.fingerprint,
         **changes,
     ).save(Path("values.json"))
-    return Sources(profiles=(Path("values.json"),), zeroed=1)
+    return HeadSources(profiles=(Path("values.json"),), zeroed=1)
 
 
-def plan_for(model: Model, sources: Sources, **changes: Any) -> Plan:
-    request = Request(tasks=TASKS, methods=["full", "snapkv", "cokv"], budgets=[30], split="all", sources=sources)
-    return plan_request(replace(request, **changes), model)
+def plan_for(model: Model, sources: HeadSources, **changes: Any) -> Plan:
+    request = {"tasks": TASKS, "methods": ["full", "snapkv", "cokv"], "budgets": [30], "split": "all", **changes}
+    return plan_request(request_of(**request, heads=sources), model)
 
 
 def ids_of(plan: Plan) -> dict[str, set[str]]:
@@ -87,7 +87,7 @@ def test_another_question_about_a_seen_text_is_refused(texty: Model) -> None:
             plan_for(texty, sources)
     sources = profile(texty, [second])
     with pytest.raises(RequestError, match=r"made from 0 of the 1 .* documents of 1 others"):
-        plan_for(texty, sources, task_options=TaskOptions(limit=1))
+        plan_for(texty, sources, options=TaskOptions(limit=1))
 
 
 def test_what_is_seen_is_left_out_for_all_methods(texty: Model) -> None:
@@ -95,7 +95,7 @@ def test_what_is_seen_is_left_out_for_all_methods(texty: Model) -> None:
     seen = [examples[0], examples[-1]]
     gone = {example.id for example in examples if example.document in {each.document for each in seen}}
     assert len(gone) == 6
-    whole = plan_for(texty, Sources(), methods=["full", "snapkv"])
+    whole = plan_for(texty, HeadSources(), methods=["full", "snapkv"])
     for documents in ((), tuple(each.document for each in seen)):
         plan = plan_for(texty, profile(texty, seen, documents=documents), leave_out_seen=True)
         kept = {task: ids - gone for task, ids in ids_of(whole).items()}
@@ -137,20 +137,20 @@ def test_rows_of_the_profile_split_can_be_left_out_and_needles_of_it_not(texty: 
     assert ids_of(plan)[TASKS[0]] == {e.id for split in ("test", "report") for e in one.examples(split)}
     options = TaskOptions(lengths=(500,), examples=1)
     with pytest.raises(RequestError, match="made from the profile split of needle"):
-        plan_for(texty, sources, leave_out_seen=True, tasks=["needle"], task_options=options)
+        plan_for(texty, sources, leave_out_seen=True, tasks=["needle"], options=options)
     for split in ("test", "report"):
-        assert plan_for(texty, sources, tasks=["needle"], task_options=options, split=split).answers == 3
+        assert plan_for(texty, sources, tasks=["needle"], options=options, split=split).answers == 3
 
 
 def test_every_split_can_be_asked_for(texty: Model) -> None:
     found = {
-        split: ids_of(plan_for(texty, Sources(), methods=["full"], split=split, tasks=TASKS[:1]))[TASKS[0]]
+        split: ids_of(plan_for(texty, HeadSources(), methods=["full"], split=split, tasks=TASKS[:1]))[TASKS[0]]
         for split in ("profile", "test", "report", "all")
     }
     assert found["profile"] | found["test"] | found["report"] == found["all"]
     assert sum(map(len, found.values())) == 2 * 36
     with pytest.raises(RequestError, match="did you mean report"):
-        plan_for(texty, Sources(), split="reprot")
+        plan_for(texty, HeadSources(), split="reprot")
 
 
 def test_a_split_to_which_no_document_falls_has_a_sentence(texty: Model) -> None:
@@ -164,13 +164,13 @@ def test_a_split_to_which_no_document_falls_has_a_sentence(texty: Model) -> None
             RequestError,
             match=rf"no examples in the split '{split}': .*none of the 1 documents falls to this one; .*--seed",
         ):
-            plan_for(texty, Sources(), methods=["full"], tasks=["jsonl:lone.jsonl"], split=split)
+            plan_for(texty, HeadSources(), methods=["full"], tasks=["jsonl:lone.jsonl"], split=split)
 
 
 def test_rows_with_one_prompt_and_several_answers_are_all_scored(texty: Model) -> None:
     rows = [{"input": "", "context": "One report that six people summed up.", "answers": [f"S {i}"]} for i in range(6)]
     Path("notes.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    plan = plan_for(texty, Sources(), methods=["full"], tasks=["jsonl:notes.jsonl"])
+    plan = plan_for(texty, HeadSources(), methods=["full"], tasks=["jsonl:notes.jsonl"])
     assert len(plan.jobs) == 1
     execute(plan, Path("run"))
     assert len(read_records(Path("run"))) == 6
@@ -199,13 +199,16 @@ def test_profiles_and_searches_store_documents_and_say_how_rows_were_dealt(texty
 
 
 def test_what_earlier_runs_were_evaluated_on_is_left_out_row_by_row(texty: Model, tmp_path: Path) -> None:
-    request = Request(tasks=TASKS[:1], methods=["full"], budgets=[30], split="all", task_options=TaskOptions(limit=4))
+    request = request_of(TASKS[:1], ["full"], [30], split="all", options=TaskOptions(limit=4))
     earlier = plan_request(request, texty)
     execute(earlier, tmp_path / "earlier")
-    later = replace(request, task_options=TaskOptions(), leave_out_runs=(tmp_path / "earlier",))
-    plan = plan_request(later, texty)
+
+    def later(run: str) -> Plan:
+        return plan_request(request_of(TASKS[:1], ["full"], [30], split="all", leave_out_runs=(tmp_path / run,)), texty)
+
+    plan = later("earlier")
     rows = [each.id for each in JsonlTask("one.jsonl").examples("all")]
     assert ids_of(plan)[TASKS[0]] == set(rows[4:])
     assert plan.configuration["left_out"] == {TASKS[0]: rows[:4]}
     with pytest.raises(RequestError, match="none"):
-        plan_request(replace(later, leave_out_runs=(tmp_path / "none",)), texty)
+        later("none")

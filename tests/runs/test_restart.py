@@ -17,18 +17,16 @@ from pathlib import Path
 
 from cokv_bench.models import load_model
 from cokv_bench.runs.execute import execute
-from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.runs.request import plan_request
 from cokv_bench.tasks.registry import TaskOptions
 from tests.killing import killed, killed_within_write, undisturbed
+from tests.requests import request_of
 
 folder, model = Path(sys.argv[1]), sys.argv[2]
 chance = random.Random(int(sys.argv[3]))
 loaded = load_model(model, device="cpu")
-request = Request(
-    tasks=["needle"],
-    methods=["full", "snapkv", "h2o", "random"],
-    budgets=[16, 40],
-    task_options=TaskOptions(lengths=(500,), examples=60),
+request = request_of(
+    ["needle"], ["full", "snapkv", "h2o", "random"], [16, 40], options=TaskOptions(lengths=(500,), examples=60)
 )
 plan = plan_request(request, loaded)
 seconds = undisturbed(lambda: execute(plan, folder / "whole"))

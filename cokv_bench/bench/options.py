@@ -1,0 +1,30 @@
+"""A benchmark of decoding as it is asked for."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cokv_bench.option import Option
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is measured: methods at budgets, on prompts of some lengths."""
+
+    methods: Annotated[
+        tuple[str, ...],
+        Option(
+            "Methods; FullKV is always measured. Default: snapkv, and cokv or ada-snapkv.",
+            name="method",
+        ),
+    ] = ()
+    budgets: Annotated[
+        tuple[int, ...],
+        Option("Tokens kept per KV head on average, window included; comma separated.", name="budget"),
+    ] = (128,)
+    lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.")] = (1024, 2048)
+    new_tokens: Annotated[int, Option("Tokens of an answer, 2 or more.")] = 32
+    rows: Annotated[int, Option("Equal prompts that decode as one batch.", least=1)] = 1
+    repeats: Annotated[int, Option("Measurements of each, of which the median counts.", least=1)] = 3
+    chunk: Annotated[int, Option("Prompt tokens per forward pass; FullKV takes one pass.", least=1)] = 2048
+    window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
+    seed: Annotated[int, Option("Fixes the prompt and random weights.", least=0)] = 0

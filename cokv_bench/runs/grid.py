@@ -1,0 +1,74 @@
+"""The grid of a run as it is asked for: methods at budgets, on a split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cokv_bench.option import Option
+
+#: The settings of `--knobs` that are no file.
+TUNED, PAPERS = "tuned", "papers"
+METHODS = ("full", "streaming-llm", "snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid", "cokv")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Methods at budgets on a split, and the settings that all methods share.
+
+    Attributes:
+        methods: names, with options of their own where they have some.
+        budgets: tokens per KV head on average, window included.
+        window: observation window of all methods; None for each method's own.
+        kernel, pooling: of all methods that pool window scores; None for each method's own.
+        knobs: which settings the methods have: "tuned" (chosen on profile examples, where the model has such a choice),
+            "papers" (as published), or a file of `cokv-bench tune`.
+        leave_out_seen: leave out, for all methods alike, what any method's head file was made from, and all else of the
+            same documents; else such examples are refused.
+        leave_out_runs: folders of earlier runs, whose examples are left out: for a judgement on what nobody has seen.
+    """
+
+    methods: Annotated[
+        tuple[str, ...], Option("Methods, comma separated; see `cokv-bench ls methods`.", name="method")
+    ] = METHODS
+    budgets: Annotated[
+        tuple[int, ...],
+        Option("Tokens kept per KV head on average, window included; comma separated.", name="budget"),
+    ] = (128,)
+    split: Annotated[str, Option("test (not profiled on), profile, report (kept for the last word) or all.")] = "test"
+    leave_out_seen: Annotated[
+        bool,
+        Option(
+            "Leave out, for all methods, the examples that a head file was made from and all others of their "
+            "documents. Default: refuse to evaluate on them."
+        ),
+    ] = False
+    leave_out_runs: Annotated[
+        tuple[Path, ...],
+        Option("Leave out the examples of this earlier run; may be given several times.", name="leave_out_run"),
+    ] = ()
+    window: Annotated[
+        int | None,
+        Option(
+            "Last prompt tokens that every head keeps; part of the budget. Default: each method's own "
+            "(with which its head file or its knobs were made), else 8.",
+            least=1,
+        ),
+    ] = None
+    kernel: Annotated[
+        int | None,
+        Option(
+            "Width of the pooling over window scores. Default: each method's own, else 7.",
+            least=1,
+        ),
+    ] = None
+    pooling: Annotated[
+        str | None, Option("Pooling over window scores: max or avg. Default: each method's own, else max.")
+    ] = None
+    published_rounding: Annotated[bool, Option("Round as the published codes do; totals then differ.")] = False
+    knobs: Annotated[
+        str,
+        Option(
+            "Settings of the methods: tuned (chosen on profile examples, where the model has such a choice), "
+            "papers (as published), or a file of `cokv-bench tune`."
+        ),
+    ] = TUNED

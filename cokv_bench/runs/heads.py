@@ -1,0 +1,56 @@
+"""Files about heads that a user names, and the knobs of the rules that read them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cokv_bench.option import Option
+
+_PANEL = "Head files"
+
+
+@dataclass(frozen=True)
+class HeadSources:
+    """Files that a user names, and the knobs of the two rules.
+
+    Attributes:
+        heads: files of any kind, or folders with one: a file says what it is.
+        budget_files, profiles, shares, head_scores: the same, by the options of earlier versions.
+    """
+
+    heads: Annotated[
+        tuple[Path, ...],
+        Option(
+            "A file about heads (budgets, values, scores, shares) or the folder of a profile or search; once for each.",
+            _PANEL,
+        ),
+    ] = ()
+    budget_files: Annotated[
+        tuple[Path, ...],
+        Option(
+            "CoKV, HeadKV, CoKV-Search: a budget JSON; may be given once for each budget, or budget and task.",
+            _PANEL,
+            name="budgets",
+        ),
+    ] = ()
+    profiles: Annotated[
+        tuple[Path, ...],
+        Option(
+            "CoKV: head values (values.json or its folder); given several times, each for its own tasks.",
+            _PANEL,
+            name="profile",
+        ),
+    ] = ()
+    shares: Annotated[
+        Path | None,
+        Option("CoKV-Search: shares.json of a search, or its folder; any budget in its range.", _PANEL),
+    ] = None
+    head_scores: Annotated[Path | None, Option("HeadKV: a file of head scores.", _PANEL)] = None
+    zeroed: Annotated[
+        int | None,
+        Option("CoKV's alpha: heads with the window only. Default: the profile's choice.", _PANEL, least=1),
+    ] = None
+    beta: Annotated[
+        float | None,
+        Option("HeadKV's beta: near 1, all goes by score. Default: the choice made with the scores.", _PANEL, least=1),
+    ] = None
