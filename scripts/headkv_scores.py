@@ -1,10 +1,7 @@
-"""Measure HeadKV's head scores of a model on needles and write them to a file for `--head-scores`.
-
-python scripts/headkv_scores.py --model smollm2-135m --examples 16 --out head_scores.json
-"""
+"""`cokv-bench head-scores` by its earlier name, for a release."""
 
 from cokv_bench.cli.failing import run_script
-from cokv_bench.cli.headkv_scores import main
+from cokv_bench.cli.head_scores import measure_head_scores
 
 if __name__ == "__main__":
-    run_script(main)
+    run_script(measure_head_scores)

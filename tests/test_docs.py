@@ -32,15 +32,19 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 
-def test_what_reproductions_take_is_what_the_dry_run_says(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_reproductions_take_is_what_the_dry_run_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Hours aside, which are the machine's; a table's row ends as the page's does."""
-    from cokv_bench.cli.reproduce import reproduce
+    from cokv_bench.cli import main
 
     text = (ROOT / "docs/reproducing.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `make reproduce-([\w-]+)` \|[^|]*\|(.*)\|$", text, re.MULTILINE))
     assert set(rows) == {path.stem for path in (ROOT / "configs/reproduce").glob("*.yaml")}
     for name, row in rows.items():
-        reproduce(None, ROOT / f"configs/reproduce/{name}.yaml", dry_run=True)  # type: ignore[arg-type]
+        monkeypatch.setattr(sys, "argv", ["cokv-bench", "reproduce", name, "--dry-run"])
+        with pytest.raises(SystemExit, match="0"):
+            main()
         (total,) = re.findall(r"^ *all +(.*)$", capsys.readouterr().out, re.MULTILINE)
         prompts, _, answers, *rest = total.split()
         assert [cell.strip() for cell in row.split("|")] == [prompts, answers, *rest[:3]]

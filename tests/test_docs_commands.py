@@ -13,11 +13,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +25,8 @@ import yaml
 from cokv_bench.bench import PRESETS
 from cokv_bench.budgets import embedded
 from cokv_bench.cli import main
+from cokv_bench.cli.reproduce import line_of
+from cokv_bench.costs.reproduction import Step
 from cokv_bench.tasks.longbench.specs import plain_names, specs
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
@@ -173,15 +174,11 @@ def run(typed: list[str]) -> Done:
     return Done(status, out.getvalue(), err.getvalue())
 
 
-def run_step(command: list[str], check: bool) -> SimpleNamespace:
-    """For `subprocess.run` of a reproduction's step: here, and with less to do as what is typed has."""
-    if command[2] == "cokv_bench.cli.headkv_scores":
-        typed = ["python", "scripts/headkv_scores.py", *command[3:]]
-    else:
-        typed = ["cokv-bench", *command[3:]]
-    done = run(smaller(shlex.join(typed)))
+def run_step(step: Step, request: Mapping[str, Any]) -> int:
+    """For a step of a reproduction: here, and with less to do as what is typed has."""
+    done = run(smaller(line_of(step)))
     print(done.out, done.err)
-    return SimpleNamespace(returncode=done.status)
+    return done.status
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +263,7 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     monkeypatch.setitem(defaults, "max_new_tokens", 8)
     narrow = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "vocab_size": 100}
     monkeypatch.setitem(PRESETS, "llama3-8b", {**PRESETS["llama3-8b"], **narrow})
-    monkeypatch.setattr(sys.modules["cokv_bench.cli.reproduce"], "subprocess", SimpleNamespace(run=run_step))
+    monkeypatch.setattr(sys.modules["cokv_bench.cli.reproduce"], "spawned", run_step)
     line = request.node.callspec.params["line"]
     for package, where in NEEDED.items():
         if re.search(where, line):

@@ -13,7 +13,8 @@ from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
-from cokv_bench.cli.failing import BAD_REQUEST, fail, print_anywhere, show_notices
+from cokv_bench.cli.failing import StoppedError, ended
+from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
 from cokv_bench.cli.ls import list_things
@@ -22,7 +23,6 @@ from cokv_bench.cli.report import report
 from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
 from cokv_bench.cli.tune import tune_knobs
-from cokv_bench.errors import RequestError
 from cokv_bench.files import at_home
 from cokv_bench.plugins import load_all
 
@@ -62,6 +62,7 @@ def make_app() -> typer.Typer:
     commands: dict[str, Callable[..., None]] = {
         "profile": profile_heads,
         "budgets": make_budgets,
+        "head-scores": measure_head_scores,
         "search": search_budgets,
         "tune": tune_knobs,
         "eval": evaluate,
@@ -80,17 +81,13 @@ def make_app() -> typer.Typer:
     return app
 
 
-class _StoppedError(Exception):
-    """Ctrl-C; Typer would end the process without a word about what is kept."""
-
-
 def _stoppable(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(*arguments: Any, **options: Any) -> None:
         try:
             function(*arguments, **{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt:
-            raise _StoppedError from None
+            raise StoppedError from None
 
     return command
 
@@ -119,15 +116,6 @@ def _plugins_first(arguments: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the command line. Exit status: 0 done, 2 the request is wrong, 1 anything else."""
-    print_anywhere()
     debug = "--debug" in sys.argv
     sys.argv = [sys.argv[0], *_plugins_first([each for each in sys.argv[1:] if each != "--debug"])]
-    show_notices()
-    try:
-        make_app()()
-    except RequestError as error:
-        fail(str(error), status=BAD_REQUEST, debug=debug)
-    except _StoppedError:
-        fail("Stopped; what was done is kept, and the same command resumes it.", status=1, debug=debug)
-    except Exception as error:
-        fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", status=1, debug=debug)
+    ended(lambda: make_app()(), debug=debug)

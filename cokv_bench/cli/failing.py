@@ -59,6 +59,27 @@ def show_notices() -> None:
     warnings.showwarning = show
 
 
+class StoppedError(Exception):
+    """Ctrl-C; Typer would end the process without a word about what is kept."""
+
+
+def ended(function: Callable[[], None], *, debug: bool = False) -> None:
+    """Call a function, and end the process with a sentence where it fails.
+
+    Exit status: 0 done, 2 the request is wrong, 1 anything else.
+    """
+    print_anywhere()
+    show_notices()
+    try:
+        function()
+    except RequestError as error:
+        fail(str(error), status=BAD_REQUEST, debug=debug)
+    except (StoppedError, KeyboardInterrupt):
+        fail("Stopped; what was done is kept, and the same command resumes it.", status=1, debug=debug)
+    except Exception as error:
+        fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", status=1, debug=debug)
+
+
 def run_script(main: Callable[..., None]) -> None:
     """Run the one function of a script with the command line's options, as `typer.run` does.
 

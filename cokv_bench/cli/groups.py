@@ -207,10 +207,11 @@ def read_settings(path: Path) -> dict[str, Any]:
     return content
 
 
-def settings_of(context: typer.Context, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
+def settings_of(context: Any, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Options by their names, with dashes or underscores, as the `default_map` of a command's context.
 
     Args:
+        context: Typer's, of the command.
         where: the file, for errors.
 
     Raises:
@@ -227,7 +228,7 @@ def settings_of(context: typer.Context, settings: Mapping[str, Any], where: str)
     return found
 
 
-def _default(context: typer.Context, option: Any, value: Any, what: str) -> Any:
+def _default(context: Any, option: Any, value: Any, what: str) -> Any:
     """A value of a file as a default of an option (Typer's, whose base class depends on its version)."""
     if option.is_flag:
         if not isinstance(value, bool):

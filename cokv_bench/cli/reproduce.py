@@ -1,19 +1,30 @@
-"""`cokv-bench reproduce`: the commands of a reproduction, one after the other."""
+"""`cokv-bench reproduce`: the requests of a reproduction, one after the other."""
 
+import multiprocessing
 import shlex
-import subprocess
-import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.eval import evaluate
+from cokv_bench.cli.failing import ended
+from cokv_bench.cli.groups import settings_of
+from cokv_bench.cli.head_scores import measure_head_scores
+from cokv_bench.cli.profile import profile_heads
+from cokv_bench.cli.search import search_budgets
+from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.errors import RequestError, unknown
-from cokv_bench.plugins import arguments
+from cokv_bench.plugins import Plugin, load_same, loaded
 
 if TYPE_CHECKING:
-    from cokv_bench.costs.reproduction import Reproduction
+    from cokv_bench.costs.reproduction import Reproduction, Step
+    from cokv_bench.costs.steps import Work
+
+#: The commands of the application by name, as Typer made them.
+Commands = Mapping[str, Any]
 
 #: Those of the papers, which come with the package.
 SHIPPED = Path(__file__).parents[1] / "reproductions"
@@ -21,9 +32,7 @@ SHIPPED = Path(__file__).parents[1] / "reproductions"
 
 def reproduce(
     context: typer.Context,
-    config: Annotated[
-        Path, typer.Argument(help="YAML file, or the name of one in configs/reproduce, such as smollm2.")
-    ],
+    config: Annotated[Path, typer.Argument(help="YAML file, or the name of one that ships, such as smollm2.")],
     dry_run: o.DryRun = False,
 ) -> None:
     """Run the profiles and evaluations that a file lists; finished ones are gone through in seconds.
@@ -33,22 +42,86 @@ def reproduce(
     """
     from cokv_bench.costs.reproduction import read_reproduction
 
-    plan = read_reproduction(_file(config))
+    path = _file(config)
+    plan = read_reproduction(path)
+    commands: Commands = context.parent.command.commands  # type: ignore[union-attr]
+    requests = [request_of(step, commands, path, context.args) for step in plan.steps]
+    _refuse_strangers(context.args, [_command(commands, step) for step in plan.steps])
     o.console.print(plan.description.strip(), highlight=False, markup=False)
     if dry_run:
-        _plan(plan)
+        _plan(plan, requests)
         return
-    for step in plan.steps:
-        extra = [] if step.command == "headkv_scores" else context.args
-        o.tell(f"\n$ {_line(step.command, [*step.arguments, *extra])}")
-        if step.command == "headkv_scores":
-            command = [sys.executable, "-m", "cokv_bench.cli.headkv_scores"]
-        else:
-            command = [sys.executable, "-m", "cokv_bench", *arguments(), step.command]
-        # A process a step: what a step has held in memory, on a GPU above all, is free for the next.
-        status = subprocess.run([*command, *step.arguments, *extra], check=False).returncode
+    for step, request in zip(plan.steps, requests, strict=True):
+        o.tell(f"\n$ {line_of(step, _taken(context.args, _command(commands, step)))}")
+        status = spawned(step, request)
         if status:
             raise RequestError(f"`{step.command}` ended with status {status}; the same command resumes from there.")
+
+
+def _function(command: str) -> Callable[..., None]:
+    functions = {"profile": profile_heads, "search": search_budgets, "tune": tune_knobs, "eval": evaluate}
+    return functions.get(command, measure_head_scores)
+
+
+def spawned(step: "Step", request: Mapping[str, Any]) -> int:
+    """Run a step in a process of its own, and return its exit status.
+
+    What a step has held in memory, on a GPU above all, is free for the next.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_run, args=(step.command, request, loaded()))
+    process.start()
+    process.join()
+    return process.exitcode or 0
+
+
+def _run(command: str, request: Mapping[str, Any], plugins: Sequence[Plugin]) -> None:
+    def run() -> None:
+        load_same(plugins)
+        _function(command).__wrapped__(**request)  # type: ignore[attr-defined]
+
+    ended(run)
+
+
+def _command(commands: Commands, step: "Step") -> Any:
+    """The command of a step, as Typer made it."""
+    return commands["head-scores" if step.command == "headkv_scores" else step.command]
+
+
+def request_of(step: "Step", commands: Commands, where: Path, further: Sequence[str] = ()) -> dict[str, Any]:
+    """The arguments of a step's function, by its parameters.
+
+    Args:
+        commands: of the application.
+        where: the file, for errors.
+        further: options of the command line, which come before those of the step where its command has them.
+
+    Raises:
+        RequestError: an option that the command does not have, or a value that it does not take.
+    """
+    command = _command(commands, step)
+    settings = settings_of(typer.Context(command), step.options, str(where))
+    filled = command.make_context(step.command, _taken(further, command), default_map=settings)
+    return dict(_function(step.command).gather(filled.params))  # type: ignore[attr-defined]
+
+
+def _taken(further: Sequence[str], command: Any) -> list[str]:
+    """Those of the further options that a command has, with their values."""
+    known = {opt for each in command.params for opt in each.opts}
+    taken: list[str] = []
+    keep = False
+    for argument in further:
+        keep = argument.partition("=")[0] in known if argument.startswith("--") else keep
+        taken += [argument] * keep
+    return taken
+
+
+def _refuse_strangers(further: Sequence[str], commands: Sequence[Any]) -> None:
+    """Further options that no step takes are slips."""
+    known = {opt for command in commands for each in command.params for opt in each.opts}
+    for argument in further:
+        name = argument.partition("=")[0]
+        if argument.startswith("--") and name not in known:
+            raise unknown("option", name, sorted(known))
 
 
 def _file(named: Path) -> Path:
@@ -57,31 +130,52 @@ def _file(named: Path) -> Path:
     if named.exists() or named.name != str(named) or named.suffix:
         return named
     if not shipped.is_file():
-        known = sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-        if known:
-            raise unknown("reproduction", str(named), known)
-        raise RequestError(f"There is no file {named}, and the package comes without reproductions; name a YAML file.")
+        raise unknown("reproduction", str(named), sorted(path.stem for path in SHIPPED.glob("*.yaml")))
     return shipped
 
 
-def _plan(plan: "Reproduction") -> None:
+def _plan(plan: "Reproduction", requests: Sequence[Mapping[str, Any]]) -> None:
     """Print the steps, what they take, and what of it is taken from elsewhere or not known."""
     from cokv_bench.cli.estimates import print_estimate
 
-    steps = [(f"{number}. {step.command}", step, plan.work(step)) for number, step in enumerate(plan.steps, start=1)]
-    for number, (_, step, _) in enumerate(steps, start=1):
-        o.tell(f"{number}. {_line(step.command, step.arguments)}")
-    parts = [(f"{name} {plan.about(step)}", work.loads) for name, step, work in steps if work.loads]
-    if parts:
-        print_estimate(o.console, plan.shape, parts)
-    published = dict.fromkeys(task for _, _, work in steps for task in work.published)
+    for number, step in enumerate(plan.steps, start=1):
+        o.tell(f"{number}. {line_of(step)}")
+    works = [work_of(step.command, request, plan.examples) for step, request in zip(plan.steps, requests, strict=True)]
+    names = [f"{number}. {step.command}" for number, step in enumerate(plan.steps, start=1)]
+    parts = [
+        (f"{name} {_about(request)}", work.loads) for name, request, work in zip(names, requests, works, strict=True)
+    ]
+    if any(loads for _, loads in parts):
+        print_estimate(o.console, plan.shape, [part for part in parts if part[1]])
+    published = dict.fromkeys(task for work in works for task in work.published)
     if published:
         o.tell(f"Rows as published, which may be more than your data has: {', '.join(published)}.")
-    for name, _, work in steps:
+    for name, work in zip(names, works, strict=True):
         for task, why in work.uncounted.items():
             o.tell(f"Not counted: {name} {task} ({why}).")
 
 
-def _line(command: str, arguments: list[str]) -> str:
-    start = "python scripts/headkv_scores.py" if command == "headkv_scores" else f"cokv-bench {command}"
-    return f"{start} {shlex.join(arguments)}"
+def work_of(command: str, request: Mapping[str, Any], counted: Mapping[str, int]) -> "Work":
+    """What a step does. Raises `RequestError` where one of its tasks is unknown."""
+    from cokv_bench.costs.steps import Work, eval_work, profile_work, scores_work
+    from cokv_bench.tasks.encoding import Encoding
+
+    tasks, encoding = request["tasks"], request.get("encoding", Encoding())
+    if command == "eval":
+        return eval_work(request["grid"], tasks, encoding, counted)
+    if command == "profile":
+        return profile_work(request["stopping"], tasks, encoding, counted)
+    if command in ("search", "tune"):
+        return Work(uncounted=dict.fromkeys(tasks.names, f"what a {command} takes is not estimated"))
+    return scores_work(tasks, encoding, counted)
+
+
+def _about(request: Mapping[str, Any]) -> str:
+    """The tasks of a step in a few words."""
+    tasks = request["tasks"].names
+    return ", ".join(tasks) if len(tasks) < 3 else f"{tasks[0]} and {len(tasks) - 1} more"
+
+
+def line_of(step: "Step", further: Sequence[str] = ()) -> str:
+    command = "head-scores" if step.command == "headkv_scores" else step.command
+    return f"cokv-bench {command} {shlex.join([*step.arguments, *further])}"

@@ -9,13 +9,15 @@ import yaml
 
 from cokv_bench.checks import Check, an_object, listed, number, one_of, or_null, problem, text, whole
 from cokv_bench.costs.estimate import Shape
-from cokv_bench.costs.steps import Work, names, work
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.lists import join
-from cokv_bench.tasks.options import DEFAULT_TASK
+from cokv_bench.lists import split as split_list
 
+#: Options that are given once for each value; other lists have commas.
+_REPEATED = ("heads", "profile", "budgets", "ruler-qa", "leave-out-run")
 _KEYS = ("description", "model", "shape", "examples", "tasks", "steps")
-_COMMANDS = ("profile", "eval", "headkv_scores")
+#: The commands of steps; the last is the earlier name of the one before.
+COMMANDS = ("profile", "search", "tune", "eval", "head-scores", "headkv_scores")
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Step:
                 continue
             if value is True:
                 found.append(f"--{name}")
-            elif isinstance(value, list) and name in ("profile", "budgets", "ruler-qa"):
+            elif isinstance(value, list) and name in _REPEATED:
                 found += [part for each in value for part in (f"--{name}", str(each))]
             else:
                 found += [f"--{name}", join(value) if isinstance(value, list) else str(value)]
@@ -56,20 +58,11 @@ class Reproduction:
     examples: Mapping[str, int]
     steps: tuple[Step, ...]
 
-    def work(self, step: Step) -> Work:
-        """What a step does. Raises `RequestError` where one of its tasks is unknown."""
-        return work(step.command, step.options, self.examples)
-
-    def about(self, step: Step) -> str:
-        """The tasks of a step in a few words."""
-        tasks = names(step.options.get("tasks", DEFAULT_TASK))
-        return ", ".join(tasks) if len(tasks) < 3 else f"{tasks[0]} and {len(tasks) - 1} more"
-
 
 def read_reproduction(path: Path) -> Reproduction:
     """A reproduction from its YAML file.
 
-    A step is a command (`profile`, `eval` or `headkv_scores`) with options. "{task}" in an option is filled with each
+    A step is one of `COMMANDS` with options. "{task}" in an option is filled with each
     of the file's tasks: a step with `each: task` runs once a task, any other gets the list of all.
 
     Raises:
@@ -94,17 +87,23 @@ def read_reproduction(path: Path) -> Reproduction:
     if problem(content["shape"], _SHAPE) or set(content["shape"]) != set(_SHAPE):
         raise RequestError(f"'shape' in {path} must hold whole numbers for {', '.join(sorted(_SHAPE))}.")
     _refuse(path, problem(content.get("examples") or {}, {}, dict.fromkeys(content.get("examples") or {}, whole(1))))
-    tasks = names(content.get("tasks") or [])
+    tasks = _names(content.get("tasks") or [])
     steps = tuple(step for entry in content["steps"] for step in _steps(entry, content["model"], tasks, path))
     examples = content.get("examples") or {}
     return Reproduction(content.get("description") or "", Shape(**content["shape"]), examples, steps)
 
 
+def _names(value: Any) -> list[str]:
+    """A list, or words with commas between them."""
+    parts = value if isinstance(value, list) else split_list(str(value))
+    return [str(part).strip() for part in parts if str(part).strip()]
+
+
 def _steps(entry: dict[str, Any], model: str, tasks: list[str], path: Path) -> Iterator[Step]:
     if not {"command", "options"} <= set(entry) <= {"command", "options", "each"}:
         raise RequestError(f"A step in {path} must have a 'command' and 'options', and nothing else but 'each'.")
-    if entry["command"] not in _COMMANDS:
-        raise unknown(f"command in {path}", str(entry["command"]), _COMMANDS)
+    if entry["command"] not in COMMANDS:
+        raise unknown(f"command in {path}", str(entry["command"]), COMMANDS)
     _refuse(path, problem(entry, {"options": an_object}, {"each": one_of("task")}))
     _refuse(path, problem(entry["options"], {}, dict.fromkeys(entry["options"], _option)))
     if any(text(name) for name in entry["options"]):

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -167,19 +166,13 @@ def test_names_of_plug_ins_are_checked_without_pytorch(tmp_path: Path) -> None:
     assert done.stdout.endswith("set()\n")
 
 
-def test_steps_of_a_reproduction_load_the_same_files(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines: list[list[str]] = []
-
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        lines.append(command)
-        return subprocess.CompletedProcess(command, 0)
-
-    monkeypatch.setattr(sys.modules["cokv_bench.cli.reproduce"].subprocess, "run", run)
-    config(tmp_path, tmp_path)
+@pytest.mark.timeout(300)
+def test_steps_of_a_reproduction_load_the_same_files(cli, texty_folder: Path, tmp_path: Path) -> None:
+    config(tmp_path, texty_folder, method="full,mine")
     path = made(tmp_path / "one.py")
     status, _, err = cli("reproduce", "config.yaml", "--plugin", path)
     assert status == 0, err
-    assert [line[3:6] for line in lines] == [["--plugin", str(path.resolve()), name] for name in ("profile", "eval")]
+    assert list(pd.read_csv("run/table.csv")["method"]) == ["full", "mine"]
 
 
 def test_workers_load_the_plug_ins_of_the_driver_before_the_model(tmp_path: Path) -> None:

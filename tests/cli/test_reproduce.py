@@ -9,7 +9,7 @@ import yaml
 from tests.costs.test_reproduction import SHAPE
 
 
-def config(folder: Path, model: Path) -> Path:
+def config(folder: Path, model: Path, method: str = "full,cokv") -> Path:
     needles = {"tasks": "needle", "lengths": 500, "depths": 3}
     document = {
         "description": "Profile and evaluate.",
@@ -19,7 +19,7 @@ def config(folder: Path, model: Path) -> Path:
             {"command": "profile", "options": {**needles, "samples": 24, "out": "profile"}},
             {
                 "command": "eval",
-                "options": {**needles, "method": "full,cokv", "budget": 20, "profile": ["profile"], "out": "run"},
+                "options": {**needles, "method": method, "budget": 20, "profile": ["profile"], "out": "run"},
             },
         ],
     }

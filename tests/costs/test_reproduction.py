@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import typer
 import yaml
 
+from cokv_bench.cli import make_app
+from cokv_bench.cli.reproduce import request_of, work_of
 from cokv_bench.costs.reproduction import read_reproduction
 from cokv_bench.costs.steps import Work
 from cokv_bench.errors import RequestError
@@ -29,6 +32,9 @@ SHAPE = {
     "vocabulary": 260,
     "itemsize": 4,
 }
+
+
+GRID = {"method": "full,snapkv", "budget": 16}
 
 
 def content(**changes: object) -> dict[str, object]:
@@ -61,6 +67,13 @@ def write(folder: Path, document: object) -> Path:
     return path
 
 
+def works(path: Path) -> list[Work]:
+    """What each step of a file does."""
+    plan = read_reproduction(path)
+    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    return [work_of(step.command, request_of(step, commands, path), plan.examples) for step in plan.steps]
+
+
 def test_steps_become_commands(tmp_path: Path) -> None:
     plan = read_reproduction(write(tmp_path, content()))
     assert [step.command for step in plan.steps] == ["profile", "profile", "eval"]
@@ -73,18 +86,18 @@ def test_steps_become_commands(tmp_path: Path) -> None:
 
 
 def test_counts_follow_the_split(tmp_path: Path) -> None:
-    plan = read_reproduction(write(tmp_path, content()))
-    (trec,) = plan.work(plan.steps[0]).loads
+    done = works(write(tmp_path, content()))
+    (trec,) = done[0].loads
     assert (trec.prompts, trec.rows, trec.tokens, trec.new_tokens) == (30, 48, 300, 64)
-    loads = plan.work(plan.steps[2]).loads
+    loads = done[2].loads
     assert [(load.prompts, load.rows) for load in loads] == [(130, 3), (13, 3)]
 
 
 def made_up(folder: Path, command: str, **options: object) -> list[tuple[int, int, int]]:
     """Prompts, tokens and answer tokens of the loads of one step over tasks that make their examples."""
-    step = {"command": command, "options": {"method": "full,snapkv", "budget": 16, **options}}
-    plan = read_reproduction(write(folder, content(steps=[step])))
-    return [(load.prompts, load.tokens, load.new_tokens) for load in plan.work(plan.steps[0]).loads]
+    step = {"command": command, "options": {**(GRID if command == "eval" else {}), **options}}
+    (done,) = works(write(folder, content(steps=[step])))
+    return [(load.prompts, load.tokens, load.new_tokens) for load in done.loads]
 
 
 def test_tasks_that_make_their_examples_need_no_counts(tmp_path: Path) -> None:
@@ -148,24 +161,24 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_reproduction(broken)
 
 
-def work_of(folder: Path, tasks: str, command: str = "eval", **changes: object) -> Work:
-    options = {"tasks": tasks, "method": "full,snapkv", "budget": 16, "max-length": 300, **changes}
-    plan = read_reproduction(write(folder, content(steps=[{"command": command, "options": options}])))
-    return plan.work(plan.steps[0])
+def done_on(folder: Path, tasks: str, command: str = "eval", **changes: object) -> Work:
+    options = {"tasks": tasks, **(GRID if command == "eval" else {}), "max-length": 300, **changes}
+    (done,) = works(write(folder, content(steps=[{"command": command, "options": options}])))
+    return done
 
 
 def test_rows_that_the_file_does_not_count_are_those_published(tmp_path: Path) -> None:
-    done = work_of(tmp_path, "longbench-e,longbench/qasper_e,longbench/trec")
+    done = done_on(tmp_path, "longbench-e,longbench/qasper_e,longbench/trec")
     assert [load.prompts for load in done.loads[:3]] == [224 - 34 - 45, 150 - 22 - 30, 300 - 45 - 60]
     assert (len(done.loads), done.loads[-1].prompts) == (14, 130)
     assert done.published == expand("longbench-e")
     assert done.uncounted == {}
-    (load,) = work_of(tmp_path, "longbench/lcc_e", "profile", limit=7).loads
+    (load,) = done_on(tmp_path, "longbench/lcc_e", "profile", limit=7).loads
     assert (load.prompts, load.tokens, load.new_tokens) == (7, 300, 64)
 
 
 def test_the_group_longbench_is_what_eval_makes_of_it(tmp_path: Path) -> None:
-    done = work_of(tmp_path, "longbench")
+    done = done_on(tmp_path, "longbench")
     assert len(done.loads) == 16
     assert set(done.published) == set(expand("longbench")) - {"longbench/trec", "longbench/samsum"}
 
@@ -183,30 +196,29 @@ def test_own_rows_are_counted(tmp_path: Path) -> None:
     examples = {split: len(JsonlTask(task).examples(split)) for split in get_args(Split)}
     assert examples["profile"] + examples["test"] + examples["report"] == examples["all"] == 40
     for command, split in (("profile", "profile"), ("eval", "test"), ("eval", "report"), ("eval", "all")):
-        (load,) = work_of(tmp_path, task, command, split=split).loads
+        further = {"split": split} if command == "eval" else {}
+        (load,) = done_on(tmp_path, task, command, **further).loads
         assert (load.prompts, load.tokens, load.new_tokens) == (examples[split], 300, 9)
-    assert work_of(tmp_path, task, limit=5).loads[0].prompts == 5
-    plan = read_reproduction(write(tmp_path, content(examples={"jsonl:none.jsonl": 100}, steps=[
-        {"command": "eval", "options": {"tasks": "jsonl:none.jsonl", "method": "full", "max-length": 300}},
-    ])))  # fmt: skip
-    assert plan.work(plan.steps[0]).loads[0].prompts == 65
-    (load,) = work_of(tmp_path, "longbench/lcc", split="report").loads
+    assert done_on(tmp_path, task, limit=5).loads[0].prompts == 5
+    step = {"command": "eval", "options": {"tasks": "jsonl:none.jsonl", "method": "full", "max-length": 300}}
+    (done,) = works(write(tmp_path, content(examples={"jsonl:none.jsonl": 100}, steps=[step])))
+    assert done.loads[0].prompts == 65
+    (load,) = done_on(tmp_path, "longbench/lcc", split="report").loads
     assert load.prompts == 100
     with pytest.raises(RequestError, match="did you mean report"):
-        work_of(tmp_path, "longbench/lcc", split="reprot")
+        done_on(tmp_path, "longbench/lcc", split="reprot")
 
 
 def test_what_cannot_be_counted_says_why(tmp_path: Path) -> None:
     (tmp_path / "hub.yaml").write_text("data: hf:owner/name\n")
     tasks = {"jsonl:none.jsonl": "No such file", "jsonl:hf:owner/name": "on the hub", "jsonl:none.yaml": "No such file"}
     tasks[f"jsonl:{tmp_path / 'hub.yaml'}"] = "on the hub"
-    done = work_of(tmp_path, ",".join(["longbench/trec", *tasks]))
+    done = done_on(tmp_path, ",".join(["longbench/trec", *tasks]))
     assert len(done.loads) == 1
     assert list(done.uncounted) == list(tasks)
     for task, why in tasks.items():
         assert why in done.uncounted[task]
     steps = [{"command": "eval", "options": {"tasks": "longbench/trec,needle", "method": "full"}}]
-    plan = read_reproduction(write(tmp_path, content(steps=steps)))
-    done = plan.work(plan.steps[0])
+    (done,) = works(write(tmp_path, content(steps=steps)))
     assert len(done.loads) == 1
     assert "max-length" in done.uncounted["longbench/trec"]

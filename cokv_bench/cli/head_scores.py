@@ -1,4 +1,4 @@
-"""HeadKV's head scores of a model, as `scripts/headkv_scores.py` and reproductions measure them."""
+"""`cokv-bench head-scores`: HeadKV's scores of the heads of a model."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,19 +7,14 @@ from typing import Annotated
 import typer
 
 from cokv_bench.cli import options as o
-from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import progress_bar
-from cokv_bench.game.curves import beta_curve
-from cokv_bench.game.head_game import make_game
-from cokv_bench.game.retrieval_scores import retrieval_scores
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.tasks.options import TaskOptions
-from cokv_bench.tasks.registry import resolve
 
 
 @grouped
-def main(
+def measure_head_scores(
     model: ModelSpec,
     tasks: Annotated[TaskOptions, Only("lengths", "examples", "seed")] = TaskOptions(examples=16),  # noqa: B008 - frozen
     window: o.Window = 8,
@@ -29,6 +24,11 @@ def main(
 
     Its beta is chosen on the same needles at each budget, by the log-probability of their answers, as CoKV's alpha is.
     """
+    from cokv_bench.game.curves import beta_curve
+    from cokv_bench.game.head_game import make_game
+    from cokv_bench.game.retrieval_scores import retrieval_scores
+    from cokv_bench.tasks.registry import resolve
+
     loaded = o.load(model)
     (task,) = resolve(tasks.names, loaded, tasks)
     with progress_bar(o.progress_console, "Scoring heads") as progress:
@@ -38,7 +38,3 @@ def main(
     o.tell(f"Wrote {out}: {len(scores.examples)} examples, highest score {scores.scores.max():.3f}")
     for budget in scores.betas:
         o.tell(f"At {budget} tokens per head beta {scores.beta(budget):g} is best")
-
-
-if __name__ == "__main__":
-    run_script(main)
