@@ -90,7 +90,7 @@ def parse(line: str) -> Any:
     # `reproduce` hands on what it does not know.
     if context.args:
         subcommands()["eval"].make_context("eval", list(context.args))
-    for method in (context.params.get("method") or "full").split(","):
+    for method in (context.params.get("methods") or "full").split(","):
         assert method in POLICIES
     return context
 

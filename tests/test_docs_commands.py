@@ -62,7 +62,7 @@ LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
     "bench": (r"bench\.csv.* are in (.*)", ("bench.csv", "run.json")),
     "budgets": (r"Wrote (.*)", ("",)),
     "eval": (r"Tables, records and settings are in (.*)", ("run.json", "scores.csv", "table.csv", "table.md")),
-    "headkv_scores": (r"Wrote ([^:]*):", ("",)),
+    "head-scores": (r"Wrote ([^:]*):", ("",)),
     "import": (r"Wrote ([^:]*):", ("",)),
     "profile": (r"Ledger and head values are in (.*)", ("ledger.jsonl", "values.json")),
     "report": (r"Wrote (.*) \(", ("",)),
@@ -135,17 +135,19 @@ def smaller(line: str) -> list[str]:
     found = [program, name]
     found += [FILES[name] if part.startswith("FILE") else os.path.expandvars(part) for part in arguments]
     for option in command.params:
-        flag, small = option.opts[0], SMALL.get(option.name)
-        if option.name == "lengths":
+        flag = option.opts[0]
+        called = flag.removeprefix("--").replace("-", "_")
+        small = SMALL.get(called)
+        if called == "lengths":
             # As many as the page has.
             lengths = str(parse(line).params["lengths"]).split(",")
             small = ",".join(str(300 + 20 * n) for n in range(len(lengths)))
-        if option.name == "model" and program == "python":
+        if called == "model" and program == "python":
             # A benchmark's work is mostly its model's, and its table has the same columns.
             small = "FOLDER"
         if flag in given:
-            small = SMALL_IF_GIVEN.get(option.name, small)
-        elif option.name == "samples" and "--time-limit" in given:
+            small = SMALL_IF_GIVEN.get(called, small)
+        elif called == "samples" and "--time-limit" in given:
             # What lies there is 8 pairs, and a time limit is looked at between hundreds.
             small = "12"
         if small is not None:

@@ -38,9 +38,10 @@ from cokv_bench.report.groups import make_groups
 from cokv_bench.report.heads import named_map
 from cokv_bench.report.html import write_page
 from cokv_bench.report.terminal import print_maps
+from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import Journal, read_run
 from cokv_bench.runs.knobs import find_knobs
-from cokv_bench.runs.sources import Sources, static_budgets
+from cokv_bench.runs.sources import static_budgets
 from cokv_bench.scores.reference import check_reference
 from cokv_bench.scores.tables import write_tables
 from cokv_bench.search.ledger import Ends, Round, SearchLedger
@@ -279,7 +280,7 @@ def evaluate_with(method: str, **files: Any) -> Callable[[Path], None]:
         }
         model: Any = SimpleNamespace(name="toy", fingerprint=MODEL)
         found = static_budgets(
-            method, model, [32], ["needle"], window=8, published_rounding=False, sources=Sources(**named)
+            method, model, [32], ["needle"], window=8, published_rounding=False, sources=HeadSources(**named)
         )
         for source in found.values():
             assert source.tokens(32, window=8, knobs={}).sum() > 0

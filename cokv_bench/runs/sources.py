@@ -20,7 +20,7 @@ from cokv_bench.runs.heads import HeadSources
 #: Methods whose budgets are known before the prompt, and what makes them where nothing is embedded.
 STATIC_METHODS = {
     "cokv": "run `cokv-bench profile` and name its folder with --profile, or a budget JSON with --budgets",
-    "headkv": "name a file of head scores with --head-scores (scripts/headkv_scores.py makes one), "
+    "headkv": "name a file of head scores with --head-scores (`cokv-bench head-scores` makes one), "
     "or a budget JSON with --budgets",
     "cokv-search": "run `cokv-bench search` and name its folder with --shares, or a budget JSON with --budgets",
 }
