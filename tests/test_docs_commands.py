@@ -361,7 +361,7 @@ def test_the_demonstration_runs_on_a_tiny_model(line: str, reader: Desk) -> None
     assert line in MADE
     commands = [command for command in made(line) if command.startswith("cokv-bench ")]
     for command in commands:
-        takes_a_model = any(option.name == "model" for option in parser(command)[0].params)
+        takes_a_model = any("--model" in option.opts for option in parser(command)[0].params)
         done = reader.type(f"{command} --model FOLDER" if takes_a_model else command)
         assert done.status == 0 or command == "cokv-bench doctor", done
     assert "essays" in done.out

@@ -40,7 +40,15 @@ def script(name: str) -> ModuleType:
 def test_bench_profile(texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bench.json"
     script("bench_profile").main(
-        str(texty_folder), length=400, examples=2, coalitions=24, repeated=3, repeats=1, window=8, seed=0, json=file
+        name=str(texty_folder),
+        length=400,
+        examples=2,
+        coalitions=24,
+        repeated=3,
+        repeats=1,
+        window=8,
+        seed=0,
+        json=file,
     )
     figures = json.loads(file.read_text())
     assert figures["compared"] == 6
@@ -72,7 +80,7 @@ def test_estimator_quality(
     monkeypatch.setattr(module, "_LENGTH", 400)
     arguments: dict[str, Any] = {"pairs": 64, "validation": 2, "examples": 3, "budget": 32, "window": 8, "seed": 0}
     arguments["samplings"] = ",".join(module.SAMPLINGS)
-    module.main(str(texty_folder), folder=tmp_path / "ledgers", json=file, **arguments)
+    module.main(name=str(texty_folder), folder=tmp_path / "ledgers", json=file, **arguments)
     rows = json.loads(file.read_text())["rows"]
     assert [row["budgets"] for row in rows[:3]] == ["full", "snapkv", "ada-snapkv"]
     assert {row["estimator"] for row in rows[3:]} == set(module.ESTIMATORS)
@@ -86,7 +94,7 @@ def test_compare_searches(texty: Model, texty_folder: Path, tmp_path: Path) -> N
     values = np.arange(6.0).reshape(3, 2)
     rest = {"estimator": "ssv", "samples": 1, "seed": 0, "utility": "loglik", "window": 8, "tasks": (), "examples": ()}
     HeadValues(values, np.ones((3, 2)), model=texty.fingerprint, **rest).save(profile)  # type: ignore[arg-type]
-    arguments: dict[str, Any] = {"tasks": "needle", "budget": 24, "seed": 0}
+    arguments: dict[str, Any] = {"names": "needle", "budget": 24, "seed": 0}
     names = [*module.FAMILIES, "gradient@cokv", "cma@ada"]
     arguments |= {
         "families": ",".join(names),
@@ -95,7 +103,7 @@ def test_compare_searches(texty: Model, texty_folder: Path, tmp_path: Path) -> N
         "lengths": "300",
         "json_file": file,
     }
-    module.main(str(texty_folder), seconds=0.3, examples=6, unseen=4, **arguments)
+    module.main(name=str(texty_folder), seconds=0.3, examples=6, unseen=4, **arguments)
     rows = json.loads(file.read_text())["families"]
     assert list(rows) == ["full", "snapkv", "cokv", *names]
     assert (rows["full"]["gap_closed"], rows["snapkv"]["gap_closed"]) == (pytest.approx(1), 0)
@@ -178,9 +186,8 @@ def test_search_curve(texty: Model, texty_folder: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(sys.modules["cokv_bench.search.search"], "ROUND", 2)
     search(examples, tmp_path, [20, 40], seed=0, stopping=Stopping(steps=5))
     script("search_curve").main(
-        tmp_path, str(texty_folder), tasks="needle", data_dir=None, limit=None, max_length=None, lengths="300",
-        examples=4, out=tmp_path / "curve",
-    )  # fmt: skip
+        folder=tmp_path, name=str(texty_folder), lengths="300", examples=4, out=tmp_path / "curve"
+    )
     table = pd.read_csv(tmp_path / "curve" / "curve.csv")
     assert list(zip(table["step"], table["budget"], strict=True)) == [(s, b) for s in (2, 4, 5) for b in (20, 40)]
     assert np.isfinite(table[["chosen", "unseen", "logprob"]].to_numpy()).all()
@@ -202,8 +209,8 @@ def test_transfer_matrix(texty: Model, texty_folder: Path, tmp_path: Path, monke
     monkeypatch.setattr(module.embedded, "values_path", lambda: values)
     monkeypatch.setattr(module.embedded, "shares_path", lambda: tmp_path / "shares.json")
     module.main(
-        str(texty_folder), tasks="needle,text", budget=24, steps=2, examples=4, unseen=3, lengths="400", data_dir=None,
-        max_length=None, seed=0, out=tmp_path / "out",
+        name=str(texty_folder), names="needle,text", budget=24, steps=2, examples=4, unseen=3, lengths="400",
+        out=tmp_path / "out",
     )  # fmt: skip
     table = pd.read_csv(tmp_path / "out" / "transfer.csv")
     assert set(table["searched_on"]) == {"needle", "text", "cokv (needles)", "embedded shares"}

@@ -124,8 +124,10 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
             keyword = inspect.Parameter.KEYWORD_ONLY
             parameters.append(parameter.replace(annotation=hints[name], kind=keyword))
 
+    defaults = {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
     def gather(options: Mapping[str, Any]) -> dict[str, Any]:
-        left = {name: value for name, value in options.items() if name != _CONFIG}
+        left = defaults | {name: value for name, value in options.items() if name != _CONFIG}
         given = {} if asked is None else {asked: Asked(_plain(left, groups))}
         return {**{name: group.gather(left) for name, group in groups.items()}, **left, **given}
 
