@@ -4,10 +4,11 @@ A field is described by a check, a function that returns None for a good value a
 no reader uses may hold anything.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from cokv_bench.errors import quoted
 
@@ -17,6 +18,22 @@ Check = Callable[[Any], str | None]
 _LARGEST = 2**53
 # Half of a pair, which JSON can hold and UTF-8 cannot.
 _HALF = re.compile("[\ud800-\udfff]")
+
+
+def strict_loads(text: str | bytes) -> Any:
+    """`json.loads` that refuses NaN and Infinity.
+
+    Raises:
+        ValueError: the text is not UTF-8 or not JSON, or nested deeper than Python reads.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def text(value: Any) -> str | None:

@@ -96,12 +96,12 @@ def a_bench(folder: Path) -> None:
 
 def a_profile(folder: Path) -> None:
     make_ledger(folder, 6)
-    with StepJournal(folder, Ledger.read(folder / "ledger.jsonl").header, 0, 2) as journal:
+    with StepJournal.open(folder, Ledger.read(folder / "ledger.jsonl").header, 0, 2) as journal:
         journal.append(1, [0.5, 0.25])
 
 
 def a_search(folder: Path) -> None:
-    with SearchLedger(folder / "search.jsonl", SEARCH) as ledger:
+    with SearchLedger.resume(folder / "search.jsonl", SEARCH) as ledger:
         table = [[[0.5] * 3] * 2] * 2
         ledger.append(Ends([-0.5, None], {"16": [-2.0, None], "32": [-1.0, None]}))
         for step in (10, 20):
@@ -242,12 +242,12 @@ def resume_profile(folder: Path) -> None:
     header = LedgerHeader(MODEL, ("needle",), 8, "loglik", 0, ("a", "b"), (2, 3), _HEADER.config)
     with Ledger.open(folder / "ledger.jsonl", header) as ledger:
         ledger.utilities(), ledger.coalitions(), ledger.sizes()
-        with StepJournal(folder, header, 0, 2) as journal:
+        with StepJournal.open(folder, header, 0, 2) as journal:
             np.array(list(journal.columns.values()), dtype=float)
 
 
 def resume_search(folder: Path) -> None:
-    with SearchLedger(folder / "search.jsonl", SEARCH) as ledger:
+    with SearchLedger.resume(folder / "search.jsonl", SEARCH) as ledger:
         for one in ledger.rounds:
             shapes = [
                 np.array(table, dtype=float).shape for table in (one.parameters, one.average, one.first, one.second)

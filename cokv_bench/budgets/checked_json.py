@@ -10,25 +10,10 @@ from typing import Any, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
 
 Setting = TypeVar("Setting", bound=float)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def strict_loads(text: str | bytes) -> Any:
-    """`json.loads` that refuses NaN and Infinity.
-
-    Raises:
-        ValueError: the text is not UTF-8 or not JSON, or nested deeper than Python reads.
-    """
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def kind_of(path: Path) -> str | None:

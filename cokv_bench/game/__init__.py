@@ -11,8 +11,7 @@ from cokv_bench.game.estimators import (
     register_estimator,
 )
 from cokv_bench.game.exact import exact_banzhaf, exact_cc, exact_shapley, exact_sliced
-from cokv_bench.game.ledger import Ledger
-from cokv_bench.game.ledger_format import LedgerHeader, Row
+from cokv_bench.game.ledger import Ledger, LedgerHeader, Row
 from cokv_bench.game.sampling import SAMPLINGS, SamplingPlan, SizesPlan, all_strata, get_sampling, paper_slices
 from cokv_bench.game.stability import Stability, halves, stability
 

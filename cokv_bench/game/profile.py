@@ -14,8 +14,7 @@ from cokv_bench.game.coalitions import FloatArray
 from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.estimators import Estimate, Estimator, get_estimator
 from cokv_bench.game.head_game import Game
-from cokv_bench.game.ledger import Ledger
-from cokv_bench.game.ledger_format import LedgerHeader, Row
+from cokv_bench.game.ledger import Ledger, LedgerHeader, Row
 from cokv_bench.game.sampling import SamplingPlan, get_sampling
 from cokv_bench.game.stability import Stability, stability
 from cokv_bench.game.step_journal import StepJournal, clear_journal
@@ -171,7 +170,7 @@ def _measure(
     pilot = ledger.utilities()[: plan.pilot_rows].mean(axis=1) if start >= plan.pilot_rows > 0 else None
     members = plan.coalitions(start, stop, pilot)
     sizes = plan.row_sizes(start, stop, pilot)
-    with StepJournal(folder, ledger.header, start, stop) as journal:
+    with StepJournal.open(folder, ledger.header, start, stop) as journal:
         missing = [index for index in range(len(game.rows)) if index not in journal.columns]
         progress(len(journal.columns))
         for index, column in game.columns(missing, game.coalitions(members)):

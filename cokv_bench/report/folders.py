@@ -146,7 +146,7 @@ def _read_examples(folder: Path) -> dict[tuple[str, str], tuple[str, list[str]]]
     if not path.is_file():
         return {}
     examples = {}
-    for number, line in enumerate(whole_lines(path).split(b"\n")[:-1], start=1):
+    for number, line in enumerate(whole_lines(path), start=1):
         try:
             row = strict_loads(line)
             found = problem(row, _EXAMPLE)

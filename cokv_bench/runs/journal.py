@@ -1,14 +1,13 @@
 """A run's folder: its configuration, and one record for each example, method and budget."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cokv_bench.budgets.checked_json import strict_loads
+from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.files import write_json
-from cokv_bench.log import AppendLog, whole_lines
+from cokv_bench.log import AppendLog, check_settings, take_lines, whole_lines
 from cokv_bench.registries import METHODS
 from cokv_bench.runs.checked import record_problem, run_problem
 from cokv_bench.runs.shards import Shard
@@ -61,19 +60,12 @@ class Journal:
             # Of several shards that start at once, each writes the same configuration.
             write_json(path, content)
         found = read_run(self.folder)["configuration"]
-        different = differences(found, json.loads(json.dumps(content["configuration"])))
-        if different:
-            more = f" and {len(different) - 3} more" if len(different) > 3 else ""
-            raise RequestError(
-                f"{self.folder} holds a run with other settings ({'; '.join(different[:3])}{more}); "
-                "name another folder."
-            )
+        check_settings(self.folder, found, content["configuration"])
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Add the records that are new, on disk before the call returns."""
         fresh = [record for record in records if record_key(record) not in self.done]
-        # ASCII escapes carry what UTF-8 cannot, such as the lone surrogate of a damaged token.
-        self._log.append("".join(json.dumps(record, allow_nan=False) + "\n" for record in fresh).encode())
+        self._log.append(fresh)
         self.done.update(record_key(record) for record in fresh)
 
     def __enter__(self) -> "Journal":
@@ -96,20 +88,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     if found:
         raise RequestError(f"{path} does not describe a run: {found}; restore it or choose another folder.")
     return dict(content)
-
-
-def differences(found: Any, wanted: Any, path: str = "") -> list[str]:
-    """What differs between two JSON documents, a phrase a value: where, what was found and what is wanted."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        keys = dict.fromkeys([*found, *wanted])
-        parts = [differences(found.get(key), wanted.get(key), f"{path}.{key}" if path else key) for key in keys]
-        return [phrase for part in parts for phrase in part]
-    return [] if found == wanted else [f"{path} is {_short(found)} there and {_short(wanted)} here"]
-
-
-def _short(value: Any) -> str:
-    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
@@ -141,22 +119,15 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     return [unique[key] for key in sorted(unique, key=place)]
 
 
-def _all_records(folder: Path) -> Iterator[dict[str, Any]]:
+def _all_records(folder: Path) -> list[dict[str, Any]]:
     """Records of all files, of the same key perhaps several."""
-    files = sorted(folder.glob("records*.jsonl"))
-    for path in files or [folder / "records.jsonl"]:
-        yield from _parse(path, whole_lines(path))
+    found: list[dict[str, Any]] = []
 
+    def take(record: Any) -> str | None:
+        wrong = record_problem(record)
+        found.append(record)
+        return wrong and f"is not a record: {wrong}"
 
-def _parse(path: Path, data: bytes) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-        try:
-            record = strict_loads(line)
-            found = record_problem(record)
-        except ValueError:
-            found = "it is not a line of JSON"
-        if found:
-            raise RequestError(
-                f"{path} line {number} is not a record: {found}; restore the file or start a new run elsewhere."
-            )
-        yield record
+    for path in sorted(folder.glob("records*.jsonl")) or [folder / "records.jsonl"]:
+        take_lines(path, whole_lines(path), take)
+    return found

@@ -1,18 +1,13 @@
-"""The search's ledger: what was asked, and a line a round from which a stopped search goes on."""
+"""The search's ledger: what was asked, and a line per round from which a stopped search is resumed."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.checks import Check, by_name, listed, number, numbers, or_null, problem, whole
-from cokv_bench.errors import RequestError
-from cokv_bench.log import AppendLog
+from cokv_bench.log import HeadedLog
 
 KIND = "search-ledger"
-SCHEMA = 3
 
 Table = list[list[float]]
 
@@ -58,57 +53,35 @@ class Ends:
     uniform: dict[str, list[float | None]]
 
 
-class SearchLedger:
-    """A search's file, open for this process alone. Use it as a context manager.
+class SearchLedger(HeadedLog):
+    """A search's file: a line with its settings, one with the `Ends`, and one per `Round`.
 
     Attributes:
         ends: None until they are measured.
         rounds: in their order.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
-        """Start a ledger, or go on with one of the same header.
+    kind, schema = KIND, 3
+    fields: ClassVar[Mapping[str, Check]] = {
+        "budgets": listed(whole(1), 1),
+        "model": lambda value: problem(value, dict.fromkeys(("layers", "kv_heads"), whole(1))),
+    }
 
-        Raises:
-            RequestError: the file is of another search, damaged, being written by another process, or cannot be.
-        """
-        self._log = AppendLog(path)
+    def __init__(self, *file: Any) -> None:
         self.ends: Ends | None = None
         self.rounds: list[Round] = []
-        try:
-            self._read({"kind": KIND, "schema": SCHEMA, **header})
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(*file)
 
-    def _read(self, header: dict[str, Any]) -> None:
-        path, title = self._log.path, json.loads(json.dumps(header))
-        whole = self._log.data[: self._log.data.rfind(b"\n") + 1]
-        if not whole:
-            if not _line(header).startswith(self._log.data):
-                raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
-            self._log.append(_line(header))
-            return
-        damaged = RequestError(f"{path} is damaged; move it away and search anew.")
-        try:
-            found, *records = [strict_loads(line) for line in whole.splitlines()]
-        except ValueError:
-            raise damaged from None
-        if not isinstance(found, dict) or found.get("kind") != KIND:
-            raise RequestError(f"{path} is not a search's ledger; move it away or choose another folder.")
-        if found != title:
-            names = sorted(name for name in {*found, *title} if found.get(name) != title.get(name))
-            raise RequestError(
-                f"{path} is of a search with other settings ({', '.join(names)} differ); choose another folder."
-            )
-        for place, record in enumerate(records):
-            wrong = problem(record, _round(title) if place else _ends(title))
-            if wrong or set(record) != {each.name for each in fields(Round if place else Ends)}:
-                raise damaged
-        self.ends = Ends(**records[0]) if records else None
-        if self.ends and any(_gone(scores) != _gone(self.ends.full) for scores in self.ends.uniform.values()):
-            raise damaged
-        self.rounds = [Round(**record) for record in records[1:]]
+    def take(self, record: Any) -> str | None:
+        """See `HeadedLog.take`."""
+        kind, needed = (Ends, _ends) if self.ends is None else (Round, _round)
+        if problem(record, needed(self.settings)) or set(record) != {each.name for each in fields(kind)}:
+            return f"is not the {kind.__name__.lower()} of a search"
+        found = kind(**record)
+        if isinstance(found, Ends) and any(_gone(scores) != _gone(found.full) for scores in found.uniform.values()):
+            return "has cases that only some budgets change"
+        self._keep(found)
+        return None
 
     def append(self, record: Ends | Round) -> None:
         """Add the ends, then round after round; each is on the disk when the call returns.
@@ -116,21 +89,14 @@ class SearchLedger:
         Raises:
             RequestError: the disk does not take it.
         """
-        self._log.append(_line(asdict(record)))
+        self.write([asdict(record)])
+        self._keep(record)
+
+    def _keep(self, record: Ends | Round) -> None:
         if isinstance(record, Ends):
             self.ends = record
         else:
             self.rounds.append(record)
-
-    def close(self) -> None:
-        """Give up the file and its lock."""
-        self._log.close()
-
-    def __enter__(self) -> "SearchLedger":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _gone(scores: list[float | None]) -> list[bool]:
@@ -160,7 +126,3 @@ def _round(header: Mapping[str, Any]) -> dict[str, Check]:
 def best_round(rounds: Sequence[Round], budget: int) -> Round:
     """The first of the rounds that are best at a budget on the examples to choose on."""
     return max(rounds, key=lambda one: one.chosen[str(budget)])
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, allow_nan=False) + "\n").encode()

@@ -81,7 +81,7 @@ def search(
         "examples": ids,
         **split_rule(task for task, _ in examples.rows),
     }
-    with SearchLedger(folder / "search.jsonl", header) as ledger:
+    with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
         run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
         run.climb(searched, chosen)
         kept = run.choose(chosen)

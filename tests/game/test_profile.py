@@ -83,7 +83,7 @@ def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tm
 
 def test_a_profile_goes_on_with_its_own_template_alone(texty: Model, worded: Model, tmp_path: Path) -> None:
     profile(game_for(texty), tmp_path, estimator="ssv", stopping=Stopping(samples=6), seed=0)
-    with pytest.raises(RequestError, match=r"another profile: config.reading.chat_template is .* there, .* here"):
+    with pytest.raises(RequestError, match=r"other settings: config.reading.chat_template is .* there and .* here"):
         profile(game_for(worded), tmp_path, estimator="ssv", stopping=Stopping(samples=6), seed=0)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cokv_bench.game.head_game import Game, make_game
-from cokv_bench.game.ledger_format import LedgerHeader
+from cokv_bench.game.ledger import LedgerHeader
 from cokv_bench.game.profile import profile
 from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping
@@ -20,7 +20,7 @@ HEADER = LedgerHeader(
 
 
 def written(folder: Path) -> Path:
-    with StepJournal(folder, HEADER, 0, 3) as journal:
+    with StepJournal.open(folder, HEADER, 0, 3) as journal:
         journal.append(0, [0.1, -1e-300, 3.0])
         journal.append(1, [1.0, 2.0, 1 / 3])
     return folder / "step.jsonl"
@@ -29,10 +29,10 @@ def written(folder: Path) -> Path:
 def test_columns_are_read_again_exactly(tmp_path: Path) -> None:
     path = written(tmp_path)
     path.write_bytes(path.read_bytes() + b'{"example": 2, "util')  # torn by a crash
-    with StepJournal(tmp_path, HEADER, 0, 3) as journal:
+    with StepJournal.open(tmp_path, HEADER, 0, 3) as journal:
         assert journal.columns == {0: [0.1, -1e-300, 3.0], 1: [1.0, 2.0, 1 / 3]}
         journal.append(2, [0.0, 0.0, 0.0])
-    with StepJournal(tmp_path, HEADER, 0, 3) as journal:
+    with StepJournal.open(tmp_path, HEADER, 0, 3) as journal:
         assert sorted(journal.columns) == [0, 1, 2]
     clear_journal(tmp_path)
     clear_journal(tmp_path)
@@ -47,9 +47,9 @@ def test_columns_are_read_again_exactly(tmp_path: Path) -> None:
 def test_what_another_step_has_left_does_not_count(tmp_path: Path, start: int, stop: int, seed: int) -> None:
     written(tmp_path)
     header = LedgerHeader(**{**vars(HEADER), "seed": seed})
-    with StepJournal(tmp_path, header, start, stop) as journal:
+    with StepJournal.open(tmp_path, header, start, stop) as journal:
         assert journal.columns == {}
-    with StepJournal(tmp_path, HEADER, 0, 3) as journal:
+    with StepJournal.open(tmp_path, HEADER, 0, 3) as journal:
         assert journal.columns == {}
 
 
@@ -59,7 +59,7 @@ def test_what_another_step_has_left_does_not_count(tmp_path: Path, start: int, s
 def test_a_damaged_journal_is_measured_again(tmp_path: Path, line: bytes) -> None:
     path = written(tmp_path)
     path.write_bytes(path.read_bytes() + line + b"\n")
-    with StepJournal(tmp_path, HEADER, 0, 3) as journal:
+    with StepJournal.open(tmp_path, HEADER, 0, 3) as journal:
         assert journal.columns == {}
 
 

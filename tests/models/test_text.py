@@ -9,8 +9,9 @@ import transformers
 
 from cokv_bench.errors import Notice, RequestError
 from cokv_bench.kvcache import Selection, decode, prefill
+from cokv_bench.log import differences
 from cokv_bench.models import Model, encode, encode_answer, encode_apart, load_model
-from cokv_bench.runs.journal import Journal, differences
+from cokv_bench.runs.journal import Journal
 from cokv_bench.runs.plan import make_plan, variants_of
 from cokv_bench.tasks import Example
 from cokv_bench.tasks.prompts import Encoding, check_prompts, encode_parts, reading
@@ -190,7 +191,7 @@ def test_a_run_goes_on_with_its_own_tokenizer_template_and_rope_alone(tmp_path: 
         (read(other_vocabulary, network), "tokenizer"),
         (read(byte_level(closing="</s>"), network), "tokenizer"),
     ):
-        with pytest.raises(RequestError, match=f"other settings .reading.{name}"):
+        with pytest.raises(RequestError, match=f"other settings: reading.{name}"):
             Journal(tmp_path / "run", configuration(changed), {})
     # A template that says the same in other words is the same; a model loaded again is.
     again = read(byte_level("{# in short #}" + CHAT), network)

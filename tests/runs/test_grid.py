@@ -10,10 +10,11 @@ import pytest
 from cokv_bench.budgets import HeadBudgets, HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
+from cokv_bench.log import differences
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.heads import HeadSources
-from cokv_bench.runs.journal import differences, read_records, record_key
+from cokv_bench.runs.journal import read_records, record_key
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.shards import Shard

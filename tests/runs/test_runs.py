@@ -112,7 +112,9 @@ def test_other_settings_are_another_run(texty: Model, tmp_path: Path) -> None:
     execute(plan, tmp_path)
     other = plan_for(texty, budgets=[16])
     assert other.name != plan.name
-    with pytest.raises(RequestError, match=r"budgets is \[12, 24\] there and \[16\] here"):
+    with pytest.raises(
+        RequestError, match=r"other settings: budgets is \[12, 24\] there and \[16\] here; use the same"
+    ):
         execute(other, tmp_path)
 
 

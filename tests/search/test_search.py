@@ -118,16 +118,18 @@ def test_a_stopped_search_goes_on_as_one_that_never_was(texty: Model, tmp_path: 
 
 def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path) -> None:
     search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
-    with pytest.raises(RequestError, match=r"other settings \(budgets, seed differ\)"):
+    with pytest.raises(
+        RequestError, match=r"other settings: budgets is \[24\] there and \[32\] here; seed is 2 there and 3 here; use"
+    ):
         search(material(texty), tmp_path, [32], seed=3, stopping=SearchLimits(steps=1))
     path = tmp_path / "search.jsonl"
     path.write_bytes(path.read_bytes().replace(b'"followed"', b'"swallowed"'))
-    with pytest.raises(RequestError, match="is damaged"):
+    with pytest.raises(RequestError, match="line 3 is not the round of a search; the file is damaged"):
         search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
     for text, said in (
-        ("hello\n", "is damaged"),
-        ('{"kind": "diary"}\n', "not a search's ledger"),
-        ("h", "not a search"),
+        ("hello\n", "does not begin with the header of a search-ledger"),
+        ('{"kind": "diary"}\n', "header of a search-ledger"),
+        ("h", "header of a search-ledger"),
     ):
         path.write_text(text)
         with pytest.raises(RequestError, match=said):
@@ -137,7 +139,7 @@ def test_other_settings_or_another_file_are_refused(texty: Model, tmp_path: Path
 
 def test_a_search_goes_on_with_its_own_template_alone(texty: Model, worded: Model, tmp_path: Path) -> None:
     search(material(texty), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
-    with pytest.raises(RequestError, match=r"other settings \(reading differ\)"):
+    with pytest.raises(RequestError, match=r"other settings: reading.chat_template is .* there and .* here"):
         search(material(worded), tmp_path, [24], seed=2, stopping=SearchLimits(steps=1))
 
 
