@@ -8,7 +8,7 @@ from cokv_bench.errors import unknown
 from cokv_bench.models.embedded import NAMES
 from cokv_bench.models.support import SUPPORTED
 from cokv_bench.registry import Registry
-from cokv_bench.tasks.registry import lines
+from cokv_bench.tasks import registry as tasks
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     "methods": registries.METHODS,
@@ -18,6 +18,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "samplings": registries.SAMPLINGS,
     "utilities": registries.UTILITIES,
     "metrics": registries.METRICS,
+    "engines": registries.ENGINES,
 }
 
 
@@ -31,7 +32,7 @@ def _models() -> dict[str, str]:
 
 
 # What is named by more than a registry's names: a file or a folder is one as well.
-_OTHERS: Mapping[str, Callable[[], dict[str, str]]] = {"tasks": lines, "models": _models}
+_OTHERS: Mapping[str, Callable[[], dict[str, str]]] = {"tasks": tasks.lines, "models": _models}
 #: In the order of the help text of `cokv-bench ls`.
 KINDS = ("methods", "tasks", "models", *(kind for kind in REGISTRIES if kind != "methods"))
 
@@ -46,7 +47,9 @@ def catalogue(kind: str) -> dict[str, str]:
 
 
 def origins(kind: str) -> dict[str, str]:
-    """Where the entries of a kind come from, by name: the package or a plug-in; nothing for tasks and models."""
+    """Where the entries of a kind come from, by name: the package or a plug-in; nothing for models."""
+    if kind == "tasks":
+        return tasks.origins()
     found = REGISTRIES.get(kind)
     return {} if found is None else {name: found.origin(name) for name in found}
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from cokv_bench.registry import Registry
 
 if TYPE_CHECKING:
+    from cokv_bench.engines.check import EngineKind
     from cokv_bench.game.estimators import Estimator
     from cokv_bench.game.sampling import Sampling
     from cokv_bench.game.utilities import PromptUtility
     from cokv_bench.policies.policy import Allocator, Scorer
     from cokv_bench.policies.registry import Recipe
+    from cokv_bench.tasks.family import Family
 
 Metric = Callable[[str, str, Sequence[str]], float]
 """(prediction, answer, class names of the task) -> score in [0, 1]."""
@@ -145,7 +147,28 @@ ESTIMATORS: "Registry[Estimator]" = Registry(
     },
 )
 
-_METRICS = "cokv_bench.tasks.metrics"
+_TASKS = "cokv_bench.tasks"
+FAMILIES: "Registry[Family]" = Registry(
+    "task family",
+    {
+        "needle": ("a fact hidden in a text, then asked for", f"{_TASKS}.needle.family:NEEDLE"),
+        "text": ("a text to go on with; no labels", f"{_TASKS}.text.family:TEXT"),
+        "ruler": ("RULER's subtasks, made at any length", f"{_TASKS}.ruler.family:RULER"),
+        "longbench": ("LongBench v1 and LongBench-E", f"{_TASKS}.longbench.family:LONGBENCH"),
+        "jsonl": ("rows of the user's own", f"{_TASKS}.rows.family:OWN_ROWS"),
+    },
+)
+
+_ENGINES = "cokv_bench.engines.check"
+ENGINES: "Registry[EngineKind]" = Registry(
+    "engine",
+    {
+        "local": ("this process, with one model", f"{_ENGINES}:LOCAL"),
+        "ray": ("workers on several GPUs or hosts, with a model each (docs/cluster.md)", f"{_ENGINES}:RAY"),
+    },
+)
+
+_METRICS = f"{_TASKS}.metrics"
 METRICS: Registry[Metric] = Registry(
     "metric",
     {

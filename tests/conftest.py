@@ -18,7 +18,7 @@ import transformers
 from cokv_bench import plugins
 from cokv_bench.catalogue import REGISTRIES
 from cokv_bench.models import Model, load_model
-from cokv_bench.tasks import registry as task_registry
+from cokv_bench.registries import FAMILIES
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -115,12 +115,11 @@ def shared() -> Path:
 @pytest.fixture
 def registries_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test adds to the registries is taken out again, and no plug-in counts as loaded."""
-    kept = {kind: registry.keys() for kind, registry in REGISTRIES.items()}
+    kept = [(registry, registry.keys()) for registry in (*REGISTRIES.values(), FAMILIES)]
     monkeypatch.setattr(plugins, "_loaded", {})
-    monkeypatch.setattr(task_registry, "FAMILIES", dict(task_registry.FAMILIES))
     yield
-    for kind, registry in REGISTRIES.items():
-        for name in set(registry) - set(kept[kind]):
+    for registry, names in kept:
+        for name in set(registry) - set(names):
             del registry[name]
 
 

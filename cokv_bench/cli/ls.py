@@ -13,11 +13,12 @@ def list_things(
     what: Annotated[
         str,
         typer.Argument(
-            help="methods | tasks | models | scorers | allocators | estimators | samplings | utilities | metrics"
+            help="methods | tasks | models | scorers | allocators | estimators | samplings | utilities | metrics | "
+            "engines"
         ),
     ] = "methods",
 ) -> None:
-    """List methods, tasks, models, estimators, samplings, utilities or metrics, with one line each."""
+    """List methods, tasks, models, estimators, samplings, utilities, metrics or engines, with one line each."""
     from cokv_bench.catalogue import catalogue, origins
     from cokv_bench.registry import PACKAGE
 

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from cokv_bench.engines.check import check_engine as check_engine
 from cokv_bench.engines.options import EngineOptions
-from cokv_bench.errors import RequestError, unknown
 from cokv_bench.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -75,22 +74,6 @@ def load(spec: "ModelSpec") -> "Model":
             markup=False,
         )
     return model
-
-
-def check_engine(options: EngineOptions) -> None:
-    """Refuse at once, before anything is loaded, what `workers` cannot be.
-
-    Raises:
-        RequestError: an unknown engine, Ray's options without Ray, or Ray is not installed.
-    """
-    engine = options.engine
-    if engine not in ("local", "ray"):
-        raise unknown("engine", engine, ["local", "ray"])
-    for option, value in (("--workers", options.workers), ("--address", options.address)):
-        if engine == "local" and value is not None:
-            raise RequestError(f"{option} {value} is for Ray; add --engine ray.")
-    if engine == "ray" and find_spec("ray") is None:
-        raise RequestError("--engine ray needs Ray, which is not installed: pip install 'cokv-bench[ray]'")
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from cokv_bench.models import Model
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
 
 Context = TypeVar("Context")
 
@@ -36,6 +37,6 @@ class Engine(Protocol[Context]):
 class Workers(Protocol):
     """Processes that hold a model."""
 
-    def open(self, make: Callable[[Model], Context]) -> Engine[Context]:
+    def open(self, make: "Callable[[Model], Context]") -> Engine[Context]:
         """An engine whose calls get what `make` gives on each worker."""
         ...

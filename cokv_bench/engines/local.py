@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from cokv_bench.engines.base import Call, Context
-from cokv_bench.models import Model
+
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
 
 T = TypeVar("T")
 _END: Any = object()
@@ -14,10 +16,10 @@ _END: Any = object()
 class LocalWorkers:
     """This process with its model."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: "Model") -> None:
         self._model = model
 
-    def open(self, make: Callable[[Model], Context]) -> "LocalEngine[Context]":
+    def open(self, make: "Callable[[Model], Context]") -> "LocalEngine[Context]":
         """An engine whose calls get what `make` gives for the model."""
         return LocalEngine(make(self._model))
 

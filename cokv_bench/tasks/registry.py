@@ -4,26 +4,19 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from cokv_bench.errors import RequestError, unknown
+from cokv_bench.registries import FAMILIES
 from cokv_bench.tasks.base import Task
 from cokv_bench.tasks.family import Family, Stranger
-from cokv_bench.tasks.longbench.family import LongBench
-from cokv_bench.tasks.needle.family import Needle
 from cokv_bench.tasks.options import TaskOptions
-from cokv_bench.tasks.rows.family import OwnRows
-from cokv_bench.tasks.ruler.family import Ruler
-from cokv_bench.tasks.text.family import Text
 
 if TYPE_CHECKING:
     from cokv_bench.models import Model
 
-__all__ = ["FAMILIES", "TaskOptions", "add_family", "check", "expand", "family_of", "lines", "resolve"]
-
-#: By name, in the order of lists.
-FAMILIES: dict[str, Family] = {}
+__all__ = ["FAMILIES", "TaskOptions", "add_family", "check", "expand", "family_of", "lines", "origins", "resolve"]
 
 
 def add_family(family: Family) -> None:
-    """Make a benchmark known to every command.
+    """Make a benchmark known to every command. Its line is that of its first task.
 
     Raises:
         RequestError: one of its names is another benchmark's.
@@ -31,11 +24,7 @@ def add_family(family: Family) -> None:
     for name in (family.name, *family.known()):
         if name in FAMILIES or any(other.owns(name) or other.has(name) for other in FAMILIES.values()):
             raise RequestError(f"There is a benchmark or task '{name}' already; give this one another name.")
-    FAMILIES[family.name] = family
-
-
-for _family in (Needle(), Text(), Ruler(), LongBench(), OwnRows()):
-    add_family(_family)
+    FAMILIES.add(family.name, next(iter(family.lines().values()), family.name), family)
 
 
 def family_of(task: str) -> Family:
@@ -46,6 +35,11 @@ def family_of(task: str) -> Family:
 def lines() -> dict[str, str]:
     """All that a user may name, and a line about each."""
     return {name: line for family in FAMILIES.values() for name, line in family.lines().items()}
+
+
+def origins() -> dict[str, str]:
+    """Where each of `lines` comes from: the package or a plug-in."""
+    return {name: FAMILIES.origin(family.name) for family in FAMILIES.values() for name in family.lines()}
 
 
 def expand(name: str, options: TaskOptions) -> list[str]:

@@ -278,7 +278,7 @@ def test_options_that_do_not_fit_are_refused(
 def test_without_ray_its_installation_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cokv_bench.cli.options.find_spec", lambda name: None)
+    monkeypatch.setattr("cokv_bench.engines.check.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["cokv-bench", "eval", "--engine", "ray"])
     with pytest.raises(SystemExit) as stopped:
         main()

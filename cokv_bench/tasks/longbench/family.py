@@ -68,3 +68,6 @@ class LongBench(Family):
     def columns(self, task: str) -> Mapping[str, Check]:
         """The bucket, of LongBench-E."""
         return {"bucket": one_of(*BUCKETS)} if is_e(task) else {}
+
+
+LONGBENCH = LongBench()

@@ -54,3 +54,6 @@ class Needle(MadeFamily):
         table = groups.agg(n=("score", "size"), score=("score", "mean"), word_recall=("word_recall", "mean"))
         table[["score", "word_recall"]] *= 100
         return {"needle.csv": table.reset_index()}
+
+
+NEEDLE = Needle()

@@ -54,6 +54,9 @@ class OwnRows(Family):
             raise UncountedError(str(error).rstrip(".")) from None
 
 
+OWN_ROWS = OwnRows()
+
+
 def _own(name: str, options: TaskOptions) -> JsonlTask:
     path = Path(name.removeprefix(PREFIX))
     return JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)

@@ -6,7 +6,7 @@ from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id, side_of
-from cokv_bench.tasks.metrics import best_score
+from cokv_bench.tasks.metrics import METRICS, best_score
 from cokv_bench.tasks.rows.rows import Row, row_ids
 from cokv_bench.tasks.rows.rules import Rules, bucket_of, score_columns
 
@@ -63,6 +63,9 @@ class RowTask:
             raise RequestError(f"The profile share of {name} must lie in 0..1, not {profile_share}.")
         if limit is not None and limit < 1:
             raise RequestError(f"The limit of {name} must be at least 1 example, not {limit}.")
+        for metric in (rules.metric, *rules.extra_metrics):
+            # A library that is missing must not end a run at its first score.
+            METRICS.get(metric)
         self.name = name
         self.rules = rules
         self.metric = rules.metric

@@ -63,3 +63,6 @@ class Ruler(MadeFamily):
     def new_tokens(self, task: str) -> int:
         """The published most tokens of the subtask's answers."""
         return max_new_tokens(task.removeprefix(PREFIX))
+
+
+RULER = Ruler()

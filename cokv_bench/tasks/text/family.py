@@ -34,3 +34,6 @@ class Text(MadeFamily):
     def new_tokens(self, task: str) -> int:
         """Those of `TextTask`."""
         return MAX_NEW_TOKENS
+
+
+TEXT = Text()
