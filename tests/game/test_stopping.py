@@ -127,7 +127,7 @@ def test_any_estimator_reads_a_ledger_that_is_there(texty: Model, tmp_path: Path
 
 def test_a_ledger_of_something_else_is_refused_with_the_difference(texty: Model, tmp_path: Path) -> None:
     profile(game_for(texty), tmp_path, estimator="ssv", seed=0, stopping=Stopping(samples=4))
-    with pytest.raises(RequestError, match=r'config\.sampling is "slices" there, "strata" here'):
+    with pytest.raises(RequestError, match=r'config\.sampling is "slices" there and "strata" here'):
         profile(game_for(texty), tmp_path, estimator="cc", sampling="strata", seed=0, stopping=Stopping(samples=4))
     tasks = resolve(["needle"], texty, TaskOptions(lengths=(400,), examples=2))
     for change, told in (({"utility": "metric"}, "utility is"), ({"window": 9}, "window is 8 there, 9 here")):
