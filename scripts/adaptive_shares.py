@@ -5,29 +5,38 @@ python scripts/adaptive_shares.py --tasks needle,ruler --budget 64 --out results
 Three ways to put the two together, beside each of them alone, at the same totals:
 search+layers    each layer gets what the shares give its heads together, and its heads compete for that (Ada-KV)
 search*ada^G     a head's share times the G-th power of what Ada-KV gives it relative to an equal share; G: 1/4, 1/2, 1
-Writes the tables of scripts/search_evidence.py.
+Writes the tables of `cokv-bench eval --utility loglik`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
-from search_evidence import main as measure
 from torch import Tensor
 
 from cokv_bench.budgets import HeadShares, embedded
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
+from cokv_bench.cli.groups import Only, grouped
+from cokv_bench.cli.outcome import show_outcome
+from cokv_bench.cli.progress import progress_bar
 from cokv_bench.kvcache import Prompt
+from cokv_bench.models.spec import ModelSpec
 from cokv_bench.policies import register_policy
 from cokv_bench.policies.allocators import Adaptive
 from cokv_bench.policies.allocators.adaptive import adaptive
 from cokv_bench.policies.scorers import WindowAttention
+from cokv_bench.runs.execute import execute
+from cokv_bench.runs.grid import Grid
+from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.request import Request, plan_request
+from cokv_bench.tasks.encoding import Encoding
+from cokv_bench.tasks.options import TaskOptions
 
 
 @dataclass(frozen=True)
@@ -59,20 +68,13 @@ class Product:
         return torch.from_numpy(apportion(np.exp(shares - shares.max()), base * shares.size, room))
 
 
+@grouped
 def main(
-    model: o.ModelName = "smollm2-135m",
-    tasks: Annotated[str, typer.Option(help="Tasks, comma separated.")] = "needle",
-    budget: Annotated[str, typer.Option(help="Budgets.")] = "64",
-    split: Annotated[str, typer.Option(help="test, or report: kept for the last word.")] = "test",
-    leave_out_seen: Annotated[
-        bool, typer.Option("--leave-out-seen", help="Leave out what the shares were made from, see search_evidence.py.")
-    ] = False,
+    model: ModelSpec,
+    tasks: TaskOptions,
+    encoding: Annotated[Encoding, Only("max_length")],
+    grid: Annotated[Grid, Only("budgets", "split", "leave_out_seen")] = Grid(budgets=(64,), utility="loglik"),  # noqa: B008
     shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
-    data_dir: o.DataDir = None,
-    limit: o.Limit = None,
-    max_length: o.MaxLength = None,
-    lengths: o.Lengths = "1024",
-    examples: o.Examples = None,
     out: Annotated[Path, typer.Option(help="Folder for the records and tables.")] = Path("results/search/adaptive"),
 ) -> None:
     """Register the combinations as methods and measure them."""
@@ -83,23 +85,13 @@ def main(
     ranked = WindowAttention(found.kernel, found.pooling)  # type: ignore[arg-type]
     for name, allocator in combined.items():
         register_policy(name, "searched shares with Ada-KV's adaptation", lambda: ranked, allocator)
-    measure(
-        model,
-        tasks=tasks,
-        method=",".join(["full", "snapkv", "ada-snapkv", "cokv-search", *combined]),
-        budget=budget,
-        baseline=["cokv-search"],
-        split=split,
-        leave_out_seen=leave_out_seen,
-        shares=shares,
-        utility="loglik",
-        data_dir=data_dir,
-        limit=limit,
-        max_length=max_length,
-        lengths=lengths,
-        examples=examples,
-        out=out,
-    )
+    methods = ("full", "snapkv", "ada-snapkv", "cokv-search", *combined)
+    request = Request(replace(grid, methods=methods), tasks, encoding, HeadSources(shares=shares))
+    plan = plan_request(request, o.load(model))
+    with progress_bar(o.progress_console, "Measuring") as progress:
+        execute(plan, out, progress)
+    show_outcome(plan, out, ["cokv-search"], None)
+    o.tell(f"Tables and records are in {out}")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from rich.table import Table
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
-from cokv_bench.runs.checked import tabular
-from cokv_bench.runs.journal import read_records
-from cokv_bench.scores.intervals import GAINS, interval
+from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.scores.intervals import interval
 from cokv_bench.scores.signflips import family_test
+from cokv_bench.scores.tables import frame_of
+from cokv_bench.scores.units import scale_of, unit_of
 
 
 def main(
@@ -25,28 +26,34 @@ def main(
     after: Annotated[Path, typer.Argument(help="Folder of the other run.")],
     task: Annotated[str, typer.Option(help="Task of both.")] = "needle",
 ) -> None:
-    """Print the mean difference of each method over its budgets, in points, with a 95% interval and a joint test."""
+    """Print the mean difference of each method over its budgets, with a 95% interval and a joint test."""
+    units = {unit_of(read_run(each)["configuration"], read_records(each)) for each in (before, after)}
+    if len(units) > 1:
+        raise RequestError(f"{before} and {after} did not measure the same; name two runs of one utility.")
+    (unit,) = units
     changed = differences(scores(before, task), scores(after, task))
     if changed.empty:
         raise RequestError(f"{before} and {after} have no method, budget and example of '{task}' in common.")
     shares = (changed / changed.count()).fillna(0.0).to_numpy(float)
     test = family_test(shares, changed.count().to_numpy(), seed=0)
-    table = Table(title=f"{after} less {before}: {task}, mean over budgets, points", title_justify="left")
+    table = Table(title=f"{after} less {before}: {task}, mean over budgets, {unit.gain}", title_justify="left")
     for column in ("method", "examples", "difference", "95%", "p, corrected"):
         table.add_column(column, justify="left" if column == "method" else "right")
+    gains = scale_of(read_run(before)["configuration"]).gains
     for place, method in enumerate(changed):
         known = changed[method].dropna().to_numpy(float)
-        low, high = interval([known], GAINS)
-        ends = f"{low:.1f} to {high:.1f}"
-        table.add_row(str(method), str(len(known)), f"{known.mean():+.1f}", ends, f"{test.adjusted[place]:.3f}")
+        low, high = interval([known], gains)
+        ends = " to ".join(f"{end:.{unit.decimals}f}" for end in (low, high))
+        mean = f"{known.mean():+.{unit.decimals}f}"
+        table.add_row(str(method), str(len(known)), mean, ends, f"{test.adjusted[place]:.3f}")
     o.console.print(table)
 
 
 def scores(folder: Path, task: str) -> pd.Series:
-    """Scores in percent by method, budget and example."""
-    frame = pd.DataFrame([tabular(record) for record in read_records(folder)])
+    """Scores in the unit of tables by method, budget and example."""
+    frame = frame_of(read_records(folder))
     mine = frame[(frame["task"] == task) & frame["budget"].notna()]
-    return 100 * mine.set_index(["method", "budget", "example"])["score"]
+    return scale_of(read_run(folder)["configuration"]).factor * mine.set_index(["method", "budget", "example"])["score"]
 
 
 def differences(before: pd.Series, after: pd.Series) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.scores.intervals import GAINS, SCORES, Bounds, interval, ratio_intervals
 from cokv_bench.scores.means import means, overall
 from cokv_bench.scores.signflips import LEVEL, family_test
+from cokv_bench.scores.units import scale_of
 
 Array = NDArray[np.float64]
 #: Runs whose records are drawn from.
@@ -35,7 +36,7 @@ _FLIPS = 2**14
 
 @dataclass(frozen=True)
 class Records:
-    """Scores in percent (or hundredths of a nat), [examples, methods, budgets], and the task of each example.
+    """Scores in the unit of tables, [examples, methods, budgets], and the task of each example.
 
     The first method is the baseline; examples that lack a number are left out. `full` has no budget: [examples].
     """
@@ -56,7 +57,9 @@ class Records:
         wide = frame.assign(budget=frame["budget"].fillna(0)).pivot_table(
             index=["task", "example"], columns=["method", "budget"], values="score"
         )
-        wide = 100 * wide[[("full", 0), *((m, b) for m in methods for b in budgets)]].dropna()
+        wide = (
+            scale_of(configuration).factor * wide[[("full", 0), *((m, b) for m in methods for b in budgets)]].dropna()
+        )
         numbers = wide.to_numpy(float)
         scores = numbers[:, 1:].reshape(len(wide), len(methods), len(budgets))
         tasks = wide.index.get_level_values("task").to_numpy(str)

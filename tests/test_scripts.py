@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import runpy
-import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -120,41 +119,6 @@ def test_tokens_go_where_curves_are_steepest() -> None:
     assert fill(counts, gains, 45).tolist() == [20, 20, 5]
 
 
-def test_search_evidence(texty: Model, texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shares = HeadShares(
-        (16, 48), np.random.default_rng(0).normal(size=(2, 3, 2)), 8, ("loglik",), (), (), texty.fingerprint, {}
-    )
-    shares.save(tmp_path / "shares.json")
-    arguments: dict[str, Any] = {"tasks": "needle,ruler/vt", "method": "full,snapkv,h2o,cokv-search", "budget": "24,48"}
-    arguments |= {"shares": tmp_path, "lengths": "900", "examples": 3, "out": tmp_path / "out", "baseline": ["h2o"]}
-    main = script("search_evidence").main
-    main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None)
-    files = {name: (tmp_path / "out" / name).read_bytes() for name in ("records.jsonl", "logprobs.csv", "gaps.csv")}
-    scores = pd.read_csv(tmp_path / "out" / "logprobs.csv")
-    assert scores["exact_total"].all()
-    value = scores.set_index(["task", "method", "budget"])["logprob"]
-    gaps = pd.read_csv(tmp_path / "out" / "gaps.csv").set_index(["task", "method", "budget"])["closed"]
-    assert gaps["needle", "snapkv", 24] == 0
-    full = scores[scores["method"] == "full"].set_index("task")["logprob"]
-    snap, found = value["ruler/vt", "snapkv", 48], value["ruler/vt", "cokv-search", 48]
-    assert gaps["ruler/vt", "cokv-search", 48] == pytest.approx((found - snap) / (full["ruler/vt"] - snap))
-    # The log-probabilities are those of the game's own utility.
-    examples = SearchExamples(
-        texty, resolve(["needle"], texty, TaskOptions(lengths=(900,), examples=3)), ["loglik"], window=8, split="test"
-    )
-    assert np.mean([examples.full(case) for case in range(3)]) == pytest.approx(full["needle"], abs=1e-4)
-    main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None)
-    assert files == {name: (tmp_path / "out" / name).read_bytes() for name in files}
-    assert "mean of tasks" in capsys.readouterr().out
-    # Shares of two processes give the same tables.
-    arguments["out"] = tmp_path / "shared"
-    for shard in ("1/2", "2/2", None):
-        main(str(texty_folder), **arguments, utility="loglik", data_dir=None, limit=None, max_length=None, shard=shard)
-    assert not (tmp_path / "shared" / "records.jsonl").read_bytes()
-    for name in ("logprobs.csv", "gaps.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "shared" / name), pd.read_csv(tmp_path / "out" / name))
-
-
 def shares_of(model: Model) -> HeadShares:
     tables = np.random.default_rng(0).normal(size=(2, model.layers, model.kv_heads))
     return HeadShares((16, 48), tables, 8, ("loglik",), ("needle",), (), model.fingerprint, {})
@@ -166,8 +130,8 @@ def test_adaptive_shares(texty: Model, texty_folder: Path, tmp_path: Path, monke
     shares_of(texty).save(tmp_path / "shares.json")
     try:
         script("adaptive_shares").main(
-            str(texty_folder), tasks="needle", budget="24", shares=tmp_path / "shares.json", data_dir=None, limit=None,
-            max_length=None, lengths="500", examples=3, out=tmp_path / "out",
+            name=str(texty_folder), budgets="24", shares=tmp_path / "shares.json", lengths="500", examples=3,
+            out=tmp_path / "out",
         )  # fmt: skip
     finally:
         for name in set(POLICIES) - set(known):
@@ -302,9 +266,6 @@ BAD_REQUESTS = {
     "headkv_scores --model nowhere": "nowhere",
     "search_curve .": "search.jsonl cannot be read (No such file or directory)",
     "search_curve --out file/curve ledger": "The folder file/curve cannot be made",
-    "search_evidence --method snapkv": "needs the method 'full'",
-    "search_evidence --baseline h2o": "Unknown baseline 'h2o'",
-    "search_evidence --utility none": "Unknown utility 'none'",
     "transfer_matrix --out file": "The folder file cannot be made",
 }
 
@@ -380,18 +341,6 @@ def test_two_runs_are_compared_example_by_example(tmp_path: Path) -> None:
     compare.main(tmp_path / "one", tmp_path / "two", "needle")
     with pytest.raises(RequestError, match="in common"):
         compare.main(tmp_path / "one", tmp_path / "two", "longbench/none")
-
-
-def test_tables_are_counted_again_from_the_records_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(SCRIPTS)
-    made_run(tmp_path / "run")
-    results = SCRIPTS.parent / "results" / "search" / "ruler"
-    shutil.copytree(results, tmp_path / "ruler")
-    (tmp_path / "ruler/gaps.csv").unlink()
-    script("recount").main([tmp_path / "run", tmp_path / "ruler"])
-    assert (tmp_path / "run/scores.csv").is_file()
-    for name in ("gaps.csv", "comparisons.csv", "logprobs.csv"):
-        assert (tmp_path / "ruler" / name).read_text() == (results / name).read_text()
 
 
 def test_the_study_of_knobs_tells_what_each_setting_is_worth(texty_folder: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cokv_bench.costs.estimate import Load, Shape, estimate, matrix_speed
-from cokv_bench.report.units import PERCENT, Unit
 from cokv_bench.scores.power import DISCORDANT, POWER, Detectable
+from cokv_bench.scores.units import PERCENT, Unit
 
 
 def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Sequence[Load]]]) -> None:

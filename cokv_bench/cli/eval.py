@@ -9,11 +9,13 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.groups import Asked, grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.engines.options import EngineOptions
+from cokv_bench.errors import RequestError
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import gibibytes
-from cokv_bench.runs.grid import TUNED, Grid
+from cokv_bench.runs.grid import SCORE, TUNED, Grid
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.shards import Shard
+from cokv_bench.scores.comparing import Comparing
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 
@@ -26,15 +28,10 @@ def evaluate(
     encoding: Encoding,
     heads: HeadSources,
     engine: EngineOptions,
+    comparing: Comparing,
     asked: Asked,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: results/<model>-<hash of the settings>.")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="Method that the others are compared with. Default: snapkv where it is run.")
-    ] = None,
-    reference: Annotated[
-        str | None, typer.Option(help="Published numbers beside ours: cokv, adakv or a CSV file.")
     ] = None,
     shard: Annotated[
         str | None, typer.Option(help="Share of the work of this process, such as 2/8; all share one --out.")
@@ -52,27 +49,28 @@ def evaluate(
     o.check_engine(engine)
     o.check_tasks(tasks)
     o.check_names("methods", grid.methods)
+    o.check_names("utilities", [] if grid.utility == SCORE else [grid.utility])
+    if comparing.reference is not None and grid.utility != SCORE:
+        raise RequestError(
+            f"--reference has published scores; with --utility {grid.utility} there are none to compare."
+        )
 
     from cokv_bench.cli.estimates import print_estimate, print_power
-    from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
+    from cokv_bench.cli.outcome import show_outcome
     from cokv_bench.costs.estimate import Shape
     from cokv_bench.costs.planned import plan_loads
-    from cokv_bench.report import write_formats
     from cokv_bench.runs.execute import execute
-    from cokv_bench.runs.journal import read_run
     from cokv_bench.runs.overlap import left_out_line
     from cokv_bench.runs.request import Request, plan_request
-    from cokv_bench.scores.comparisons import choose_baseline
-    from cokv_bench.scores.means import is_mean
-    from cokv_bench.scores.power import observed, planned
+    from cokv_bench.scores.comparisons import choose_baselines
+    from cokv_bench.scores.power import planned
     from cokv_bench.scores.reference import check_reference
-    from cokv_bench.scores.tables import write_tables
 
     request = Request(grid, tasks, encoding, heads)
     request.check()
-    choose_baseline(list(grid.methods), baseline)
-    if reference is not None:
-        check_reference(reference)
+    choose_baselines(list(grid.methods), list(comparing.baselines))
+    if comparing.reference is not None:
+        check_reference(comparing.reference)
     share = None if shard is None else Shard.parse(shard)
     memory = None if memory_limit is None else gibibytes(memory_limit)
     with o.workers(EngineOptions() if dry_run else engine, model) as (pool, loaded):
@@ -81,23 +79,13 @@ def evaluate(
             o.console.print(left_out_line(plan.left_out, plan.examples), highlight=False, soft_wrap=True)
         if dry_run:
             print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
-            print_power(o.console, planned(plan.configuration), measured=False)
+            if plan.utility is None:
+                print_power(o.console, planned(plan.configuration), measured=False)
             return
         folder = out or Path("results") / plan.name
         with progress_bar(o.progress_console, "Evaluating") as progress:
             execute(plan, folder, progress, request=asked, workers=pool, shard=share, memory=memory)
-    tables = write_tables(folder, baseline, reference=reference)
-    write_formats(folder, tables, read_run(folder)["configuration"])
-    print_scores(o.console, tables)
-    if "comparisons.csv" in tables:
-        print_comparisons(o.console, tables["comparisons.csv"])
-        print_power(o.console, observed(tables["comparisons.csv"]), measured=True)
-    if "reference.csv" in tables:
-        print_reference(o.console, tables["reference.csv"])
-    scores = tables["scores.csv"]
-    there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
-    if there < plan.answers:
-        o.console.print(f"{there} of {plan.answers} answers are there so far; the other shards bring the rest.")
+    show_outcome(plan, folder, list(comparing.baselines), comparing.reference)
     if grid.knobs == TUNED and "knobs" not in plan.configuration:
         o.tell(
             "The methods have their published settings; `cokv-bench tune` chooses them for a model, --knobs takes them."

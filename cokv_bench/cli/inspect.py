@@ -41,10 +41,10 @@ def inspect(
 
 
 def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
-    from cokv_bench.cli.tables import print_scores
     from cokv_bench.report.costs import benchmarks
-    from cokv_bench.report.terminal import print_lines
-    from cokv_bench.report.units import PERCENT, capital
+    from cokv_bench.report.layout import lay_out
+    from cokv_bench.report.terminal import print_lines, print_scores
+    from cokv_bench.scores.units import PERCENT, capital
 
     for run in runs:
         settings = run.configuration
@@ -55,7 +55,7 @@ def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
             "Answers" if run.unit is PERCENT else "Measured",
             f"{len(run.records)}, of {len(settings['tasks'])} tasks and {len(settings['methods'])} methods",
         )
-        print_scores(o.console, run.tables, run.unit)
+        print_scores(o.console, lay_out(run.tables, settings, run.unit), run.unit)
     for bench in benches:
         _tell("Benchmark", bench.folder)
     group = benchmarks(benches)

@@ -45,6 +45,14 @@ def report(
     terminal: Annotated[
         bool, typer.Option("--terminal", help="Show the report here instead of writing a page.")
     ] = False,
+    recount: Annotated[
+        bool,
+        typer.Option(
+            "--recount",
+            help="First count the tables of the runs again from their records, with the baselines that they have, and "
+            "write them into their folders. Default: stored tables are shown.",
+        ),
+    ] = False,
 ) -> None:
     """Show runs side by side: scores, differences, needles, head maps, costs and every answer, as one HTML file.
 
@@ -61,6 +69,8 @@ def report(
         check_plotly()
     if figures is not None:
         check_drawing()
+    if recount:
+        _recount(runs)
     found, benches = read_folders(runs)
     maps = [named_map(text) for text in heads or ()]
     groups = make_groups(found, benches, heads=maps, estimated=estimators or (), budget=budget)
@@ -78,18 +88,30 @@ def report(
         o.tell(f"{len(drawn)} figures are in {figures}")
 
 
+def _recount(folders: "Sequence[Path]") -> None:
+    from cokv_bench.report import write_results
+    from cokv_bench.report.folders import BENCH
+    from cokv_bench.runs.journal import read_run
+    from cokv_bench.scores.tables import named_baselines
+
+    for folder in folders:
+        if not (folder / BENCH).is_file():
+            write_results(folder, named_baselines(folder, read_run(folder)["configuration"]))
+            o.tell(f"The tables of {folder} are counted again")
+
+
 def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:
     """Tables of each run, then the maps, and costs as tables; what else the page has needs the page."""
-    from cokv_bench.cli.tables import print_comparisons, print_scores
-    from cokv_bench.report.terminal import print_lines, print_maps
+    from cokv_bench.report.layout import lay_out
+    from cokv_bench.report.terminal import print_grid, print_lines, print_maps, print_scores
 
     for run in runs:
         if len(runs) > 1:
             o.console.print(run.name, highlight=False, markup=False, style="bold")
-        print_scores(o.console, run.tables, run.unit)
-        if "comparisons.csv" in run.tables:
-            for _, compared in run.tables["comparisons.csv"].groupby("baseline", sort=False):
-                print_comparisons(o.console, compared, run.unit)
+        layout = lay_out(run.tables, run.configuration, run.unit)
+        print_scores(o.console, layout, run.unit)
+        for grid in layout.comparisons:
+            print_grid(o.console, grid)
     for group in groups:
         print_maps(o.console, group)
         if group.key in ("costs", "estimators"):

@@ -9,7 +9,7 @@ from cokv_bench.checks import Check, an_object, listed, number, or_null, problem
 from cokv_bench.errors import RequestError
 from cokv_bench.report.figures import Dot, Dots, Figure, Group, Lines, Number, Series
 from cokv_bench.report.folders import short_names
-from cokv_bench.report.units import capital
+from cokv_bench.scores.units import capital
 
 _FILE: dict[str, Check] = {"rows": listed(an_object, 1), "pairs": whole(1), "budget": whole(1)}
 _ROW: dict[str, Check] = {"budgets": text}
@@ -119,5 +119,5 @@ def _found(path: Path, file: dict[str, Any]) -> Dots:
         for row in file["rows"]
     ]
     title = f"Needles found with the values of {file['pairs']} pairs, {path.name}"
-    about = f"{file['budget']} tokens a head, {file.get('examples', '?')} test needles; 95% intervals."
+    about = f"{file['budget']} tokens per head, {file.get('examples', '?')} test needles; 95% intervals."
     return Dots(title, about, "estimator and sampling", "percent found", tuple(dots), ("log-probability", "alpha"))

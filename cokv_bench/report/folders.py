@@ -1,4 +1,4 @@
-"""What a report reads of a folder: a run of scores or log-probabilities, or a benchmark of memory and latency."""
+"""What a report reads of a folder: a run of scores or of a utility, or a benchmark of memory and latency."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from cokv_bench.checks import Check, an_object, any_text, listed, or_null, probl
 from cokv_bench.errors import RequestError
 from cokv_bench.log import whole_lines
 from cokv_bench.report.tables import read_tables
-from cokv_bench.report.units import PERCENT, Unit, unit_of
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.scores.units import PERCENT, Unit, unit_of
 
 BENCH = "bench.csv"
 _BENCH_COLUMNS: dict[Any, Any] = {
@@ -36,15 +36,14 @@ _EXAMPLE: dict[str, Check] = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run of `eval`, or of `scripts/search_evidence.py`, which measures how likely answers are.
+    """A run of `eval`: answers with their scores, or what a utility says of each method.
 
     Attributes:
         name: short, of this run alone among those of a report.
         description: its `run.json`.
         unit: of its numbers.
-        records: one an example, method and budget; log-probabilities come without predictions.
-        tables: by file name, as `write_tables` of `cokv_bench.scores.tables` returns them, scores in the run's unit;
-            gaps.csv as `cokv_bench.scores.gaps.gaps_table` makes it, of log-probabilities.
+        records: one an example, method and budget; those of a utility come without predictions.
+        tables: by file name, as `count_tables` of `cokv_bench.scores.tables` makes them.
         examples: (task, example) -> question and reference answers, where the run has kept them.
     """
 
@@ -73,7 +72,7 @@ class Bench:
 
 
 def read_folders(folders: Sequence[Path]) -> tuple[list[Run], list[Bench]]:
-    """Read what a report is about.
+    """Read what a report is about. What is stored of a run's tables is read where it is of its records.
 
     Raises:
         RequestError: a folder is neither a run with records nor a benchmark, or a file in it is damaged.
@@ -132,9 +131,7 @@ def _read_run(name: str, folder: Path) -> Run:
     records = read_records(folder)
     if not records:
         raise RequestError(f"{folder} holds no records yet, so there is nothing to report.")
-    unit = unit_of(description["configuration"])
-    if unit is None:
-        raise RequestError(f"{folder} measured a utility that no report shows; expected loglik or agreement.")
+    unit = unit_of(description["configuration"], records)
     if unit is PERCENT and any("prediction" not in record for record in records):
         raise RequestError(f"The records of {folder} have no answers, so they are not of `cokv-bench eval`.")
     tables = read_tables(folder, unit, records, description["configuration"])

@@ -6,9 +6,9 @@ import pandas as pd
 
 from cokv_bench.report.figures import Group, Lines, Series, number
 from cokv_bench.report.folders import Run
-from cokv_bench.report.scores import BUDGET_AXIS, numbers, styles
-from cokv_bench.report.units import Unit
+from cokv_bench.report.scores import BUDGET_AXIS, methods_of, numbers, styles
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
+from cokv_bench.scores.units import Unit
 
 
 def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
@@ -17,7 +17,7 @@ def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
     for run in runs:
         for task, rows in _by_task(run.tables.get("gaps.csv", pd.DataFrame({"task": []}))):
             name = "" if len(runs) == 1 else f" · {run.name}"
-            figures.append(_figure(f"Share closed: {task}{name}", rows, unit, styles(runs)))
+            figures.append(_figure(f"Share closed: {task}{name}", rows, unit, styles(methods_of(runs))))
     about = (
         f"What a method gains over {LOWER}, divided by what the full cache gains over it, both of them means of the "
         f"{unit.noun}: {LOWER} closes 0, the full cache 1. 95% intervals for new examples of these tasks."
@@ -25,6 +25,16 @@ def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
     return (
         Group(f"{unit.key}gaps", f"Share closed of the gap in {unit.noun}", about, tuple(figures)) if figures else None
     )
+
+
+def closed(table: pd.DataFrame, unit: Unit, methods: Sequence[str]) -> Lines:
+    """The gain over the gap by budget, over all tasks of one run.
+
+    Args:
+        table: gaps.csv of the run.
+        methods: of the run.
+    """
+    return _figure(f"Share closed: {OVER_ALL}", table[table["task"] == OVER_ALL], unit, styles(methods))
 
 
 def _by_task(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:

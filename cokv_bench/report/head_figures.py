@@ -49,7 +49,7 @@ def _kept(maps: Sequence[HeadMap], budgets: Sequence[int]) -> _Kept:
 
 def _tokens(tokens: Mapping[str, Array], budget: int) -> Heat:
     return _heat(
-        f"Tokens a head at budget {budget}",
+        f"Tokens per head at budget {budget}",
         "Every map spends the same total, unless its file was rounded as published. Colours are logarithmic.",
         tokens,
         _TOKENS,

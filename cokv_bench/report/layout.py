@@ -1,15 +1,15 @@
-"""What the tables of a run show, cell by cell, before it is written as Markdown or LaTeX."""
+"""What the tables of a run show, cell by cell, before it is written as Markdown or LaTeX, into a page or a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
-from cokv_bench.report.units import PERCENT, Unit
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import is_mean, overall
+from cokv_bench.scores.units import PERCENT, Unit, capital
 
 _MIB = 2**20
 #: A cell's key in the run's tables: method, budget (0 for none), task.
@@ -24,12 +24,14 @@ class Cell:
         bold: the best of its budget.
         differs: the paired comparison with the baseline is not within noise.
         uncompared: there is no comparison, for the totals are unequal.
+        interval: of a score, for tables that have room for it; the tables of costs have that of what sums a run up.
     """
 
     text: str
     bold: bool = False
     differs: bool = False
     uncompared: bool = False
+    interval: str = ""
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,33 @@ class Grid:
     header: tuple[str, ...]
     sections: tuple[tuple[tuple[Cell, ...], ...], ...]
 
+    @property
+    def cells(self) -> Iterable[Cell]:
+        """All cells below the header."""
+        return (cell for section in self.sections for row in section for cell in row)
+
 
 @dataclass(frozen=True)
 class Layout:
     """The wide table of scores, tables of costs (one for each mean and each task outside of means), and their notes.
 
     Attributes:
-        primary: the primary tests against the baseline, a section per benchmark; none where nothing is compared.
+        summary: the table of scores with its means and the tasks outside of means alone.
+        kept: what stands beside both where there is room: tokens per head, from the least to the most that any mean or
+            task outside of means has; a cell a row, in their sections.
+        primary: the primary tests, a table a baseline and in it a section per benchmark; none where nothing is
+            compared.
+        comparisons: what sums the run up against each baseline, with the secondary tests at single budgets.
         differs: what the mark of `Cell.differs` means; empty where no cell has it.
         uncompared: the same for `Cell.uncompared`.
         notes: sentences about both tables.
     """
 
     scores: Grid
+    summary: Grid
+    kept: tuple[tuple[Cell, ...], ...]
     primary: tuple[Grid, ...]
+    comparisons: tuple[Grid, ...]
     costs: tuple[Grid, ...]
     differs: str
     uncompared: str
@@ -72,57 +87,68 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     wide = tables["table.csv"].fillna({"budget": 0}).astype({"budget": int})
     columns = [column for column in wide.columns if column not in {"method", "budget"}]
     tasks = [column for column in columns if not is_mean(column)]
-    measured = by_cell(tables["scores.csv"])
+    wholes = overall(tasks)
+    measured = _by_cell(tables["scores.csv"])
     sized = "kv_bytes" in tables["scores.csv"]
-    comparisons = tables.get("comparisons.csv", pd.DataFrame({"baseline": []}))
-    baseline = str(comparisons["baseline"].iloc[0]) if len(comparisons) else ""
-    comparisons = comparisons[comparisons["baseline"] == baseline]
-    compared = by_cell(comparisons)
-    scores = []
-    costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in overall(tasks)}
+    every = tables.get("comparisons.csv", pd.DataFrame({"baseline": []}))
+    baselines = [str(name) for name in every["baseline"].unique()]
+    first = every[every["baseline"] == baselines[0]] if baselines else every
+    compared = _by_cell(first)
+    sections: list[list[dict[str, Cell]]] = []
+    costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in wholes}
     for _, part in wide.groupby("budget"):
         rows = part.to_dict("records")
-        best = {task: best_score(part, task, measured) for task in columns}
-        scores.append(tuple(_score_row(row, columns, best, compared, unit) for row in rows))
-        for whole, sections in costs.items():
-            sections.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
-    blind = blind_tasks({"comparisons.csv": comparisons})
-    primary = _primary(comparisons, overall(tasks), baseline, unit)
-    sections = [*scores, *(section for grid in primary for section in grid.sections)]
-    cells = [cell for section in sections for row in section for cell in row]
-    marked = [column + BLIND_MARK * (column in blind) for column in columns]
+        best = {task: _best(part, task, measured) for task in columns}
+        sections.append([_score_row(row, columns, best, measured, compared, unit) for row in rows])
+        for whole, of_whole in costs.items():
+            of_whole.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
+    blind = blind_tasks({"comparisons.csv": first})
+
+    def table(shown: Sequence[str]) -> Grid:
+        header = ("method", "budget", *(column + BLIND_MARK * (column in blind) for column in shown))
+        keys = ("method", "budget", *shown)
+        return Grid(unit.caption, header, tuple(tuple(tuple(row[key] for key in keys) for row in s) for s in sections))
+
+    whole_table = table(columns)
+    by_baseline = [every[every["baseline"] == baseline] for baseline in baselines]
+    primary = tuple(_primary(each, wholes, unit) for each in by_baseline)
+    cells = [cell for grid in (whole_table, *primary) for cell in grid.cells]
+    named = "".join(baselines[:1]) + ", or from the baseline that a table of tests names" * (len(baselines) > 1)
     return Layout(
-        Grid(unit.caption, ("method", "budget", *marked), tuple(scores)),
+        whole_table,
+        table([column for column in wholes if column in columns]),
+        tuple(
+            tuple(_kept(row, wholes, measured) for row in part.to_dict("records")) for _, part in wide.groupby("budget")
+        ),
         primary,
+        tuple(grid for each in by_baseline for grid in _comparisons(each, wholes, unit)),
         tuple(
             Grid(
-                f"{unit.title} with its 95% interval, tokens kept a KV head" + (", and size of the KV cache" * sized),
-                ("method", "budget", whole, "95% interval", "tokens a head", *["KV cache (MiB)"] * sized),
-                tuple(sections),
+                f"{unit.title} with its 95% interval, tokens kept per KV head" + (", and size of the KV cache" * sized),
+                ("method", "budget", whole, "95% interval", "tokens per head", *["KV cache (MiB)"] * sized),
+                tuple(of_whole),
             )
-            for whole, sections in costs.items()
+            for whole, of_whole in costs.items()
         ),
-        f"differs from {baseline} (paired test, corrected p < 0.05)" if any(c.differs for c in cells) else "",
-        f"unequal totals, not compared with {baseline}" if any(c.uncompared for c in cells) else "",
+        f"differs from {named} (paired test, corrected p < 0.05)" if any(c.differs for c in cells) else "",
+        f"unequal totals, not compared with {''.join(baselines[:1])}" if any(c.uncompared for c in cells) else "",
         (*_notes(tasks, tables["scores.csv"], configuration), *[f"{BLIND_MARK} {BLIND}."] * bool(blind)),
     )
 
 
-def _primary(compared: pd.DataFrame, wholes: list[str], baseline: str, unit: Unit) -> tuple[Grid, ...]:
+def _primary(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> Grid:
     """A row per benchmark and method: difference from the baseline, interval and p-value."""
-    if compared.empty:
-        return ()
     tests = compared[compared["family"] == PRIMARY]
     sections = [
         tuple(_primary_row(row, unit) for row in tests[tests["task"] == whole].to_dict("records")) for whole in wholes
     ]
     averaged = ", mean over the budgets" if tests["budget"].isna().all() else ""
     caption = (
-        f"Primary tests: {unit.gain} over {baseline}{averaged}; p corrected for "
+        f"Primary tests: {unit.gain} over {compared['baseline'].iloc[0]}{averaged}; p corrected for "
         f"{tests['difference'].notna().sum()} comparisons"
     )
     header = ("method", "tasks", unit.gain, "95% interval", "corrected p")
-    return (Grid(caption, header, tuple(section for section in sections if section)),)
+    return Grid(caption, header, tuple(section for section in sections if section))
 
 
 def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
@@ -138,42 +164,81 @@ def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
     )
 
 
-def by_cell(table: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
+def _comparisons(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> list[Grid]:
+    """A table per benchmark: each method against the baseline, over the budgets (the primary tests) and at each."""
+    summing = compared[compared["task"].isin(wholes)]
+    sizes = summing["family"].value_counts()
+    secondary = f", at single budgets for {sizes.drop(PRIMARY).sum()}" if len(sizes) > 1 else ""
+    told = f"{capital(unit.gain)} over {compared['baseline'].iloc[0]}"
+    corrected = f"p corrected for {sizes[PRIMARY]} comparisons{secondary}"
+    header = ("method", "budget", unit.short, "95%", "p", "won/tied/lost", "")
+    grids = []
+    for whole in wholes:
+        rows = summing[summing["task"] == whole].to_dict("records")
+        if rows:
+            cells = tuple(_comparison_row(row, unit) for row in rows)
+            grids.append(Grid(f"{told}, {whole}; {corrected}", header, (cells,)))
+    return grids
+
+
+def _comparison_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
+    start = (row["method"], "mean" if pd.isna(row["budget"]) else str(row["budget"]))
+    if pd.isna(row["difference"]):
+        return tuple(map(Cell, (*start, "", "", "", "", "unequal totals, not compared")))
+    ends = "..".join(f"{row[end]:+.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
+    verdict = "" if not row["within_noise"] else "noise" if row["discriminates"] else "cannot discriminate"
+    texts = (
+        *start,
+        f"{row['difference']:+.{unit.decimals}f}",
+        "" if pd.isna(row["ci_low"]) else ends,
+        f"{row['p_adjusted']:.3f}",
+        f"{row['wins']:.0f}/{row['ties']:.0f}/{row['losses']:.0f}",
+        verdict,
+    )
+    return tuple(map(Cell, texts))
+
+
+def _by_cell(table: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
     """The rows of a tidy table by method, budget (0 for none) and task."""
     rows = table.fillna({"budget": 0}).to_dict("records")
     return {(row["method"], int(row["budget"]), row["task"]): {str(k): v for k, v in row.items()} for row in rows}
 
 
-def best_score(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> float:
-    """The best score of a budget; FullKV has none, and unequal totals do not compete. NaN where nobody does."""
-    competing = [
-        row[task]
-        for row in rows.to_dict("records")
-        if row["method"] != "full" and measured.get((row["method"], row["budget"], task), {}).get("exact_total")
-    ]
+def _best(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> float:
+    """The best score of a budget; NaN where nobody competes."""
+    competing = [row[task] for row in rows.to_dict("records") if _competes(row, task, measured)]
     return float(pd.Series(competing, dtype=float).max())
+
+
+def _competes(row: Mapping[Any, Any], task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> bool:
+    """Whether a row may be the best of its budget: neither the full cache nor unequal totals."""
+    exact = measured.get((row["method"], row["budget"], task), {}).get("exact_total", False)
+    return row["method"] != "full" and bool(exact)
 
 
 def _score_row(
     row: Mapping[Any, Any],
     columns: list[str],
     best: Mapping[str, float],
+    measured: Mapping[_Key, Mapping[str, Any]],
     compared: Mapping[_Key, Mapping[str, Any]],
     unit: Unit,
-) -> tuple[Cell, ...]:
-    cells = [Cell(row["method"]), Cell(str(row["budget"]) if row["budget"] else "")]
+) -> dict[str, Cell]:
+    """The cells of a method and budget, by column."""
+    cells = {"method": Cell(row["method"]), "budget": Cell(str(row["budget"]) if row["budget"] else "")}
     for task in columns:
         comparison = compared.get((row["method"], row["budget"], task))
         uncompared = comparison is not None and bool(pd.isna(comparison["within_noise"]))
-        cells.append(
-            Cell(
-                _number(row[task], unit.decimals),
-                bold=row["method"] != "full" and row[task] == best[task],
-                differs=comparison is not None and not uncompared and not comparison["within_noise"],
-                uncompared=uncompared,
-            )
+        found = measured.get((row["method"], row["budget"], task), {})
+        low, high = (_number(found.get(end), unit.decimals - 1) for end in ("ci_low", "ci_high"))
+        cells[task] = Cell(
+            _number(row[task], unit.decimals),
+            bold=_competes(row, task, measured) and row[task] == best[task],
+            differs=comparison is not None and not uncompared and not comparison["within_noise"],
+            uncompared=uncompared,
+            interval=unit.between(low, high) if low and high else "",
         )
-    return tuple(cells)
+    return cells
 
 
 def _cost_row(
@@ -193,6 +258,13 @@ def _cost_row(
     if sized:
         texts.append(_number(total.get("kv_bytes", float("nan")) / _MIB))
     return tuple(Cell(text) for text in texts)
+
+
+def _kept(row: Mapping[Any, Any], wholes: list[str], measured: Mapping[_Key, Mapping[str, Any]]) -> Cell:
+    totals = [found for whole in wholes if (found := measured.get((row["method"], row["budget"], whole)))]
+    kept = sorted(found["kept_per_head"] for found in totals)
+    ends = dict.fromkeys(map(_number, kept[:1] + kept[-1:]))
+    return Cell("–".join(ends) + " unequal" * any(not found["exact_total"] for found in totals))
 
 
 def _number(value: float | None, decimals: int = 1) -> str:
@@ -220,7 +292,7 @@ def _windows(configuration: Mapping[str, Any]) -> str:
 def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, Any]) -> tuple[str, ...]:
     counts = scores.groupby("task")["n"].max()
     if len({counts[task] for task in tasks}) == 1:
-        examples = f"{counts[tasks[0]]} examples a task"
+        examples = f"{counts[tasks[0]]} example{'' if counts[tasks[0]] == 1 else 's'} per task"
     else:
         examples = "examples: " + ", ".join(f"{task} {counts[task]}" for task in tasks)
     settings = (
@@ -235,3 +307,34 @@ def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, A
         "Bold: the best of each budget, the full cache and unequal totals aside. "
         "Unequal: some prompt kept another number of tokens than its budget.",
     )
+
+
+def beside_reference(reference: pd.DataFrame) -> tuple[Grid, str]:
+    """The run's scores beside published ones, and a sentence where these are for another model, else nothing.
+
+    Args:
+        reference: as `reference_table` makes it.
+    """
+    several = reference["published_model"].nunique() > 1
+    for_model = ("published for",) * several
+    header = ("method", "budget", "task", *for_model, "published", "n", "here", "95%", "points")
+    rows = []
+    for row in reference.to_dict("records"):
+        low, high = _number(row["ci_low"], 0), _number(row["ci_high"], 0)
+        texts = (
+            row["method"],
+            "" if pd.isna(row["budget"]) else str(row["budget"]),
+            row["task"],
+            *(row["published_model"],) * several,
+            f"{row['published']:.2f}",
+            str(row["n"]),
+            f"{row['score']:.2f}",
+            PERCENT.between(low, high) if low and high else "",
+            "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
+        )
+        rows.append(tuple(map(Cell, texts)))
+    note = ""
+    if not reference["same_model"].any():
+        models = " and ".join(reference["published_model"].unique())
+        note = f"Published for {models}, another model than this run's: no differences are taken."
+    return Grid(f"Beside {', '.join(reference['source'].unique())}", header, (tuple(rows),)), note

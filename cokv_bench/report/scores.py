@@ -8,18 +8,22 @@ import pandas as pd
 from cokv_bench.registries import METHODS
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
 from cokv_bench.report.folders import Run
-from cokv_bench.report.units import PERCENT, Unit, capital
 from cokv_bench.scores.means import is_mean, overall
+from cokv_bench.scores.units import PERCENT, Unit, capital
 
-BUDGET_AXIS = "budget (tokens a KV head)"
+BUDGET_AXIS = "budget (tokens per KV head)"
 # There are fewer colours than methods: those that are compared most have one each.
 _COMPARED = ("snapkv", "cokv-search", "cokv", "ada-snapkv", "pyramidkv", "headkv")
 
 
-def styles(runs: Sequence[Run]) -> dict[str, int]:
+def methods_of(runs: Sequence[Run]) -> list[str]:
+    """The methods of some runs, one after the other."""
+    return [method for run in runs for method in run.configuration["methods"]]
+
+
+def styles(methods: Sequence[str]) -> dict[str, int]:
     """The number of each method's colour and marker: of known methods the same in every report, others come after."""
     known = [*_COMPARED, *(name for name in METHODS if name != "full")]
-    methods = [method for run in runs for method in run.configuration["methods"]]
     return {name: place for place, name in enumerate(dict.fromkeys([*known, *methods]))}
 
 
@@ -59,7 +63,7 @@ def _ordered(tasks: Sequence[str]) -> list[str]:
 
 def _curve(unit: Unit, task: str, runs: Sequence[Run]) -> Lines:
     series = []
-    style = styles(runs)
+    style = styles(methods_of(runs))
     counts = set()
     for place, run in enumerate(runs):
         scores = run.tables["scores.csv"]
@@ -103,7 +107,7 @@ def differences(unit: Unit, runs: Sequence[Run]) -> Group | None:
 
 def _forest(run: Run, baseline: str, task: str, rows: pd.DataFrame, runs: Sequence[Run]) -> Dots:
     dots = []
-    style = styles(runs)
+    style = styles(methods_of(runs))
     for row in rows.to_dict("records"):
         missing = pd.isna(row["difference"])
         noise = not missing and bool(row["within_noise"])

@@ -22,9 +22,18 @@ _DASHES = ("-", "--", ":", "-.")
 _COLUMNS = 4
 
 
+#: What draws; without it there are the tables alone.
+PACKAGE = "matplotlib"
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is installed."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
 def check_drawing() -> None:
-    """Raises `RequestError` with the command that mends it where matplotlib is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
+    """Raises `RequestError` with the command that fixes it where matplotlib is not installed."""
+    if not can_draw():
         raise RequestError("Figures as files need matplotlib, which is not installed: pip install matplotlib")
 
 
@@ -47,13 +56,22 @@ def draw_all(
     make_folder(folder)
     for done, (name, figure) in enumerate(figures):
         progress(done, len(figures), name)
-        canvas = draw(figure)
-        for ending in ENDINGS:
-            try:
-                canvas.savefig(folder / f"{name}.{ending}", dpi=150)
-            except OSError as error:
-                raise RequestError(f"{folder / name}.{ending} cannot be written ({error.strerror}).") from error
+        save(figure, *(folder / f"{name}.{ending}" for ending in ENDINGS))
     progress(len(figures), len(figures), "done")
+
+
+def save(figure: Figure, *paths: Path) -> None:
+    """Draw a figure once and write it to files whose endings are of `ENDINGS`.
+
+    Raises:
+        RequestError: a file cannot be written.
+    """
+    canvas = draw(figure)
+    for path in paths:
+        try:
+            canvas.savefig(path, dpi=150)
+        except OSError as error:
+            raise RequestError(f"{path} cannot be written ({error.strerror}).") from error
 
 
 def draw(figure: Figure) -> "Canvas":

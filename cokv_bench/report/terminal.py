@@ -1,14 +1,19 @@
-"""Figures in a terminal: maps as coloured blocks, costs as a table."""
+"""Tables and figures in a terminal: layouts with their marks, maps as coloured blocks, costs as a table."""
 
 from collections.abc import Iterable
 
 from rich.columns import Columns
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
 from cokv_bench.report.figures import Figure, Group, Heat, Lines, Number, Panel, number
+from cokv_bench.report.layout import Cell, Grid, Layout
+from cokv_bench.report.marks import BLIND_MARK
 from cokv_bench.report.palettes import DIVERGING, SEQUENTIAL, colour, is_dark
+from cokv_bench.scores.means import is_mean
+from cokv_bench.scores.units import Unit
 
 #: Maps of so many columns have their numbers in the cells.
 _SPOKEN = 12
@@ -16,6 +21,67 @@ _SPOKEN = 12
 _WIDTH = 72
 #: From low to high, where a terminal has no colours.
 _SHADES = " ░▒▓█"
+# Wider than any table.
+_UNBOUNDED = 10_000
+
+
+def print_scores(console: Console, layout: Layout, unit: Unit) -> None:
+    """Print the wide table with intervals and the tokens kept, and its notes.
+
+    More tasks than the terminal is wide for are summed up.
+    """
+    whole = _scores(layout.scores, layout)
+    width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum
+    summed = width > console.width and layout.summary != layout.scores
+    console.print(_scores(layout.summary, layout) if summed else whole)
+    legend = [f"{mark} {words}." for mark, words in (("†", layout.differs), ("‡", layout.uncompared)) if words]
+    for note in (*layout.notes, *legend):
+        console.print(note, highlight=False, markup=False)
+    if summed:
+        tasks = sum(not is_mean(name.removesuffix(BLIND_MARK)) for name in layout.scores.header[2:])
+        console.print(f"The {tasks} tasks one by one are in table.csv, table.md and {unit.file}.")
+
+
+def print_grid(console: Console, grid: Grid) -> None:
+    """Print a table in which, where the terminal is narrow, names are folded and no number is cut."""
+    first, *others = grid.header
+    table = _titled(grid)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    _fill(table, grid)
+    console.print(table)
+
+
+def _scores(grid: Grid, layout: Layout) -> Table:
+    """The table of scores with what each method kept."""
+    table = _titled(grid)
+    for name in grid.header[:2]:
+        table.add_column(name, justify="left" if name == grid.header[0] else "right", no_wrap=True)
+    for name in grid.header[2:]:
+        table.add_column(Text(name), justify="right", overflow="fold")
+    table.add_column("tokens\nper head", justify="right", overflow="fold")
+    beside = zip(grid.sections, layout.kept, strict=True)
+    sections = tuple(tuple((*row, kept) for row, kept in zip(*pair, strict=True)) for pair in beside)
+    _fill(table, Grid(grid.caption, grid.header, sections))
+    return table
+
+
+def _titled(grid: Grid) -> Table:
+    return Table(title=Text(grid.caption), title_justify="left")
+
+
+def _fill(table: Table, grid: Grid) -> None:
+    for section in grid.sections:
+        table.add_section()
+        for row in section:
+            table.add_row(*map(_marked, row))
+
+
+def _marked(cell: Cell) -> Text:
+    text = Text(cell.text, style="bold" if cell.bold else "")
+    marked = Text().append_text(text).append("†" * cell.differs + "‡" * cell.uncompared)
+    return marked.append(f" {cell.interval}", style="dim") if cell.interval else marked
 
 
 def print_maps(console: Console, group: Group) -> None:

@@ -93,6 +93,7 @@ _RECORD: dict[str, Check] = {
 }
 _FURTHER_COLUMNS: dict[str, Check] = {
     "prediction": any_text,
+    "unit": text,
     "length": or_null(number),
     **dict.fromkeys(("depth", "word_recall", "rouge_score_l"), or_null(number)),
     "bucket": or_null(text),

@@ -1,27 +1,34 @@
-"""Evaluating one prompt: prefilled once, every method and budget decoded from it as one batch."""
+"""Evaluating one prompt: prefilled once, every method and budget answers or is measured from it as one batch."""
 
+import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import Prompt, decode, prefill
+from cokv_bench.game.utilities import Case, PromptUtility
+from cokv_bench.kvcache import Prompt, Selection, decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.runs.plan import Part, Variant
+from cokv_bench.tasks import Task
 from cokv_bench.tasks.prompts import Encoded
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What one variant answered on one example, and what that took; not yet scored.
+    """What one variant answered on one example, not yet scored, or what a utility says of it; and what that took.
 
     Attributes:
+        text: the answer; None where a utility was measured.
+        value: of the utility; None where there is an answer.
         measured: the columns of the record that the evaluation knows.
     """
 
     part: int
     variant: Variant
-    text: str
+    text: str | None
+    value: float | None
     measured: dict[str, Any]
 
 
@@ -33,18 +40,22 @@ class Evaluation:
         encoded: ids of the prompt that all parts share.
         parts: what is evaluated; their answers end alike.
         memory: bytes that the prompt and what its rows generate may take; None for `decode`'s default.
+        utility: what is measured in place of answers; None for answers.
+        tasks: of the parts, where a utility is measured.
     """
 
     encoded: Encoded
     parts: tuple[Part, ...]
     window: int
     memory: int | None = None
+    utility: PromptUtility | None = None
+    tasks: tuple[Task, ...] = ()
 
     def __call__(self, model: Model) -> list[Answer]:
-        """Answers of all variants of all parts.
+        """Answers or values of all variants of all parts.
 
         Raises:
-            RequestError: the prompt alone exceeds the memory.
+            RequestError: the prompt alone exceeds the memory, or the utility cannot be measured on an example.
         """
         started = time.perf_counter()
         prompt = prefill(
@@ -59,16 +70,7 @@ class Evaluation:
         prefilled = time.perf_counter()
         cells = [(index, variant) for index, part in enumerate(self.parts) for variant in part.variants]
         choices = [variant.policy.select(prompt, variant.budget) for _, variant in cells]
-        example = self.parts[0].example
-        answers = decode(
-            model,
-            prompt,
-            choices,
-            max_new_tokens=example.max_new_tokens,
-            question=self.encoded.question,
-            stop_at_newline=example.stop_at_newline,
-            memory=self._left(prompt),
-        )
+        found = self._answers(model, prompt, choices) if self.utility is None else self._values(model, prompt, choices)
         decoded = time.perf_counter()
         seconds = {
             "prefill_seconds": round(prefilled - started, 4),
@@ -79,18 +81,49 @@ class Evaluation:
             Answer(
                 index,
                 variant,
-                answer.text,
+                text,
+                value,
                 {
                     "prompt_tokens": prompt.tokens,
                     "question_tokens": len(self.encoded.question),
-                    "new_tokens": len(answer.token_ids),
+                    "new_tokens": new_tokens,
                     "kept_tokens": choice.total,
                     "kv_bytes": choice.total * model.bytes_per_token,
                     **seconds,
                 },
             )
-            for (index, variant), choice, answer in zip(cells, choices, answers, strict=True)
+            for (index, variant), choice, (text, value, new_tokens) in zip(cells, choices, found, strict=True)
         ]
+
+    def _answers(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[tuple[str, None, int]]:
+        """Text and number of its tokens for each choice."""
+        example = self.parts[0].example
+        answers = decode(
+            model,
+            prompt,
+            choices,
+            max_new_tokens=example.max_new_tokens,
+            question=self.encoded.question,
+            stop_at_newline=example.stop_at_newline,
+            memory=self._left(prompt),
+        )
+        return [(answer.text, None, len(answer.token_ids)) for answer in answers]
+
+    def _values(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[tuple[None, float, int]]:
+        """The utility of each choice; parts have answers of their own, so each is a batch."""
+        assert self.utility is not None
+        rest, found = list(choices), list[float]()
+        for part, task in zip(self.parts, self.tasks, strict=True):
+            mine, rest = rest[: len(part.variants)], rest[len(part.variants) :]
+            case = Case(model, task, part.example, prompt, self._left(prompt), tuple(self.encoded.question))
+            values = [float(value) for value in self.utility.measure(case, mine)]
+            if len(values) != len(mine) or not all(map(math.isfinite, values)):
+                raise RequestError(
+                    f"The utility '{self.utility.name}' has no finite number for each of {len(mine)} selections of "
+                    f"example {part.example.id} of '{part.task}'; correct the utility, or leave the task out."
+                )
+            found += values
+        return [(None, value, 0) for value in found]
 
     def _left(self, prompt: Prompt) -> int | None:
         """Bytes that the rows may take, None for no limit of the user's."""

@@ -14,6 +14,7 @@ from cokv_bench.runs.plan import Job, Part, Plan
 from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.versions import versions
 from cokv_bench.tasks.prompts import encode_parts
+from cokv_bench.units import FRACTION
 
 Progress = Callable[[int, int, str], None]
 
@@ -28,7 +29,7 @@ def execute(
     shard: Shard | None = None,
     memory: int | None = None,
 ) -> None:
-    """Evaluate all examples of a plan that the run's folder does not hold yet.
+    """Evaluate or measure all examples of a plan that the run's folder does not hold yet.
 
     Records of an example are on disk before it counts as done, so a stopped run loses what was being evaluated and
     nothing else. Where a crash has left some records of an example, all are evaluated again and the missing ones are
@@ -71,7 +72,9 @@ def _keys(job: Job) -> Iterator[tuple[str, str, str, int | None]]:
 def _calls(plan: Plan, jobs: list[Job], memory: int | None) -> Iterator[Call[Model]]:
     for job in jobs:
         encoded = encode_parts(plan.model, job.parts[0].example, plan.encoding)
-        yield Call(job.number, Evaluation(encoded, job.parts, plan.window, memory))
+        # Tasks are sent to workers only where a utility asks them.
+        tasks = () if plan.utility is None else tuple(plan.tasks[part.task] for part in job.parts)
+        yield Call(job.number, Evaluation(encoded, job.parts, plan.window, memory, plan.utility, tasks))
 
 
 def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
@@ -81,8 +84,15 @@ def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
         "example": example.id,
         "method": answer.variant.method,
         "budget": answer.variant.budget,
-        "prediction": answer.text,
-        **plan.tasks[part.task].score(example, answer.text),
+        **_scored(plan, part, answer),
         **answer.measured,
         **example.fields,
     }
+
+
+def _scored(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
+    """What was found, with its unit: an answer and its scores, or the value of the plan's utility."""
+    if plan.utility is not None:
+        return {"score": answer.value, "unit": plan.utility.unit}
+    text = answer.text or ""
+    return {"prediction": text, **plan.tasks[part.task].score(part.example, text), "unit": FRACTION}

@@ -8,6 +8,8 @@ from cokv_bench.option import Option
 
 #: The settings of `--knobs` that are no file.
 TUNED, PAPERS = "tuned", "papers"
+#: What `--utility` measures unless it names a utility: the answers, scored.
+SCORE = "score"
 METHODS = ("full", "streaming-llm", "snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid", "cokv")
 
 
@@ -72,3 +74,10 @@ class Grid:
             "papers (as published), or a file of `cokv-bench tune`."
         ),
     ] = TUNED
+    utility: Annotated[
+        str,
+        Option(
+            "What is measured: score (of each answer), or a utility of `cokv-bench ls utilities` such as loglik "
+            "(log-probability of the reference answers) or agreement (of the full cache's own)."
+        ),
+    ] = SCORE

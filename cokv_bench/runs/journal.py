@@ -11,8 +11,12 @@ from cokv_bench.log import AppendLog, check_settings, take_lines, whole_lines
 from cokv_bench.registries import METHODS
 from cokv_bench.runs.checked import record_problem, run_problem
 from cokv_bench.runs.shards import Shard
+from cokv_bench.units import FRACTION, NATS, UTILITY
 
 Key = tuple[str, str, str, int | None]
+
+#: Units of the utilities whose records named none.
+_EARLIER = {"loglik": NATS, "agreement": NATS}
 
 
 def record_key(record: dict[str, Any]) -> Key:
@@ -94,7 +98,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a run, each key once, by task, method, budget and example, in whatever order they were written.
 
     Raises:
-        RequestError: a damaged line, or a record of a task or method that the run does not have.
+        RequestError: a damaged line, a record of a task or method that the run does not have, or records in units that
+            are not the run's.
     """
     unique: dict[Key, dict[str, Any]] = {}
     for record in _all_records(folder):
@@ -116,7 +121,21 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
         task, example, method, budget = key
         return tasks.get(task, len(tasks)), methods.get(method, len(methods)), method, budget or 0, example
 
-    return [unique[key] for key in sorted(unique, key=place)]
+    records = [_in_its_unit(unique[key], settings.get("utility")) for key in sorted(unique, key=place)]
+    units = {record.get("unit", FRACTION) for record in records}
+    if len(units) > 1 or (settings.get("utility") is None and units != {FRACTION}):
+        raise RequestError(
+            f"{folder} has records in {' and in '.join(quoted(unit) for unit in sorted(units))}; a run has one unit, "
+            f"'{FRACTION}' unless its run.json names a utility. Restore run.json or the records."
+        )
+    return records
+
+
+def _in_its_unit(record: dict[str, Any], utility: str | None) -> dict[str, Any]:
+    """A record whose score is in the unit that it names; earlier versions kept a utility as a hundredth of itself."""
+    if utility is None or "unit" in record:
+        return record
+    return {**record, "score": 100 * record["score"], "unit": _EARLIER.get(utility, UTILITY)}
 
 
 def _all_records(folder: Path) -> list[dict[str, Any]]:

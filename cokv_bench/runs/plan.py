@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cokv_bench.errors import RequestError
+from cokv_bench.game.utilities import PromptUtility, get_utility
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.policies.policy import check_budget
+from cokv_bench.runs.grid import SCORE
 from cokv_bench.runs.overlap import Seen, refuse_seen, with_documents, without_seen
 from cokv_bench.tasks import Example, Split, Task, split_rule
 from cokv_bench.tasks.empty import no_examples
@@ -58,6 +60,7 @@ class Plan:
         configuration: everything that decides a result, as JSON; two runs with equal configurations are one run.
         left_out: ids by task of the examples that are not in the run because head budgets were made from them or from
             their documents.
+        utility: what is measured of each variant; None where answers are generated and scored.
     """
 
     model: Model
@@ -67,6 +70,18 @@ class Plan:
     encoding: Encoding
     configuration: dict[str, Any]
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    utility: PromptUtility | None = None
+
+    def measuring(self, utility: str) -> "Plan":
+        """The same grid with a utility measured in place of answers scored; `SCORE` leaves it as it is.
+
+        Raises:
+            RequestError: an unknown utility, with the nearest names.
+        """
+        if utility == SCORE:
+            return self
+        configuration = {**self.configuration, "utility": utility}
+        return replace(self, utility=get_utility(utility), configuration=configuration)
 
     @property
     def answers(self) -> int:

@@ -103,7 +103,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         mine = static.get(method, {}).get(task)
         return request.policy(method, mine, knobs.options(method, task, budget, mine))
 
-    return make_plan(
+    plan = make_plan(
         model,
         tasks,
         {
@@ -140,6 +140,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         leave_out_seen=grid.leave_out_seen,
         used=used_by(grid.leave_out_runs),
     )
+    return plan.measuring(grid.utility)
 
 
 def _description(request: Request, sources: Mapping[str, StaticBudgets]) -> Any:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.scores.intervals import GAINS, interval
+from cokv_bench.scores.intervals import interval
 from cokv_bench.scores.means import means
+from cokv_bench.scores.units import scale_of
 
 #: Methods that choose tokens without looking at the prompt's content.
 _UNINFORMED = ("random", "streaming-llm")
@@ -16,21 +17,21 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     """Tasks and means over tasks on which the full cache is not shown to be above chance.
 
     Chance is what a method scores that does not look at the prompt's content, `random` or else `streaming-llm`, at the
-    run's smallest budget; in a run without them the 0 of an empty answer (for log-probabilities nothing is known then).
+    run's smallest budget; in a run without them the 0 of an empty answer (for a utility nothing is known then).
     The full cache is at chance where the 95% interval of its gain over that, example by example, reaches 0.
 
     Args:
         frame: the records of a run.
         configuration: of the run.
     """
-    bounds = GAINS if configuration.get("utility") is None else None
+    scale = scale_of(configuration)
     keys = ["task", "example"]
     full = frame[frame["method"] == "full"].set_index(keys)["score"]
     smallest = frame[frame["budget"] == frame["budget"].min()]
     floors = (smallest[smallest["method"] == name].set_index(keys)["score"] for name in _UNINFORMED)
-    floor = next((each for each in floors if len(each)), full * 0 if bounds else full[:0])
-    gains = (100 * (full - floor)).dropna()
+    floor = next((each for each in floors if len(each)), full * 0 if scale.gains else full[:0])
+    gains = (scale.factor * (full - floor)).dropna()
     by_task = {str(task): gain.to_numpy(float) for task, gain in gains.groupby(level="task")}
     groups = {**{task: [task] for task in by_task}, **means(task for task in configuration["tasks"] if task in by_task)}
-    lows = {name: interval([by_task[task] for task in group], bounds)[0] for name, group in groups.items()}
+    lows = {name: interval([by_task[task] for task in group], scale.gains)[0] for name, group in groups.items()}
     return [name for name, low in lows.items() if low <= 0]

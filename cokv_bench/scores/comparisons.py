@@ -1,6 +1,6 @@
 """Which differences between methods are signal: paired comparisons with a baseline at the same budget."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,10 @@ import pandas as pd
 
 from cokv_bench.errors import unknown
 from cokv_bench.scores.chance import at_chance
-from cokv_bench.scores.intervals import GAINS, Bounds, interval, spread
+from cokv_bench.scores.intervals import Bounds, interval, spread
 from cokv_bench.scores.means import means, overall
 from cokv_bench.scores.signflips import LEVEL, family_test
+from cokv_bench.scores.units import scale_of
 
 #: Methods that are compared with, the first that a run has, where nobody names one.
 _BASELINES = ("snapkv", "pyramidkv", "streaming-llm")
@@ -26,28 +27,28 @@ COLUMNS = [
 _ROW = "the example"
 
 
-def choose_baseline(methods: list[str], wanted: str | None) -> str | None:
-    """The baseline of a run: what is asked for, else SnapKV or the next best known; None where there is nothing.
+def choose_baselines(methods: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
+    """The baselines of a run: what is asked for, else SnapKV or the next best known; none where there is nothing.
 
     Raises:
         RequestError: a baseline that the run does not have, with the nearest names.
     """
     budgeted = [method for method in methods if method != "full"]
-    if wanted is None:
-        return next((name for name in (*_BASELINES, *budgeted) if name in budgeted), None)
-    if wanted not in budgeted:
-        raise unknown("baseline", wanted, budgeted)
-    return wanted
+    for name in wanted:
+        if name not in budgeted:
+            raise unknown("baseline", name, budgeted)
+    return list(dict.fromkeys(wanted)) or [name for name in (*_BASELINES, *budgeted) if name in budgeted][:1]
 
 
 def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], baseline: str) -> pd.DataFrame:
-    """Each method against the baseline at equal totals, in points: differences, intervals, and tests in three families.
+    """Each method against a baseline at equal totals: differences, intervals, and tests in three families.
 
-    Differences are taken example by example. `primary` is what a run is judged by: one test per method and benchmark
-    (its mean over tasks, or its only task) of the mean over the budgets, all of them one family. Second come `budget`,
-    the single budgets of the same, and `task`, the single tasks behind means at single budgets. In a run of one budget
-    the primary tests are at that budget. Each family is tested jointly by sign flips (see `family_test`). Where the two
-    methods kept different numbers of tokens on an example they are not compared, and the numbers are left empty.
+    Differences are taken example by example, in the unit of tables. `primary` is what a run is judged by: one test per
+    method and benchmark (its mean over tasks, or its only task) of the mean over the budgets, all of them one family.
+    Second come `budget`, the single budgets of the same, and `task`, the single tasks behind means at single budgets.
+    In a run of one budget the primary tests are at that budget. Each family is tested jointly by sign flips (see
+    `family_test`). Where the two methods kept different numbers of tokens on an example they are not compared, and the
+    numbers are left empty.
 
     Args:
         frame: the records of a run.
@@ -64,15 +65,15 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     """
     tasks = [task for task in configuration["tasks"] if (frame["task"] == task).any()]
     wholes, groups = overall(tasks), {**{task: [task] for task in tasks}, **means(tasks)}
-    bounds = GAINS if configuration.get("utility") is None else None
+    scale = scale_of(configuration)
     rows: list[dict[str, Any]] = []
     shares: list[pd.Series] = []
-    for start, pairs in _all_pairs(frame, baseline):
+    for start, pairs in _all_pairs(frame, baseline, scale.factor):
         for task in wholes if start["family"] == PRIMARY and pd.isna(start["budget"]) else groups:
             cell = pairs[pairs["task"].isin(groups[task])]
             if len(cell):
                 family = start["family"] if task in wholes else TASK
-                numbers, added = _compare(cell, bounds)
+                numbers, added = _compare(cell, scale.gains)
                 rows.append({**start, "family": family, "baseline": baseline, "task": task, **numbers})
                 shares.append(added)
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -90,7 +91,7 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     return table.astype({"budget": "Int64"})
 
 
-def _all_pairs(frame: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def _all_pairs(frame: pd.DataFrame, baseline: str, factor: float) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     """The family of a benchmark's mean, method and budget, and the pairs: means over budgets, then single ones."""
     # Numbered in an order that is not that of the records, so that the flips are not either.
     numbered = frame.assign(**{_ROW: frame.groupby(["task", "example"]).ngroup()})
@@ -100,7 +101,7 @@ def _all_pairs(frame: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, A
         at = limited[limited["budget"] == budget]
         for method in at["method"].unique():
             if method != baseline:
-                single[method, int(budget)] = _pairs(at, method, baseline)
+                single[method, int(budget)] = _pairs(at, method, baseline, factor)
     several = limited["budget"].nunique() > 1
     if several:
         for name in dict.fromkeys(method for method, _ in single):
@@ -111,13 +112,13 @@ def _all_pairs(frame: pd.DataFrame, baseline: str) -> Iterator[tuple[dict[str, A
         yield {"family": BUDGET if several else PRIMARY, "method": method, "budget": budget}, pairs
 
 
-def _pairs(at: pd.DataFrame, method: str, baseline: str) -> pd.DataFrame:
-    """task, the example's number, difference in points, whether both kept as much; a row per example of both."""
+def _pairs(at: pd.DataFrame, method: str, baseline: str, factor: float) -> pd.DataFrame:
+    """task, the example's number, difference, whether both kept as much; a row per example of both."""
     columns = ["task", _ROW, "score", "kept_tokens"]
     one, other = (at.loc[at["method"] == name, columns] for name in (method, baseline))
     both = one.merge(other, on=["task", _ROW], suffixes=("", "_baseline"))
     # Rounded, so that what is alike but for the order of a sum is alike.
-    difference = (100 * (both["score"] - both["score_baseline"]).astype(float)).round(9)
+    difference = (factor * (both["score"] - both["score_baseline"]).astype(float)).round(9)
     return both[["task", _ROW]].assign(difference=difference, equal=both["kept_tokens"] == both["kept_tokens_baseline"])
 
 

@@ -34,7 +34,7 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
     those of each benchmark.
 
     Args:
-        frame: records of a run with both ends; a score of 0.01 is 1 in the table.
+        frame: records of a run with both ends.
 
     Returns:
         budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, see `interval`), method, gained
@@ -42,12 +42,12 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
         interval lies above 0), tasks (of rows over several). Means of shares have no intervals: where a task's gap may
         be near 0, its share may be anything.
     """
-    values = frame.assign(value=100 * frame["score"]).set_index(["task", "example"])
-    full = values.loc[values["method"] == UPPER, "value"]
+    values = frame.set_index(["task", "example"])
+    full = values.loc[values["method"] == UPPER, "score"]
     rows: list[pd.DataFrame] = []
     sums: list[pd.DataFrame] = []
     for budget, at in values[values["budget"].notna()].groupby("budget"):
-        scores = at.set_index("method", append=True)["value"].unstack("method").loc[at.index.unique()]
+        scores = at.set_index("method", append=True)["score"].unstack("method").loc[at.index.unique()]
         if LOWER not in scores or not full.index.isin(scores.index[scores[LOWER].notna()]).any():
             continue  # Of a run that is not done yet.
         gains = scores.sub(scores[LOWER], axis=0).assign(**{_GAP: full - scores[LOWER]}).dropna(subset=_GAP)

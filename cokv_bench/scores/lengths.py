@@ -2,15 +2,17 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
-from cokv_bench.scores.intervals import SCORES, interval
+from cokv_bench.scores.intervals import interval
+from cokv_bench.scores.units import scale_of
 from cokv_bench.tasks.registry import family_of
 
 
-def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
+def lengths_table(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> pd.DataFrame:
     """A row a task, method, budget and length; empty where no task has more than one length.
 
     The column of records that tells a task's length is its family's choice: examples that are made go by the prompt
@@ -22,16 +24,17 @@ def lengths_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.Data
         configuration: of the run.
 
     Returns:
-        task, method, budget, length ("1024" or "0-4k"), n, score (percent), ci_low, ci_high (95%, see `interval`).
+        task, method, budget, length ("1024" or "0-4k"), n, score (in the unit of tables), ci_low, ci_high (95%, see
+        `interval`).
     """
     known = frame.assign(length=_lengths(frame)).dropna(subset="length")
     if not (known.groupby("task")["length"].nunique() > 1).any():
         return pd.DataFrame()
-    rows = []
+    rows, scale = [], scale_of(configuration)
     for (task, method, budget), cell in known.groupby(["task", "method", "budget"], sort=False, dropna=False):
         for length in sorted(cell["length"].unique(), key=_start):
-            scores = 100 * cell.loc[cell["length"] == length, "score"].to_numpy(float)
-            low, high = interval([scores], SCORES)
+            scores = scale.factor * cell.loc[cell["length"] == length, "score"].to_numpy(float)
+            low, high = interval([scores], scale.scores)
             cells = {"task": task, "method": method, "budget": budget, "length": length}
             rows.append({**cells, "n": len(scores), "score": scores.mean(), "ci_low": low, "ci_high": high})
     return pd.DataFrame(rows)

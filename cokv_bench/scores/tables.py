@@ -1,7 +1,8 @@
-"""Tables of a run, made from its records alone."""
+"""Tables of a run, made from its records alone, in the unit of what was measured."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,30 +12,44 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.checked import tabular
 from cokv_bench.runs.journal import read_records, read_run
-from cokv_bench.scores.comparisons import choose_baseline, comparisons_table
-from cokv_bench.scores.intervals import SCORES, Bounds, interval
+from cokv_bench.scores.comparisons import choose_baselines, comparisons_table
+from cokv_bench.scores.gaps import LOWER, UPPER, gaps_table
+from cokv_bench.scores.intervals import Bounds, interval
 from cokv_bench.scores.lengths import lengths_table
-from cokv_bench.scores.means import means
+from cokv_bench.scores.means import is_mean, means
 from cokv_bench.scores.reference import reference_table
+from cokv_bench.scores.units import PERCENT, Unit, scale_of, unit_of
 from cokv_bench.tasks.registry import family_of
+
+#: By file name. The tidy table is always "scores.csv" with a column "score" here; its file is `Unit.file`.
+Tables = dict[str, pd.DataFrame]
+COMPARISONS, GAPS = "comparisons.csv", "gaps.csv"
 
 _CELL = ["task", "method", "budget"]
 _COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "new_tokens"]
+#: What the tidy table of a utility has: its runs generate no answers.
+_OF_UTILITIES = ["method", "budget", "task", "n", "score", "ci_low", "ci_high", "kept_per_head", "exact_total"]
 
 
-def write_tables(folder: Path, baseline: str | None = None, *, reference: str | None = None) -> dict[str, pd.DataFrame]:
-    """Write a run's tables into its folder.
+class Results(NamedTuple):
+    """A run's tables by file name, its configuration, and the unit of its numbers."""
 
-    `scores.csv` and `table.csv` always; those of the tasks' benchmarks, such as `needle.csv`; `lengths.csv` where a
-    task has several lengths; `comparisons.csv` where there are two methods to compare at a budget; `reference.csv`
-    where a reference is named.
+    tables: Tables
+    configuration: dict[str, Any]
+    unit: Unit
+
+
+def write_tables(folder: Path, baselines: Sequence[str] = (), *, reference: str | None = None) -> Tables:
+    """The tables of `tabulate` alone."""
+    return tabulate(folder, baselines, reference=reference).tables
+
+
+def tabulate(folder: Path, baselines: Sequence[str] = (), *, reference: str | None = None) -> Results:
+    """Count a run's tables from its records and write them into its folder, see `count_tables`.
 
     Args:
-        baseline: method that the others are compared with; default SnapKV, or the next best known that the run has.
-        reference: published scores to put beside the run's: "cokv", "adakv" or a CSV file.
-
-    Returns:
-        The tables by file name.
+        baselines: methods that the others are compared with; default SnapKV, or the next best known that the run has.
+        reference: published scores to put beside the run's: "cokv", "adakv" or a CSV file. Gives `reference.csv`.
 
     Raises:
         RequestError: the folder holds no records, the run has no such baseline, or the reference cannot be used; the
@@ -43,42 +58,78 @@ def write_tables(folder: Path, baseline: str | None = None, *, reference: str | 
     records = read_records(folder)
     if not records:
         raise RequestError(f"{folder} holds no records yet, so there is nothing to tabulate.")
-    frame = pd.DataFrame([tabular(record) for record in records])
-    frame["budget"] = frame["budget"].astype("Int64")
-    order = read_run(folder)["configuration"]
-    tables = {"scores.csv": scores_table(frame, order), "table.csv": wide_table(frame, order)}
-    compared = choose_baseline(order["methods"], baseline)
-    comparisons = comparisons_table(frame, order, compared) if compared else pd.DataFrame()
-    if len(comparisons):
-        tables["comparisons.csv"] = comparisons
-    tables |= own_tables(frame)
-    lengths = lengths_table(frame, order)
-    if len(lengths):
-        tables["lengths.csv"] = lengths
+    configuration = read_run(folder)["configuration"]
+    tables, unit = count_tables(records, configuration, baselines), unit_of(configuration, records)
     for name, table in tables.items():
-        _write(folder / name, table)
+        _write(folder, name, table, unit)
     if reference is not None:
-        tables["reference.csv"] = reference_table(reference, tables, order)
-        _write(folder / "reference.csv", tables["reference.csv"])
-    return tables
+        tables["reference.csv"] = reference_table(reference, tables, configuration)
+        _write(folder, "reference.csv", tables["reference.csv"], unit)
+    return Results(tables, configuration, unit)
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
-    write_text(path, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+def _write(folder: Path, name: str, table: pd.DataFrame, unit: Unit) -> None:
+    if name == PERCENT.file:
+        name, table = unit.file, table.rename(columns={PERCENT.column: unit.column})
+    write_text(folder / name, table.to_csv(index=False, float_format=unit.digits, lineterminator="\n"))
 
 
-def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
-    """A row a task, method and budget: mean score in percent with a 95% interval (see `interval`).
+def count_tables(
+    records: Sequence[Mapping[str, Any]], configuration: Mapping[str, Any], baselines: Sequence[str] = ()
+) -> Tables:
+    """The tables of a run's records.
+
+    `scores.csv` and `table.csv` always; `comparisons.csv` where there are two methods to compare at a budget. Of scores
+    also those of the tasks' benchmarks, such as `needle.csv`, and `lengths.csv` where a task has several lengths; of a
+    utility `gaps.csv` where the run has both ends of the gap.
+
+    Args:
+        records: of the run, one or more.
+        configuration: of the run.
+        baselines: one after the other in `comparisons.csv`; default as for `write_tables`.
+
+    Raises:
+        RequestError: a baseline that the run does not have.
+    """
+    frame = frame_of(records)
+    scores = scores_table(frame, configuration)
+    chosen = choose_baselines(configuration["methods"], baselines)
+    compared = [table for each in chosen if len(table := comparisons_table(frame, configuration, each))]
+    tables = {"scores.csv": scores, "table.csv": wide_table(scores)}
+    tables[COMPARISONS] = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
+    if configuration.get("utility") is None:
+        tables |= own_tables(frame) | {"lengths.csv": lengths_table(frame, configuration)}
+    elif {LOWER, UPPER} <= set(frame["method"]):
+        tables[GAPS] = gaps_table(frame)
+    return {name: table for name, table in tables.items() if len(table)}
+
+
+def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """The fields of records that tables are made of, a row a record."""
+    return pd.DataFrame([tabular(dict(record)) for record in records]).astype({"budget": "Int64"})
+
+
+def named_baselines(folder: Path, configuration: Mapping[str, Any]) -> list[str]:
+    """The methods that a run's comparisons compare with; none where it has no comparisons, or damaged ones."""
+    try:
+        named = pd.read_csv(folder / COMPARISONS, usecols=["baseline"])["baseline"].unique()
+    except (OSError, ValueError):
+        return []
+    return [str(name) for name in named if name in configuration["methods"] and name != UPPER]
+
+
+def scores_table(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> pd.DataFrame:
+    """A row a task, method and budget: mean score in the unit of tables with a 95% interval (see `interval`).
 
     After them, a row for each mean over tasks (see `means`), method and budget that has all of its tasks: the mean of
     the tasks' means. Its interval is for new examples of the same tasks.
     """
-    bounds = SCORES if configuration.get("utility") is None else None
+    scale = scale_of(configuration)
     rows, scores = [], []
     for (task, method, budget), cell in frame.groupby(_CELL, sort=False, dropna=False):
         start = {"model": configuration["model"]["id"], "method": method, "budget": budget, "task": task}
-        scores.append(100 * cell["score"].to_numpy(float))
-        low, high = interval(scores[-1:], bounds)
+        scores.append(scale.factor * cell["score"].to_numpy(float))
+        low, high = interval(scores[-1:], scale.scores)
         rows.append(
             {
                 **start,
@@ -92,8 +143,9 @@ def scores_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataF
             }
         )
     table = pd.DataFrame(rows).astype({"budget": "Int64"})
-    added = _mean_rows(table, scores, bounds)
-    return pd.concat([table, added], ignore_index=True) if len(added) else table
+    added = _mean_rows(table, scores, scale.scores)
+    table = pd.concat([table, added], ignore_index=True) if len(added) else table
+    return table if configuration.get("utility") is None else table[_OF_UTILITIES]
 
 
 def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], bounds: Bounds | None) -> pd.DataFrame:
@@ -145,16 +197,15 @@ def _extra_scores(cell: pd.DataFrame) -> list[str]:
     return [name for name in ("word_recall", "rouge_score_l") if name in cell and cell[name].notna().any()]
 
 
-def wide_table(frame: pd.DataFrame, configuration: dict[str, Any]) -> pd.DataFrame:
-    """The papers' shape: a row a method and budget, a column a task, means over tasks last (percent)."""
-    tasks = [task for task in configuration["tasks"] if (frame["task"] == task).any()]
-    wide = frame.groupby([*_CELL], dropna=False, sort=False)["score"].mean().mul(100).unstack("task")[tasks]
-    for name, group in means(tasks).items():
-        wide[name] = wide[group].mean(axis=1, skipna=False)
-    return wide.reset_index().sort_values("budget", kind="stable", na_position="first", ignore_index=True)
+def wide_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """The papers' shape of `scores_table`: a row a method and budget, a column a task, means over tasks last."""
+    cells = scores.groupby(["method", "budget", "task"], dropna=False, sort=False)["score"].first().unstack("task")
+    tasks = [task for task in scores["task"].unique() if not is_mean(task)]
+    wide = cells.reindex(columns=[*tasks, *means(tasks)]).reset_index()
+    return wide.sort_values("budget", kind="stable", na_position="first", ignore_index=True)
 
 
-def own_tables(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def own_tables(frame: pd.DataFrame) -> Tables:
     """The further tables that the benchmarks of a run have, by file name, such as needle.csv."""
     families = {family_of(task).name: family_of(task) for task in frame["task"].unique()}
     names = frame["task"].map(lambda task: family_of(task).name)

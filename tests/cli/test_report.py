@@ -51,7 +51,7 @@ def test_a_report_in_the_terminal(cli, tmp_path: Path) -> None:
     make_run(tmp_path / "run")
     status, out, err = cli("report", "run", "--terminal")
     assert status == 0, err
-    for words in ("Points over snapkv, needle", "Needles found at budget 64", "Tokens a head at budget 128"):
+    for words in ("Points over snapkv, needle", "Needles found at budget 64", "Tokens per head at budget 128"):
         assert words in out
     assert not (tmp_path / "run" / "report.html").exists()
 

@@ -115,6 +115,13 @@ def test_records_equal_those_of_one_process(pool: RayWorkers, texty: Model, alon
     assert without_seconds(tmp_path) == without_seconds(alone)
 
 
+def test_values_of_a_utility_equal_those_of_one_process(pool: RayWorkers, texty: Model, tmp_path: Path) -> None:
+    plan = plan_for(texty).measuring("loglik")
+    execute(plan, tmp_path / "ray", workers=pool)
+    execute(plan, tmp_path / "alone")
+    assert without_seconds(tmp_path / "ray") == without_seconds(tmp_path / "alone")
+
+
 def test_a_killed_workers_work_is_done_elsewhere(pool: RayWorkers, texty: Model, alone: Path, tmp_path: Path) -> None:
     before = process_ids(pool)
     assert len(before) == 2

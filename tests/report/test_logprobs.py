@@ -14,9 +14,9 @@ from cokv_bench.report.folders import Run, read_folders
 from cokv_bench.report.groups import make_groups
 from cokv_bench.report.html import write_page
 from cokv_bench.report.layout import lay_out
-from cokv_bench.report.units import PERCENT
 from cokv_bench.scores.comparisons import comparisons_table
 from cokv_bench.scores.gaps import gaps_table
+from cokv_bench.scores.units import PERCENT
 from tests.report.made_run import make_run
 
 UNIVERSAL = Path(__file__).resolve().parents[2] / "results" / "search" / "universal"
@@ -35,12 +35,12 @@ def make_logprobs(folder: Path, *, utility: str = "loglik", tables: bool = False
     for record in records:
         del record["prediction"]
         right = record["score"] or (record["task"] != "needle" and record["method"] == "snapkv")
-        record["score"] = -0.005 if right else -0.035
+        record |= {"score": -0.5 if right else -3.5, "unit": "nats a token"}
     (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     if tables:
         frame = pd.DataFrame(records).astype({"budget": "Int64"})
         scores = frame.groupby(["method", "budget", "task"], dropna=False, sort=False).agg(
-            n=("score", "size"), logprob=("score", lambda score: 100 * score.mean())
+            n=("score", "size"), logprob=("score", "mean")
         )
         known = {"ci_low": -4.0, "ci_high": -0.25, "kept_per_head": 64.0, "exact_total": True}
         scores.reset_index().assign(**known).to_csv(folder / "logprobs.csv", index=False)
@@ -114,8 +114,12 @@ def test_tables_of_the_folder_are_read(tmp_path: Path) -> None:
     assert layout.scores.caption == "Log-probability of reference answers in nats a token"
     assert [cell.text for cell in layout.scores.sections[1][0]] == ["snapkv", "64", "-1.500", "-0.500"]
     # The marks are those of the first baseline; the size of the cache is not in these tables.
-    assert layout.differs == "differs from cokv (paired test, corrected p < 0.05)"
-    assert layout.costs[0].header == ("method", "budget", "needle", "95% interval", "tokens a head")
+    named = "cokv, or from the baseline that a table of tests names"
+    assert layout.differs == f"differs from {named} (paired test, corrected p < 0.05)"
+    assert [grid.caption.partition(";")[0] for grid in layout.primary] == [
+        f"Primary tests: nats a token over {each}, mean over the budgets" for each in ("cokv", "snapkv")
+    ]
+    assert layout.costs[0].header == ("method", "budget", "needle", "95% interval", "tokens per head")
     assert [cell.text for cell in layout.costs[0].sections[1][0]][3:] == ["-4.000 to -0.250", "64.0"]
     # Of other records they are not used.
     with (tmp_path / "run" / "records.jsonl").open("a") as file:
@@ -160,9 +164,43 @@ def test_scores_and_log_probabilities_share_no_figure_and_no_table(tmp_path: Pat
     assert "Predictions" not in page.partition("<script")[0]
 
 
-def test_utilities_that_are_no_log_probability(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="loglik or agreement"):
-        read_folders([make_logprobs(tmp_path / "run", utility="metric")])
+def test_records_of_earlier_versions_hold_hundredths(tmp_path: Path) -> None:
+    """Without a unit a log-probability is a hundredth of itself; a run that was resumed has records of both kinds."""
+    folder = make_logprobs(tmp_path / "run")
+    new, path = read(folder), folder / "records.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[::2]:
+        line["score"] /= 100
+        del line["unit"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    old = read(folder)
+    assert {record["unit"] for record in old.records} == {"nats a token"}
+    assert [r["score"] for r in old.records] == pytest.approx([r["score"] for r in new.records])
+    for name, table in new.tables.items():
+        pd.testing.assert_frame_equal(old.tables[name], table)
+
+
+@pytest.mark.parametrize("utility", ["loglik", None])
+def test_a_run_has_one_unit(tmp_path: Path, utility: str | None) -> None:
+    folder = make_logprobs(tmp_path / "run", utility=utility)  # type: ignore[arg-type]
+    lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+    lines[0] = lines[0].replace("nats a token", "fraction")
+    (folder / "records.jsonl").write_text("".join(lines))
+    with pytest.raises(RequestError, match="records in 'fraction' and in 'nats a token'; a run has one unit"):
+        read_folders([folder])
+
+
+def test_utilities_that_are_no_log_probability_have_their_own_unit(tmp_path: Path) -> None:
+    folder = make_logprobs(tmp_path / "run", utility="li<k>eness")
+    path = folder / "records.jsonl"
+    path.write_text(path.read_text().replace("nats a token", "letters"))
+    run = read(folder)
+    assert (run.unit.caption, run.unit.gain, run.unit.file) == ("Li<k>eness (letters)", "letters", "values.csv")
+    groups = make_groups([run], [])
+    # Names of figures are names of files and of places in the page.
+    assert [each.key for each in groups][:3] == ["li-k-eness-curves", "li-k-eness-gaps", "li-k-eness-differences"]
+    write_page(tmp_path / "one.html", [run], [], groups)
+    assert "<k>" not in (tmp_path / "one.html").read_text()
 
 
 def test_unknown_methods_have_styles_of_their_own(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def tables_of(task: str = "a") -> dict[str, pd.DataFrame]:
             "ci_low": 1.0,
             "ci_high": 9.0,
             "p_adjusted": 0.0004,
+            **dict.fromkeys(("wins", "ties", "losses"), 1.0),
             "within_noise": noise,
             "discriminates": pd.NA if pd.isna(noise) else name != "t/b",
         }
@@ -114,9 +115,9 @@ def test_marks(tmp_path: Path) -> None:
     assert "| z | 64 |  |  |  |  |" in md
     assert "‡ unequal totals, not compared with snapkv." in md
     assert "† differs from snapkv" in md
-    assert "Model org/m\\_1; 4 examples a task; split test; window 8" in md
+    assert "Model org/m\\_1; 4 examples per task; split test; window 8" in md
     assert r"x & 64 & \textbf{30.0} & 10.0 & \textbf{20.0}\textsuperscript{\dag} \\" in tex
-    assert r"org/m\_1; 4 examples a task" in tex
+    assert r"org/m\_1; 4 examples per task" in tex
     assert "unequal totals, not compared with snapkv" in tex
     assert md.index("| full |") < md.index("| snapkv |")
     check_markdown(md)

@@ -10,7 +10,7 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.scores.chance import at_chance
-from cokv_bench.scores.comparisons import COLUMNS, choose_baseline, comparisons_table
+from cokv_bench.scores.comparisons import COLUMNS, choose_baselines, comparisons_table
 
 CONFIGURATION: dict[str, Any] = {"seed": 0, "tasks": {"t/a": {}, "t/b": {}}, "methods": ["full", "snapkv", "x"]}
 
@@ -95,13 +95,14 @@ def test_full_is_of_another_total_and_no_part_of_it() -> None:
 
 
 def test_the_baseline() -> None:
-    assert choose_baseline(["full", "cokv", "snapkv"], None) == "snapkv"
-    assert choose_baseline(["full", "cokv", "h2o"], None) == "cokv"
-    assert choose_baseline(["full"], None) is None
-    assert choose_baseline(["cokv", "snapkv"], "cokv") == "cokv"
+    assert choose_baselines(["full", "cokv", "snapkv"]) == ["snapkv"]
+    assert choose_baselines(["full", "cokv", "h2o"]) == ["cokv"]
+    assert choose_baselines(["full"]) == []
+    assert choose_baselines(["cokv", "snapkv"], ["cokv"]) == ["cokv"]
+    assert choose_baselines(["cokv", "snapkv"], ["snapkv", "cokv", "snapkv"]) == ["snapkv", "cokv"]
     for wrong in ("snapk", "full"):
         with pytest.raises(RequestError, match="Unknown baseline"):
-            choose_baseline(["full", "cokv", "snapkv"], wrong)
+            choose_baselines(["full", "cokv", "snapkv"], ["cokv", wrong])
 
 
 def test_single_tasks_do_not_cost_the_mean_its_significance() -> None:

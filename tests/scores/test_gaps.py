@@ -14,9 +14,9 @@ UNIVERSAL = Path(__file__).resolve().parents[2] / "results" / "search" / "univer
 
 def test_gaps_by_hand() -> None:
     scores = {
-        ("a/x", "full"): [-0.01, -0.01, -0.01], ("a/x", "snapkv"): [-0.03, -0.05, -0.04],
-        ("a/x", "m"): [-0.02, -0.04, -0.03],
-        ("b", "full"): [-0.01, -0.03], ("b", "snapkv"): [-0.01, -0.02], ("b", "m"): [-0.01, -0.01],
+        ("a/x", "full"): [-1.0, -1.0, -1.0], ("a/x", "snapkv"): [-3.0, -5.0, -4.0],
+        ("a/x", "m"): [-2.0, -4.0, -3.0],
+        ("b", "full"): [-1.0, -3.0], ("b", "snapkv"): [-1.0, -2.0], ("b", "m"): [-1.0, -1.0],
     }  # fmt: skip
     rows = [
         {"task": task, "example": index, "method": method, "budget": None if method == "full" else 64, "score": score}

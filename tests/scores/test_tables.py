@@ -11,16 +11,20 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from cokv_bench.cli.tables import print_comparisons, print_reference, print_scores
 from cokv_bench.errors import RequestError
+from cokv_bench.report.layout import Layout, beside_reference, lay_out
+from cokv_bench.report.terminal import print_grid, print_scores
 from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.scores.lengths import lengths_table
 from cokv_bench.scores.reference import reference_table
 from cokv_bench.scores.tables import scores_table, wide_table, write_tables
+from cokv_bench.scores.units import PERCENT
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
 CONFIGURATION: dict[str, Any] = {
     "seed": 0,
+    "split": "test",
+    "window": 8,
     "model": {"id": "m", "layers": 2, "kv_heads": 5},
     "tasks": {"t/a": {"metric": "f1"}, "t/b": {"metric": "found"}},
 }
@@ -52,7 +56,7 @@ def test_the_mean_counts_tasks_alike() -> None:
     assert table["exact_total"].tolist() == [False, True, False]
     expected = interval([np.array([0.0, 50.0, 100.0]), np.array([100.0, 100.0])], SCORES)
     assert (mean["ci_low"], mean["ci_high"]) == expected
-    assert mean["score"] == wide_table(frame_of(two_tasks()), CONFIGURATION)["mean"].item()
+    assert mean["score"] == wide_table(table)["mean"].item()
 
 
 def test_no_mean_of_one_task_or_of_some_tasks() -> None:
@@ -102,28 +106,37 @@ def test_no_lengths_where_there_is_one() -> None:
     assert lengths_table(frame_of(two_tasks()), CONFIGURATION).empty
 
 
-def printed(show: Any, *tables: Any) -> str:
+def printed(show: Any, *shown: Any, width: int = 160) -> str:
     stream = io.StringIO()
-    show(Console(file=stream, width=160), *tables)
+    show(Console(file=stream, width=width), *shown)
     return stream.getvalue()
+
+
+def layout_of(frame: pd.DataFrame, configuration: dict[str, Any], comparisons: list[dict] = ()) -> Layout:  # type: ignore[assignment]
+    scores = scores_table(frame, configuration)
+    tables = {"scores.csv": scores, "table.csv": wide_table(scores)}
+    if comparisons:
+        tables["comparisons.csv"] = pd.DataFrame(comparisons).astype({"within_noise": "boolean"})
+    return lay_out(tables, configuration)
 
 
 def test_what_is_printed_has_the_interval_of_the_mean_and_the_refused_comparison() -> None:
     frame = frame_of(two_tasks())
-    tables = {"scores.csv": scores_table(frame, CONFIGURATION), "table.csv": wide_table(frame, CONFIGURATION)}
-    low, high = tables["scores.csv"].loc[2, ["ci_low", "ci_high"]]
-    text = printed(print_scores, tables)
+    low, high = scores_table(frame, CONFIGURATION).loc[2, ["ci_low", "ci_high"]]
+    text = printed(print_scores, layout_of(frame, CONFIGURATION), PERCENT)
     assert f"75.0 {low:.0f}\u2013{high:.0f}" in text
-    assert "61.6 unequal" in text  # by examples: (3 * 60 + 2 * 64) / 5
+    assert "62.0 unequal" in text  # of the mean over tasks: (60 + 64) / 2
+    assert "examples: t/a 3, t/b 2" in text
     refused = {
         "family": "primary",
         "baseline": "snapkv",
         "method": "x",
         "budget": 64,
-        "task": "t/a",
-        "difference": np.nan,
+        "task": "mean",
+        **dict.fromkeys(("difference", "within_noise", "discriminates"), None),
     }
-    assert "unequal totals, not compared" in printed(print_comparisons, pd.DataFrame([refused]))
+    layout = layout_of(frame, CONFIGURATION, [refused])
+    assert "unequal totals, not compared" in printed(print_grid, layout.comparisons[0])
 
 
 @pytest.mark.parametrize(("model", "other"), [("Meta-Llama-3-8B-Instruct", False), ("tiny", True)])
@@ -132,8 +145,9 @@ def test_the_printed_reference_says_when_the_model_differs(model: str, other: bo
     configuration = {**CONFIGURATION, "model": {**CONFIGURATION["model"], "id": model}}
     configuration["tasks"] = {"longbench/trec": {"metric": "c"}}
     table = reference_table("cokv", {"scores.csv": scores_table(frame, configuration)}, configuration)
-    text = printed(print_reference, table)
-    assert ("no differences are taken" in text) == other
+    grid, note = beside_reference(table)
+    text = printed(print_grid, grid)
+    assert ("no differences are taken" in note) == other
     assert ("+50.59" in text) != other
 
 
@@ -182,11 +196,9 @@ def test_tasks_that_do_not_fit_are_summed_up(width: int, single: bool) -> None:
     names = [f"longbench/{name}" for name in ("trec", "hotpotqa", "samsum", "lcc")]
     frame = frame_of([record(name, i, 1.0) for name in names for i in range(2)])
     configuration = {**CONFIGURATION, "tasks": {name: {"metric": "c"} for name in names}}
-    stream = io.StringIO()
-    tables = {"scores.csv": scores_table(frame, configuration), "table.csv": wide_table(frame, configuration)}
-    print_scores(Console(file=stream, width=width), tables)
-    text = stream.getvalue()
-    assert all((name in text) == single for name in names)
+    text = printed(print_scores, layout_of(frame, configuration), PERCENT, width=width)
+    table = text.partition("Model")[0]
+    assert all((name in table) == single for name in names)
     assert ("The 4 tasks one by one are in table.csv" in text) != single
     assert "mean" in text
     assert "\u2026" not in text

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
 from cokv_bench.registries import UTILITIES
+from cokv_bench.units import NATS
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Selection
@@ -50,4 +51,5 @@ AGREEMENT = PromptUtility(
     measure,
     needs_answers=False,
     answer=own_answer,
+    unit=NATS,
 )

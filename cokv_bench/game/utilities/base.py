@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cokv_bench.tasks import Example, Task
+from cokv_bench.units import UTILITY
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Prompt, Selection
@@ -44,6 +45,7 @@ class PromptUtility:
         needs_answers: whether examples must have reference answers.
         answer: for a utility that is the mean log-probability of an answer, the ids of that answer; a utility
             without one has no gradient.
+        unit: of the values, as records and tables name it.
     """
 
     name: str
@@ -51,3 +53,4 @@ class PromptUtility:
     measure: "Callable[[Case, Sequence[Selection]], list[float]]"
     needs_answers: bool = True
     answer: Callable[[Case], Sequence[int]] | None = None
+    unit: str = UTILITY

@@ -7,6 +7,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.game.utilities.teacher import mean_logprobs
 from cokv_bench.registries import UTILITIES
+from cokv_bench.units import NATS
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Selection
@@ -43,4 +44,4 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     return mean_logprobs(case, selections, reference(case))
 
 
-LOGLIK = PromptUtility("loglik", UTILITIES.line("loglik"), measure, answer=reference)
+LOGLIK = PromptUtility("loglik", UTILITIES.line("loglik"), measure, answer=reference, unit=NATS)

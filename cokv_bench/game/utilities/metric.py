@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.registries import UTILITIES
+from cokv_bench.units import FRACTION
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache import Selection
@@ -28,4 +29,4 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     return [scores[answer.text] for answer in answers]
 
 
-METRIC = PromptUtility("metric", UTILITIES.line("metric"), measure)
+METRIC = PromptUtility("metric", UTILITIES.line("metric"), measure, unit=FRACTION)

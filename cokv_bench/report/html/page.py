@@ -16,7 +16,7 @@ from cokv_bench.report.html.charts import chart, comparable, gradient
 from cokv_bench.report.html.embedding import data_element, text
 from cokv_bench.report.html.predictions import columns
 from cokv_bench.report.layout import Cell, Grid, lay_out
-from cokv_bench.report.units import PERCENT
+from cokv_bench.scores.units import PERCENT
 from cokv_bench.tasks.registry import family_of
 
 #: Nothing is fetched from anywhere, whatever a text in the page says.
@@ -124,7 +124,7 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
             for grid in layout.costs
         )
         tests = "".join(f"<p>{text(grid.caption)}.</p>{_grid(grid)}" for grid in layout.primary)
-        title = "Scores" if run.unit is PERCENT else "Log-probabilities"
+        title = run.unit.heading
         title += "" if len(runs) == 1 else f", {run.name}"
         yield (
             f"scores-{number}",

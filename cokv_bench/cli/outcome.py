@@ -1,0 +1,60 @@
+"""What a finished evaluation prints: its tables, and what they can show."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cokv_bench.cli import options as o
+
+if TYPE_CHECKING:
+    from cokv_bench.runs.plan import Plan
+    from cokv_bench.scores.tables import Results
+
+
+def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference: str | None) -> None:
+    """Write the tables of a run that was executed, and print them.
+
+    Args:
+        baselines, reference: as for `cokv_bench.scores.tables.tabulate`.
+
+    Raises:
+        RequestError: as for `tabulate`.
+    """
+    from cokv_bench.cli.estimates import print_power
+    from cokv_bench.report import write_results
+    from cokv_bench.report.layout import beside_reference
+    from cokv_bench.report.terminal import print_grid
+    from cokv_bench.scores.means import is_mean
+    from cokv_bench.scores.power import observed
+
+    results = write_results(folder, baselines, reference=reference)
+    print_results(results)
+    compared = results.tables.get("comparisons.csv")
+    if compared is not None:
+        # What a test can show is told once: it hardly depends on the baseline.
+        first = compared[compared["baseline"] == compared["baseline"].iloc[0]]
+        print_power(o.console, observed(first), measured=True, unit=results.unit)
+    if "reference.csv" in results.tables:
+        grid, note = beside_reference(results.tables["reference.csv"])
+        print_grid(o.console, grid)
+        if note:
+            o.tell(note)
+    scores = results.tables["scores.csv"]
+    there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
+    if there < plan.answers:
+        what = "answers" if plan.utility is None else "values"
+        o.tell(f"{there} of {plan.answers} {what} are there so far; the other shards bring the rest.")
+
+
+def print_results(results: "Results") -> None:
+    """Print the table of scores, the comparisons that sum the run up, and the share of the gap that methods close."""
+    from cokv_bench.report.gaps import closed
+    from cokv_bench.report.layout import lay_out
+    from cokv_bench.report.terminal import print_grid, print_lines, print_scores
+
+    layout = lay_out(*results)
+    print_scores(o.console, layout, results.unit)
+    for grid in layout.comparisons:
+        print_grid(o.console, grid)
+    if "gaps.csv" in results.tables:
+        print_lines(o.console, [closed(results.tables["gaps.csv"], results.unit, results.configuration["methods"])])
