@@ -3,6 +3,7 @@
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.embedded import embedded_budgets
 from cokv_bench.budgets.head_budgets import HeadBudgets
+from cokv_bench.budgets.head_file import HeadFile, load_head_file
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
@@ -10,6 +11,7 @@ from cokv_bench.budgets.rules import from_head_scores, from_head_values
 
 __all__ = [
     "HeadBudgets",
+    "HeadFile",
     "HeadScores",
     "HeadShares",
     "HeadValues",
@@ -17,4 +19,5 @@ __all__ = [
     "embedded_budgets",
     "from_head_scores",
     "from_head_values",
+    "load_head_file",
 ]

@@ -1,15 +1,16 @@
 """Head values, head scores and searched shares that ship with the project, for the embedded model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cokv_bench.budgets.head_scores import HeadScores
-from cokv_bench.budgets.head_shares import HeadShares
-from cokv_bench.budgets.head_values import HeadValues
+from cokv_bench.budgets.head_file import load_head_file
+from cokv_bench.errors import unknown
 
 #: Window of budgets that are asked for without saying.
 WINDOW = 8
@@ -39,17 +40,23 @@ def _shipped(name: str) -> Path:
     return Path(str(resources.files(__package__) / "shipped" / name))
 
 
-def embedded_budgets(method: str) -> Callable[[int], NDArray[np.int64]]:
+#: By method: the head file that ships for its rule.
+SHIPPED: Mapping[str, Callable[[], Path]] = {"cokv": values_path, "headkv": scores_path, "cokv-search": shares_path}
+
+
+def embedded_budgets(
+    method: str, knobs: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[[int], NDArray[np.int64]]:
     """Budgets of a method for the embedded model: budget -> int64 [layers, kv_heads], window included.
 
     Args:
         method: "cokv", "headkv" or "cokv-search".
+        knobs: of its rule, see `HeadFile.tokens_at`.
+
+    Raises:
+        RequestError: nothing ships for that method.
     """
-    if method == "cokv-search":
-        shares = HeadShares.load(shares_path())
-        return lambda budget: shares.budgets(budget, window=WINDOW)
-    if method == "headkv":
-        scores = HeadScores.load(scores_path())
-        return lambda budget: scores.budgets(budget, window=WINDOW)
-    values = HeadValues.load(values_path())
-    return lambda budget: values.budgets(budget, window=WINDOW)
+    if method not in SHIPPED:
+        raise unknown("method with embedded budgets", method, SHIPPED)
+    file = load_head_file(SHIPPED[method]())
+    return lambda budget: file.tokens_at(budget, window=WINDOW, knobs=knobs)

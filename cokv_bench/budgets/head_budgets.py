@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.checked_json import Document, is_integer
 from cokv_bench.budgets.fingerprint import check_fingerprint, check_same_model
+from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
@@ -37,6 +39,13 @@ class HeadBudgets:
     Raises:
         RequestError: a sum, shape or range that does not fit, one sentence with what was found and expected.
     """
+
+    noun: ClassVar[str] = "budget file"
+    key: ClassVar[str] = "files"
+    made_by: ClassVar[str] = "`cokv-bench budgets` or `cokv-bench search`"
+    knobs: ClassVar[Mapping[str, Knob]] = {}
+    measured: ClassVar[Mapping[str, NDArray[np.float64]]] = {}
+    utility: ClassVar[str] = ""
 
     model: Mapping[str, Any]
     budget: int
@@ -72,6 +81,43 @@ class HeadBudgets:
     def method(self) -> str | None:
         """The method whose rule made the budgets, where the rule says so."""
         return self.rule["parameters"].get("method")
+
+    @property
+    def only_budget(self) -> int:
+        return self.budget
+
+    @property
+    def ranking(self) -> dict[str, Any]:
+        """The window, and kernel and pooling that a search ranked tokens with; other rules do not depend on these."""
+        parameters = self.rule["parameters"]
+        return {
+            "window": self.window,
+            **{name: parameters[name] for name in ("kernel", "pooling") if name in parameters},
+        }
+
+    def tokens_at(
+        self,
+        budget: int,
+        *,
+        window: int | None = None,
+        published_rounding: bool = False,
+        knobs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> NDArray[np.int64]:
+        """Its own tokens, which were counted when it was made. Raises `RequestError` for another budget or window."""
+        if budget != self.budget or window not in (None, self.window):
+            name = f"{self.noun} {self.path}" if self.path else self.noun
+            raise RequestError(
+                f"The {name} holds a budget of {self.budget} with a window of {self.window}, not "
+                f"{budget} with {window}; make one for these."
+            )
+        return self.tokens
+
+    def describe(self) -> dict[str, str]:
+        """What else a reader should know, by what it is about."""
+        return {
+            "Rule": self.rule["text"],
+            "Tokens": f"{self.total} in all, budget {self.budget}, window {self.window}",
+        }
 
     def _check(self) -> None:
         layers, kv_heads = self.model["layers"], self.model["kv_heads"]

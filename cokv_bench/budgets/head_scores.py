@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.curves import best_setting
 from cokv_bench.budgets.fingerprint import check_fingerprint
-from cokv_bench.budgets.rules import from_head_scores
+from cokv_bench.budgets.rules import BETAS, Knob, from_head_scores
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
@@ -19,6 +20,8 @@ KIND = "head-scores"
 SCHEMA = 1
 #: HeadKV's beta where no curve was measured: the value in CoKV's published code.
 PUBLISHED_BETA = 1.01
+#: Window where nobody says; scores were measured with none.
+WINDOW = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,15 @@ class HeadScores:
     Raises:
         RequestError: scores that do not have the model's shape, or are negative or not finite.
     """
+
+    noun: ClassVar[str] = "file of head scores"
+    key: ClassVar[str] = "head_scores"
+    made_by: ClassVar[str] = "`python scripts/headkv_scores.py`"
+    method: ClassVar[str] = "headkv"
+    knobs: ClassVar[Mapping[str, Knob]] = {"beta": Knob(float, (None, *BETAS))}
+    ranking: ClassVar[Mapping[str, Any]] = {}
+    only_budget: ClassVar[None] = None
+    utility: ClassVar[str] = ""
 
     model: Mapping[str, Any]
     scores: NDArray[np.float64]
@@ -72,6 +84,30 @@ class HeadScores:
             kv_heads=self.model["kv_heads"],
             published_rounding=published_rounding,
         )
+
+    def tokens_at(
+        self,
+        budget: int,
+        *,
+        window: int | None = None,
+        published_rounding: bool = False,
+        knobs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> NDArray[np.int64]:
+        """`budgets` with the knob beta; the window defaults to 8."""
+        return self.budgets(
+            budget,
+            window=WINDOW if window is None else window,
+            beta=knobs.get("beta"),
+            published_rounding=published_rounding,
+        )
+
+    @property
+    def measured(self) -> dict[str, NDArray[np.float64]]:
+        return {"head score": self.scores}
+
+    def describe(self) -> dict[str, str]:
+        """What else a reader should know, by what it is about."""
+        return {"Source": self.source}
 
     def save(self, path: str | Path) -> None:
         """Write the file in one step."""

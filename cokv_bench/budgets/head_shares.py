@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.fingerprint import check_fingerprint
+from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
@@ -41,6 +43,15 @@ class HeadShares:
     Raises:
         RequestError: tables that do not have the model's shape or are not finite, or budgets that do not rise.
     """
+
+    noun: ClassVar[str] = "file of shares"
+    key: ClassVar[str] = "shares"
+    made_by: ClassVar[str] = "`cokv-bench search`"
+    method: ClassVar[str] = "cokv-search"
+    knobs: ClassVar[Mapping[str, Knob]] = {}
+    only_budget: ClassVar[None] = None
+    measured: ClassVar[Mapping[str, NDArray[np.float64]]] = {}
+    utility: ClassVar[str] = ""
 
     knots: tuple[int, ...]
     tables: NDArray[np.float64]
@@ -87,6 +98,25 @@ class HeadShares:
         shares = self.log_shares(budget)
         total = (budget - window) * shares.size
         return window + apportion(np.exp(shares - shares.max()), total, cap=total)
+
+    @property
+    def ranking(self) -> dict[str, Any]:
+        return {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
+
+    def tokens_at(
+        self,
+        budget: int,
+        *,
+        window: int | None = None,
+        published_rounding: bool = False,
+        knobs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> NDArray[np.int64]:
+        """`budgets`, always exact; the window defaults to that of the search."""
+        return self.budgets(budget, window=self.window if window is None else window)
+
+    def describe(self) -> dict[str, str]:
+        """What else a reader should know, by what it is about."""
+        return {"Searched": f"budgets {', '.join(map(str, self.knots))}; utilities {', '.join(self.utilities)}"}
 
     def save(self, path: str | Path) -> None:
         """Write the file in one step; a crash leaves the old file or the new one."""

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.curves import best_setting
 from cokv_bench.budgets.fingerprint import check_fingerprint
-from cokv_bench.budgets.rules import from_head_values
+from cokv_bench.budgets.rules import ALPHAS, Knob, from_head_values
 from cokv_bench.checks import Check, number, or_null, problem, text
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
@@ -48,6 +49,14 @@ class HeadValues:
             below zero.
     """
 
+    noun: ClassVar[str] = "profile"
+    key: ClassVar[str] = "profile"
+    made_by: ClassVar[str] = "`cokv-bench profile`"
+    method: ClassVar[str] = "cokv"
+    knobs: ClassVar[Mapping[str, Knob]] = {"alpha": Knob(int, (None, *ALPHAS))}
+    ranking: ClassVar[Mapping[str, Any]] = {}
+    only_budget: ClassVar[None] = None
+
     values: NDArray[np.float64]
     standard_errors: NDArray[np.float64]
     estimator: str
@@ -83,6 +92,49 @@ class HeadValues:
             window=window,
             zeroed=self.alpha(budget) if zeroed is None else zeroed,
             published_rounding=published_rounding,
+        )
+
+    def tokens_at(
+        self,
+        budget: int,
+        *,
+        window: int | None = None,
+        published_rounding: bool = False,
+        knobs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> NDArray[np.int64]:
+        """`budgets` with the knob alpha; the window defaults to the profile's."""
+        return self.budgets(
+            budget,
+            window=self.window if window is None else window,
+            zeroed=knobs.get("alpha"),
+            published_rounding=published_rounding,
+        )
+
+    @property
+    def measured(self) -> dict[str, NDArray[np.float64]]:
+        return {"head value": self.values, "standard error": self.standard_errors}
+
+    def describe(self) -> dict[str, str]:
+        """What else a reader should know, by what it is about."""
+        told = {"Sampled": f"{self.samples} pairs, estimator {self.estimator}, utility {self.utility}"}
+        if self.status:
+            told["Status"] = self._told_status()
+        for budget, curve in self.alphas.items():
+            shown = ", ".join(f"{alpha}: {utility:.3f}" for alpha, utility in curve.items())
+            told[f"Utility by alpha at budget {budget}"] = f"{shown}; best {self.alpha(budget)}"
+        return told
+
+    def _told_status(self) -> str:
+        """Why sampling stopped and how far the ledger had come, in a sentence or two."""
+        names = ("standard_error", "rank_correlation", "reliability", "mean_absolute_difference", "published_threshold")
+        error, correlation, reliability, difference, threshold = (
+            "unknown" if self.status.get(name) is None else f"{self.status[name]:.4g}" for name in names
+        )
+        return (
+            f"Sampling '{self.status.get('sampling')}' ended by {self.status.get('stopped_by')}. "
+            f"Median standard error {error}; "
+            f"the ledger's halves have a rank correlation of {correlation} (expected between ledgers of this length: "
+            f"{reliability}) and differ by {difference} on average (published stop: below {threshold})."
         )
 
     def __post_init__(self) -> None:

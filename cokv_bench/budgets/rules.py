@@ -1,12 +1,31 @@
 """From what is known about heads to how many tokens each keeps: the rules of CoKV and HeadKV."""
 
 import operator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
+
+#: Numbers of heads left with the window only that CoKV's authors choose from.
+ALPHAS = (1, 5, 10, 15, 20, 30, 40)
+#: The range over which HeadKV's authors vary beta.
+BETAS = (1.005, 1.01, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A number, at least 1, that a rule is told in addition to the budget.
+
+    Attributes:
+        kind: int or float.
+        tried: what `cokv-bench tune` tries; None stands for what the head file says.
+    """
+
+    kind: type[int] | type[float]
+    tried: tuple[float | None, ...]
 
 
 def from_head_values(

@@ -9,8 +9,8 @@ import typer
 from cokv_bench.cli import options as o
 
 if TYPE_CHECKING:
+    from cokv_bench.budgets import HeadFile
     from cokv_bench.report.folders import Bench, Run
-    from cokv_bench.report.heads import HeadFile
 
 
 def inspect(
@@ -24,12 +24,12 @@ def inspect(
     budget: Annotated[int, typer.Option(min=1, help="Budget at which values, shares and head scores are shown.")] = 128,
 ) -> None:
     """Show one of our files, or what a folder holds, on one screen."""
+    from cokv_bench.budgets import load_head_file
     from cokv_bench.budgets.checked_json import kind_of
     from cokv_bench.budgets.embedded import values_path
     from cokv_bench.budgets.knobs import KIND, Knobs
     from cokv_bench.cli.knobs import print_knobs
     from cokv_bench.report.folders import BENCH, read_folders
-    from cokv_bench.report.heads import load_heads
 
     shown = path or values_path()
     if (shown / "run.json").is_file() or (shown / BENCH).is_file():
@@ -37,7 +37,7 @@ def inspect(
     elif kind_of(shown) == KIND:
         print_knobs(o.console, Knobs.load(shown))
     else:
-        _show_heads(shown, load_heads(shown), budget)
+        _show_heads(shown, load_head_file(shown), budget)
 
 
 def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
@@ -64,8 +64,7 @@ def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
 
 
 def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
-    from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares
-    from cokv_bench.cli.tables import print_values
+    from cokv_bench.cli.tables import print_heads
     from cokv_bench.report.head_figures import head_figures
     from cokv_bench.report.heads import head_map
     from cokv_bench.report.terminal import print_maps
@@ -74,19 +73,8 @@ def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
     _tell("File", path)
     _tell("Model", f"{model['id']}, {model['layers']} layers, {model['kv_heads']} KV heads of size {model['head_dim']}")
     _tell("Made on", f"{', '.join(file.tasks) or 'unknown tasks'}; {len(file.examples)} examples")
-    if isinstance(file, HeadBudgets):
-        _tell("Rule", file.rule["text"])
-        _tell("Tokens", f"{file.total} in all, budget {file.budget}, window {file.window}")
-        budgets = []
-    else:
-        budgets = [budget]
-        if isinstance(file, HeadShares):
-            _tell("Searched", f"budgets {', '.join(map(str, file.knots))}; utilities {', '.join(file.utilities)}")
-        elif isinstance(file, HeadScores):
-            _tell("Source", file.source)
-        else:
-            print_values(o.console, file)
-    group = head_figures([head_map(path.name, file)], budgets)
+    print_heads(o.console, file)
+    group = head_figures([head_map(path.name, file)], [budget] if file.only_budget is None else [])
     if group is not None:
         print_maps(o.console, group)
 

@@ -50,7 +50,7 @@ def profile_heads(
     o.check_names("estimators", [estimator])
     o.check_names("samplings", [] if sampling is None else [sampling])
 
-    from cokv_bench.cli.tables import print_values
+    from cokv_bench.cli.tables import print_heads
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder, profile
     from cokv_bench.tasks.registry import resolve
@@ -78,7 +78,7 @@ def profile_heads(
                 stopping=stopping,
                 progress=progress,
             )
-    print_values(o.console, values)
+    print_heads(o.console, values)
     if game.prompts.spilled:
         o.console.print(
             f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."

@@ -7,15 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets import HeadScores, from_head_values
+from cokv_bench.budgets.rules import ALPHAS, BETAS
 from cokv_bench.game.coalitions import FloatArray
 from cokv_bench.game.head_game import Game
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.policies import get_policy
 
-#: Numbers of heads left with the window only that CoKV's authors choose from.
-ALPHAS = (1, 5, 10, 15, 20, 30, 40)
-#: The range over which HeadKV's authors vary beta.
-BETAS = (1.005, 1.01, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0)
 #: Budgets at which they are chosen; other budgets take the choice of the nearest.
 CURVE_BUDGETS = (32, 64, 128, 256, 512)
 
