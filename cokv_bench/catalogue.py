@@ -7,6 +7,8 @@ from cokv_bench import registries
 from cokv_bench.errors import unknown
 from cokv_bench.models.embedded import NAMES
 from cokv_bench.models.support import SUPPORTED
+from cokv_bench.policies.names import HOW
+from cokv_bench.policies.names import check as check_method
 from cokv_bench.registry import Registry
 from cokv_bench.tasks import registry as tasks
 
@@ -33,6 +35,8 @@ def _models() -> dict[str, str]:
 
 # What is named by more than a registry's names: a file or a folder is one as well.
 _OTHERS: Mapping[str, Callable[[], dict[str, str]]] = {"tasks": tasks.lines, "models": _models}
+#: What is said below a list.
+NOTES = {"methods": HOW}
 #: In the order of the help text of `cokv-bench ls`.
 KINDS = ("methods", "tasks", "models", *(kind for kind in REGISTRIES if kind != "methods"))
 
@@ -61,4 +65,7 @@ def check(kind: str, names: Iterable[str]) -> None:
         RequestError: with the nearest names.
     """
     for name in names:
-        REGISTRIES[kind].check(name)
+        if kind == "methods":
+            check_method(name)  # which may have options, or be a pair
+        else:
+            REGISTRIES[kind].check(name)

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cokv_bench.bench.options import BenchOptions
-from cokv_bench.budgets import HeadBudgets
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.models.rotary import read_again_after
+from cokv_bench.policies import find_method
+from cokv_bench.policies.names import FULL, each_once
 from cokv_bench.runs.grid import Grid
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.plan import Variant
 from cokv_bench.runs.request import Request
-from cokv_bench.runs.sources import STATIC_METHODS, StaticBudgets, fixed_tokens, static_budgets
+from cokv_bench.runs.sources import StaticBudgets, static_budgets
 from cokv_bench.tasks.options import TaskOptions
 
 
@@ -21,10 +22,12 @@ class BenchRequest(BenchOptions):
     """A benchmark as it is asked for, with what its methods need.
 
     Attributes:
-        any_weights: the weights are random, so budget files of any model of the same shape are as good.
+        any_weights: the weights are random, so head files of any model of the same shape are as good.
+        budget_files: an earlier name for `heads`.
     """
 
     budget_files: tuple[Path, ...] = ()
+    heads: tuple[Path, ...] = ()
     any_weights: bool = False
 
     def check(self) -> None:
@@ -62,56 +65,28 @@ class BenchRequest(BenchOptions):
                     f"'{model.name}' changes its rotary factors (longrope), and a compact cache cannot go on there; "
                     "ask for other lengths."
                 )
-        policies = self._policies()
-        found = [Variant("full", None, policies.policy("full", None))]
-        for method in self.methods:
-            if method == "full":
+        request = self._policies()
+        found = [Variant(FULL, None, request.policy(FULL, None))]
+        for method in each_once(self.methods):
+            if method == FULL:
                 continue
-            heads = self._head_budgets(method, model) if method in STATIC_METHODS else None
-            found += [Variant(method, budget, policies.policy(method, heads)) for budget in self.budgets]
+            heads = self._head_budgets(method, request, model) if find_method(method).rule is not None else None
+            found += [Variant(method, budget, request.policy(method, heads)) for budget in self.budgets]
         return tuple(found)
 
     def _policies(self) -> Request:
         """The methods with the options that `eval` gives them."""
-        return Request(Grid(self.methods, self.budgets, window=self.window), TaskOptions(seed=self.seed))
+        grid = Grid(self.methods, self.budgets, window=self.window)
+        return Request(grid, TaskOptions(seed=self.seed), heads=HeadSources(self.heads, self.budget_files))
 
-    def _head_budgets(self, method: str, model: Model) -> StaticBudgets:
-        files = [HeadBudgets.load(path) for path in self.budget_files]
-        mine = [file for file in files if file.method in (None, method)]
-        if mine and self.any_weights:
-            return self._of_shape(method, mine, model)
-        try:
-            return static_budgets(
-                method,
-                model,
-                self.budgets,
-                ["bench"],
-                window=self.window,
-                published_rounding=False,
-                sources=HeadSources(budget_files=self.budget_files),
-            )["bench"]
-        except RequestError:
-            if mine:
-                raise
-            raise RequestError(
-                f"No head budgets for '{method}' on '{model.name}' are at hand; name a budget JSON with --budgets "
-                "(`cokv-bench budgets` and `cokv-bench search` write them)."
-            ) from None
-
-    def _of_shape(self, method: str, files: list[HeadBudgets], model: Model) -> StaticBudgets:
-        """Budgets from files of any model of this shape: how long a cache takes does not depend on whose it is."""
-        shape = (model.layers, model.kv_heads)
-        for file in files:
-            if file.tokens.shape != shape:
-                raise RequestError(
-                    f"The budget file {file.path} is for {file.tokens.shape[0]} layers x {file.tokens.shape[1]} KV "
-                    f"heads, but '{model.name}' has {shape[0]} x {shape[1]}; name one of this shape."
-                )
-        tokens = {file.budget: file.tokens for file in files}
-        for budget in self.budgets:
-            if [file.budget for file in files].count(budget) != 1:
-                raise RequestError(
-                    f"One budget file of '{method}' must be for a budget of {budget}, and the files are for "
-                    f"{sorted(file.budget for file in files)}; name one for each budget with --budgets."
-                )
-        return StaticBudgets(fixed_tokens(tokens), {}, (), ())
+    def _head_budgets(self, method: str, request: Request, model: Model) -> StaticBudgets:
+        return static_budgets(
+            method,
+            model,
+            self.budgets,
+            ["bench"],
+            window=self.window,
+            published_rounding=False,
+            sources=request.heads,
+            any_weights=self.any_weights,
+        )["bench"]

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets import head_budgets, head_scores, head_shares, head_values
-from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.budgets.head_budgets import HeadBudgets
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
 from cokv_bench.budgets.rules import Knob
+from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
 
 

@@ -43,7 +43,7 @@ class HeadScores:
 
     noun: ClassVar[str] = "file of head scores"
     key: ClassVar[str] = "head_scores"
-    made_by: ClassVar[str] = "`python scripts/headkv_scores.py`"
+    made_by: ClassVar[str] = "`cokv-bench head-scores`"
     method: ClassVar[str] = "headkv"
     knobs: ClassVar[Mapping[str, Knob]] = {"beta": Knob(float, (None, *BETAS))}
     ranking: ClassVar[Mapping[str, Any]] = {}

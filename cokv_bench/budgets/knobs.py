@@ -8,6 +8,7 @@ from typing import Any
 from cokv_bench.budgets.checked_json import Document, is_finite, is_integer
 from cokv_bench.budgets.curves import nearest_budget
 from cokv_bench.budgets.fingerprint import check_fingerprint
+from cokv_bench.budgets.head_file import RULE_KNOBS
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
@@ -15,9 +16,22 @@ KIND = "knobs"
 SCHEMA = 1
 
 #: Knobs of the rules that turn a head file into budgets: CoKV's alpha and HeadKV's beta.
-OF_RULES = frozenset({"zeroed", "beta"})
+OF_RULES = frozenset(knob for knobs in RULE_KNOBS.values() for knob in knobs)
 #: Options of a method by name; numbers and texts.
 Options = Mapping[str, Any]
+# What knobs are called in files, where that is not their name.
+_WRITTEN = {"alpha": "zeroed"}
+_READ = {name: knob for knob, name in _WRITTEN.items()}
+
+
+def as_written(options: Options) -> dict[str, Any]:
+    """Options as files have them: knobs.json, and the configuration of a run."""
+    return {_WRITTEN.get(name, name): value for name, value in options.items()}
+
+
+def as_read(options: Options) -> dict[str, Any]:
+    """The same backwards."""
+    return {_READ.get(name, name): value for name, value in options.items()}
 
 
 @dataclass(frozen=True)
@@ -156,7 +170,7 @@ def _written(tuning: Tuning) -> dict[str, Any]:
         "heads": dict(tuning.heads),
         "curves": {
             method: {
-                str(budget): [{"options": dict(each.options), "utility": each.utility} for each in tried]
+                str(budget): [{"options": as_written(each.options), "utility": each.utility} for each in tried]
                 for budget, tried in curves.items()
             }
             for method, curves in tuning.curves.items()
@@ -193,20 +207,24 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
     return Tuning(tasks, examples, documents, curves, heads)
 
 
-#: What each knob may be; a file with another one was written by another release.
+#: What the knobs of the package may be; those of plug-ins may be any number, text or truth value.
 _ALLOWED: dict[str, Callable[[Any], bool]] = {
     "window": lambda value: is_integer(value) and value >= 1,
     "kernel": lambda value: is_integer(value) and value > 0 and value % 2 == 1,
     "pooling": lambda value: value in ("max", "avg"),
     "beta": lambda value: is_finite(value) and value >= 1,
-    "zeroed": lambda value: is_integer(value) and value >= 1,
+    "alpha": lambda value: is_integer(value) and value >= 1,
     "safeguard": lambda value: is_finite(value) and 0 <= value <= 1,
     "sinks": lambda value: is_integer(value) and value >= 0,
 }
 
 
+def _plain(value: Any) -> bool:
+    return isinstance(value, str | bool) or is_finite(value)
+
+
 def _tried(entry: Any) -> Tried:
-    options, utility = entry["options"], entry["utility"]
-    if not is_finite(utility) or not all(_ALLOWED[knob](value) for knob, value in options.items()):
+    options, utility = as_read(entry["options"]), entry["utility"]
+    if not is_finite(utility) or not all(_ALLOWED.get(knob, _plain)(value) for knob, value in options.items()):
         raise ValueError
     return Tried(options, float(utility))

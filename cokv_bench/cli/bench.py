@@ -69,7 +69,7 @@ def bench(
         raise RequestError(f"--layers {layers} is for random weights; add --random-weights llama3-8b.")
     request = BenchRequest(
         **{**vars(options), "methods": methods},
-        budget_files=heads.budget_files,
+        heads=(*heads.heads, *heads.budget_files),
         any_weights=random_weights is not None,
     )
     request.check()

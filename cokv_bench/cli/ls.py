@@ -19,7 +19,7 @@ def list_things(
     ] = "methods",
 ) -> None:
     """List methods, tasks, models, estimators, samplings, utilities, metrics or engines, with one line each."""
-    from cokv_bench.catalogue import catalogue, origins
+    from cokv_bench.catalogue import NOTES, catalogue, origins
     from cokv_bench.registry import PACKAGE
 
     found = catalogue(what)
@@ -33,3 +33,5 @@ def list_things(
         cells = [name, description, *([added.get(name, PACKAGE)] if added else [])]
         table.add_row(*map(escape, cells))
     o.console.print(table)
+    if what in NOTES:
+        o.tell(NOTES[what])

@@ -47,16 +47,17 @@ def tune_knobs(
     from cokv_bench.cli.knobs import print_knobs
     from cokv_bench.game.head_game import make_game
     from cokv_bench.game.profile import default_folder
-    from cokv_bench.policies import Policy
+    from cokv_bench.policies import Policy, find_method
+    from cokv_bench.policies.names import each_once
     from cokv_bench.runs.request import Request
-    from cokv_bench.runs.sources import STATIC_METHODS, static_budgets
+    from cokv_bench.runs.sources import static_budgets
     from cokv_bench.runs.tuning import is_done, kept, largest_window, tunable, tune
     from cokv_bench.tasks import Task
     from cokv_bench.tasks.registry import family_of, resolve
 
-    request = Request(grid, tasks, encoding)
+    request = Request(grid, tasks, encoding, heads)
     request.check()
-    methods = tunable(grid.methods)
+    methods = tunable(each_once(grid.methods))
     loaded = o.load(model)
     path = out or default_folder(loaded, ["knobs"]).with_suffix(".json")
     every = resolve(tasks.names, loaded, tasks)
@@ -66,9 +67,9 @@ def tune_knobs(
             each, loaded, grid.budgets, names, window=grid.window, published_rounding=False, sources=heads
         )
         for each in methods
-        if each in STATIC_METHODS
+        if find_method(each).rule is not None
     }
-    base = request.ranking()["window"]
+    base = request.shared.ranking()["window"]
     found = kept(path, Knobs(loaded.fingerprint, base, utility, encoding.question_agnostic, {}))
     benchmarks: dict[str, list[Task]] = {}
     for task in every:
@@ -86,7 +87,7 @@ def tune_knobs(
             encoding=encoding,
             memory_limit=None if memory_limit is None else gibibytes(memory_limit),
             spill_folder=path.parent,
-            accumulated_attention=any(request.policy(each, None).needs_accumulated_attention for each in methods),
+            accumulated_attention=any(find_method(each).needs_accumulated_attention for each in methods),
         )
         if not is_done(found.benchmarks.get(benchmark), game, methods, grid.budgets):
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:

@@ -7,7 +7,8 @@ from typing import get_args
 from cokv_bench.costs.estimate import Load
 from cokv_bench.errors import unknown
 from cokv_bench.limits import DEFAULT_SAMPLES, Stopping
-from cokv_bench.policies import get_policy
+from cokv_bench.policies import find_method
+from cokv_bench.policies.names import FULL, each_once
 from cokv_bench.runs.grid import Grid
 from cokv_bench.tasks import Split
 from cokv_bench.tasks.encoding import Encoding
@@ -40,8 +41,9 @@ def eval_work(grid: Grid, tasks: TaskOptions, encoding: Encoding, counted: Mappi
     Raises:
         RequestError: an unknown task, method or split.
     """
-    rows = sum(1 if method == "full" else len(grid.budgets) for method in grid.methods)
-    accumulated = any(get_policy(method).needs_accumulated_attention for method in grid.methods)
+    methods = each_once(grid.methods)
+    rows = sum(1 if method == FULL else len(grid.budgets) for method in methods)
+    accumulated = any(find_method(method).needs_accumulated_attention for method in methods)
 
     def load(size: Size, length: int) -> Load:
         return Load(size.examples, length, rows, size.new_tokens, accumulated)

@@ -20,6 +20,8 @@ class Scorer(Protocol):
 
     A scorer is a small frozen dataclass: it has no state, and its hash is the key under which a prompt remembers
     its scores. One that reads `prompt.accumulated_attention` sets `needs_accumulated_attention = True`.
+    Its class may say in `tried` which values `cokv-bench tune` tries for its parameters and the window, the published
+    value first: `tried: ClassVar = {"kernel": (7, 3, 11)}`.
     """
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
@@ -28,7 +30,13 @@ class Scorer(Protocol):
 
 
 class Allocator(Protocol):
-    """How many tokens beyond the window each KV head keeps; a small frozen dataclass without state."""
+    """How many tokens beyond the window each KV head keeps; a small frozen dataclass without state.
+
+    Its class may have `tried`, as that of a scorer; an empty tuple there means that a knob of the scorer is not tried.
+    One that needs to know what is known about the heads of a model has a parameter `budgets`, a function from a budget
+    to int [layers, kv_heads] (window included), and names in `rule` the rule whose head files these are made from, as
+    `rule: ClassVar[str] = "cokv"`.
+    """
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] that sums to (budget - window) * layers * kv_heads.

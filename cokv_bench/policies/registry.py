@@ -1,15 +1,20 @@
-"""The methods by name: which scorer and which allocator each one combines."""
+"""The methods by name: which scorer and which allocator each one combines, and the options that its name gives."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
+from cokv_bench.budgets.head_file import RULE_KNOBS
+from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.allocators import EmbeddedBudgets
+from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, EmbeddedBudgets
+from cokv_bench.policies.names import MethodName, Part, check, parse
+from cokv_bench.policies.options import make, parameters, read, written
 from cokv_bench.policies.policy import Allocator, Policy, Scorer
 from cokv_bench.registries import ALLOCATORS, SCORERS
 from cokv_bench.registries import METHODS as POLICIES
+from cokv_bench.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -27,14 +32,101 @@ class Recipe:
     allocator: Callable[..., Allocator] | None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
+
+@dataclass(frozen=True)
+class Half:
+    """A scorer or an allocator as a method has it.
+
+    Attributes:
+        factory: the class or function that makes it; None for `full`.
+        defaults: option values that differ from those of the factory.
+        fixed: options that the method's name gives; nothing else comes before them.
+    """
+
+    factory: Callable[..., Any] | None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+
+    def make(self, options: Mapping[str, Any], whose: str) -> Any:
+        """The scorer or allocator with those of the options that it takes. Raises `RequestError` where one is wrong."""
+        return make(self.factory, {**self.defaults, **options, **self.fixed}, whose)
+
+    @property
+    def tried(self) -> dict[str, tuple[Any, ...]]:
+        """What `cokv-bench tune` tries for its knobs, the value that it has otherwise first; see `Scorer`."""
+        declared: Mapping[str, Sequence[Any]] = getattr(self.factory, "tried", {})
+        return {
+            knob: tuple(dict.fromkeys((self.defaults[knob], *values))) if knob in self.defaults else tuple(values)
+            for knob, values in declared.items()
+        }
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a name stands for: a method of the registry or a pair, with the options that the name gives.
+
+    Attributes:
+        knobs: those of its head file's rule that the name gives, such as alpha.
+    """
+
+    name: MethodName
+    description: str
+    scorer: Half
+    allocator: Half
+    knobs: Mapping[str, Any] = field(default_factory=dict)
+
     @property
     def options(self) -> list[str]:
         """Names of the options it takes, sorted. All take published_rounding: one switch serves a comparison."""
-        window = [] if self.scorer is None else ["window"]
-        return sorted({*_parameters(self.scorer), *_parameters(self.allocator), *window, "published_rounding"})
+        window = [] if self.scorer.factory is None else ["window"]
+        halves = (*parameters(self.scorer.factory), *parameters(self.allocator.factory))
+        return sorted({*halves, *window, "published_rounding"})
 
+    @property
+    def rule(self) -> str | None:
+        """The rule whose head files the allocator reads, such as "cokv"; None where it reads none."""
+        return getattr(self.allocator.factory, "rule", None)
 
-_Half = TypeVar("_Half", Scorer, Allocator)
+    @property
+    def rule_knobs(self) -> Mapping[str, Knob]:
+        """The knobs of that rule, which head files take."""
+        return {} if self.rule is None else RULE_KNOBS.get(self.rule, {})
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        """All options that the name gives."""
+        return {**self.scorer.fixed, **self.allocator.fixed, **self.knobs}
+
+    @property
+    def tried(self) -> dict[str, tuple[Any, ...]]:
+        """What `cokv-bench tune` tries for each knob that the name leaves open, the published setting first."""
+        rule = {name: knob.tried for name, knob in self.rule_knobs.items()}
+        every = {**self.scorer.tried, **rule, **self.allocator.tried}
+        return {knob: values for knob, values in every.items() if values and knob not in self.fixed}
+
+    @property
+    def needs_accumulated_attention(self) -> bool:
+        """Whether prompts have to be prefilled with accumulated_attention=True."""
+        return bool(getattr(self.scorer.factory, "needs_accumulated_attention", False))
+
+    def policy(self, **options: Any) -> Policy:
+        """The policy with these options; those that the name gives come first.
+
+        Raises:
+            RequestError: an option that it does not take or with a value it cannot have.
+        """
+        for option in options:
+            if option not in self.options:
+                raise RequestError(
+                    f"Method '{self.name.text}' takes no option '{option}'; it takes {', '.join(self.options)}."
+                )
+        given = options
+        if self.rule is not None and not {"budgets"} & {*options, *self.allocator.defaults}:
+            given = {**options, "budgets": EmbeddedBudgets(self.rule, tuple(self.knobs.items()))}
+        split = self.name.split or self.name.ranking
+        halves = self.scorer.make(given, self.name.ranking.name), self.allocator.make(given, split.name)
+        window = {**self.scorer.defaults, **given, **self.scorer.fixed}.get("window")
+        return Policy(self.name.text, self.description, *halves, window=window)
 
 
 def register_policy(
@@ -65,7 +157,8 @@ def get_policy(name: str, **options: Any) -> Policy:
     """The policy of that name.
 
     Args:
-        name: one of `POLICIES`.
+        name: one of `POLICIES`, with or without options ("snapkv:kernel=11"), or a pair of a scorer and an allocator
+            ("window+adaptive"), see docs/methods.md. An option of the name comes before one of the keywords.
         options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), sinks
             (StreamingLLM), seed (random), budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int
             [layers, kv_heads], window included), window (at most that of the prompts; default theirs), and
@@ -74,27 +167,77 @@ def get_policy(name: str, **options: Any) -> Policy:
     Raises:
         RequestError: no such method, an option that it does not take or with a value it cannot have.
     """
-    recipe = POLICIES.get(name)
-    for option in options:
-        if option not in recipe.options:
-            raise RequestError(f"Method '{name}' takes no option '{option}'; it takes {', '.join(recipe.options)}.")
-    given = {**recipe.defaults, **options}
-    halves = _make(recipe.scorer, given), _make(recipe.allocator, given)
-    return Policy(name, recipe.description, *halves, window=given.get("window"))
+    return find_method(name).policy(**options)
 
 
-def _make(factory: Callable[..., _Half] | None, options: Mapping[str, Any]) -> _Half | None:
-    if factory is None:
-        return None
-    return factory(**{name: options[name] for name in _parameters(factory) if name in options})
+def find_method(name: str) -> Method:
+    """What a method's name stands for.
+
+    Args:
+        name: see `cokv_bench.policies.names`.
+
+    Raises:
+        RequestError: no such method, ranking or split, or an option that it does not take.
+    """
+    check(name)
+    found = parse(name)
+    if found.split is None:
+        return _single(found)
+    left, right = found.ranking, found.split
+    ranking, split = _half(left, SCORERS, "scorer"), _half(right, ALLOCATORS, "allocator")
+    scorer = replace(ranking, fixed=read(dict(left.options), {**written(ranking.factory), "window": int}, left.name))
+    pair = Method(found, f"{_line(left, SCORERS)}; {_line(right, ALLOCATORS)}", scorer, split)
+    fixed, knobs = _read_split(right, pair)
+    return replace(pair, allocator=replace(split, fixed=fixed), knobs=knobs)
 
 
-def _parameters(factory: Callable[..., Any] | None) -> list[str]:
-    return [] if factory is None else list(inspect.signature(factory).parameters)
+def _single(name: MethodName) -> Method:
+    recipe = POLICIES.get(name.ranking.name)
+    halves = Half(recipe.scorer, recipe.defaults), Half(recipe.allocator, recipe.defaults)
+    method = Method(name, recipe.description, *halves)
+    window = {} if recipe.scorer is None else {"window": int}
+    fixed, knobs = _read_split(name.ranking, method, {**written(recipe.scorer), **window})
+    return replace(
+        method, scorer=replace(halves[0], fixed=fixed), allocator=replace(halves[1], fixed=fixed), knobs=knobs
+    )
 
 
-def _recipe(name: str, scorer: str, allocator: str, **defaults: Any) -> Recipe:
-    return Recipe(POLICIES.line(name), SCORERS.get(scorer), ALLOCATORS.get(allocator), defaults)
+def _read_split(
+    part: Part, method: Method, others: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that a part gives the allocator, and those for its head file's rule.
+
+    Args:
+        others: further options that the part may have, with what their texts are read as.
+    """
+    of_rule = {name: knob.kind for name, knob in method.rule_knobs.items()}
+    kinds = {**others, **written(method.allocator.factory)}
+    values = read(dict(part.options), {**of_rule, **kinds}, part.name)
+    for name in of_rule:
+        if values.get(name, 1) < 1:
+            raise RequestError(f"The option '{name}' of '{part.name}' must be at least 1, not {values[name]}.")
+    knobs = {name: value for name, value in values.items() if name in of_rule}
+    return {name: value for name, value in values.items() if name in kinds}, knobs
+
+
+def _half(part: Part, halves: Registry[Any], side: str) -> Half:
+    """The scorer or allocator of a name: its own entry, or what the method of that name has."""
+    if part.name in halves:
+        return Half(halves.get(part.name))
+    recipe = POLICIES.get(part.name)
+    return Half(getattr(recipe, side), recipe.defaults)
+
+
+def _line(part: Part, halves: Registry[Any]) -> str:
+    return halves.line(part.name) if part.name in halves else f"as {part.name}"
+
+
+def _recipe(name: str, scorer: str, allocator: str) -> Recipe:
+    return Recipe(POLICIES.line(name), SCORERS.get(scorer), ALLOCATORS.get(allocator))
+
+
+def _by_file(name: str, allocator: Callable[..., Allocator]) -> Recipe:
+    return Recipe(POLICIES.line(name), SCORERS.get("window"), allocator)
 
 
 FULL = Recipe(POLICIES.line("full"), None, None)
@@ -104,7 +247,7 @@ SNAPKV = _recipe("snapkv", "window", "uniform")
 PYRAMIDKV = _recipe("pyramidkv", "window", "pyramid")
 ADA_SNAPKV = _recipe("ada-snapkv", "window", "adaptive")
 ADA_PYRAMID = _recipe("ada-pyramid", "window", "ada-pyramid")
-HEADKV = _recipe("headkv", "window", "static", budgets=EmbeddedBudgets("headkv"))
-COKV = _recipe("cokv", "window", "static", budgets=EmbeddedBudgets("cokv"))
-COKV_SEARCH = _recipe("cokv-search", "window", "static", budgets=EmbeddedBudgets("cokv-search"))
+HEADKV = _by_file("headkv", ByScores)
+COKV = _by_file("cokv", ByValues)
+COKV_SEARCH = _by_file("cokv-search", ByShares)
 RANDOM = _recipe("random", "random", "uniform")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.policies.names import base
 from cokv_bench.registries import METHODS
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
 from cokv_bench.report.folders import Run
@@ -22,9 +23,22 @@ def methods_of(runs: Sequence[Run]) -> list[str]:
 
 
 def styles(methods: Sequence[str]) -> dict[str, int]:
-    """The number of each method's colour and marker: of known methods the same in every report, others come after."""
+    """The number of each method's colour and marker: of known methods the same in every report, others come after.
+
+    A method with options in its name has those of its base, where that or another of it is not in the report.
+    """
     known = [*_COMPARED, *(name for name in METHODS if name != "full")]
-    return {name: place for place, name in enumerate(dict.fromkeys([*known, *methods]))}
+    styles = {name: place for place, name in enumerate(dict.fromkeys(known))}
+    methods = list(dict.fromkeys(methods))
+    free, taken = len(styles), set(methods)
+    for method in methods:
+        if method not in styles and base(method) in styles and base(method) not in taken:
+            styles[method] = styles[base(method)]
+            taken.add(base(method))
+        elif method not in styles:
+            styles[method] = free
+            free += 1
+    return styles
 
 
 def line_name(run: Run, method: str, runs: Sequence[Run]) -> str:

@@ -81,7 +81,11 @@ _FURTHER_SETTINGS: dict[str, Check] = {
     "question_agnostic": flag,
     "utility": or_null(text),
 }
-_RULE: dict[str, Check] = {"window": whole(1), "zeroed": or_null(whole(1)), "beta": or_null(number)}
+_RULE: dict[str, Check] = {
+    "window": whole(1),
+    **dict.fromkeys(("zeroed", "alpha"), or_null(whole(1))),
+    "beta": or_null(number),
+}
 _COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
 _RECORD: dict[str, Check] = {
     "task": text,

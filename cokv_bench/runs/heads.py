@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cokv_bench.option import Option
 
@@ -54,3 +54,14 @@ class HeadSources:
         float | None,
         Option("HeadKV's beta: near 1, all goes by score. Default: the choice made with the scores.", _PANEL, least=1),
     ] = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All head files, by whatever option they were named."""
+        single = [path for path in (self.shares, self.head_scores) if path is not None]
+        return (*self.heads, *self.budget_files, *self.profiles, *single)
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The knobs of rules that are asked for, by name."""
+        return {name: value for name, value in (("alpha", self.zeroed), ("beta", self.beta)) if value is not None}

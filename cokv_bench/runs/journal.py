@@ -8,7 +8,7 @@ from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, check_settings, take_lines, whole_lines
-from cokv_bench.registries import METHODS
+from cokv_bench.policies.names import place
 from cokv_bench.runs.checked import record_problem, run_problem
 from cokv_bench.runs.shards import Shard
 from cokv_bench.units import FRACTION, NATS, UTILITY
@@ -114,14 +114,14 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
                 f"{folder} has records of the {what} {quoted(strange[0])}, which its run.json does not list; "
                 "restore one of the two files."
             )
-    tasks = {name: place for place, name in enumerate(settings["tasks"])}
-    methods = {name: place for place, name in enumerate(METHODS)}
+    tasks = {name: number for number, name in enumerate(settings["tasks"])}
+    methods = {name: place(name) for name in settings["methods"]}
 
-    def place(key: Key) -> tuple[int, int, str, int, str]:
+    def order(key: Key) -> tuple[int, int, str, int, str]:
         task, example, method, budget = key
-        return tasks.get(task, len(tasks)), methods.get(method, len(methods)), method, budget or 0, example
+        return tasks.get(task, len(tasks)), methods[method], method, budget or 0, example
 
-    records = [_in_its_unit(unique[key], settings.get("utility")) for key in sorted(unique, key=place)]
+    records = [_in_its_unit(unique[key], settings.get("utility")) for key in sorted(unique, key=order)]
     units = {record.get("unit", FRACTION) for record in records}
     if len(units) > 1 or (settings.get("utility") is None and units != {FRACTION}):
         raise RequestError(

@@ -7,9 +7,10 @@ from typing import Any
 
 from cokv_bench.budgets import embedded
 from cokv_bench.budgets.fingerprint import check_same_model
-from cokv_bench.budgets.knobs import Knobs, Options, Tuning
+from cokv_bench.budgets.knobs import Knobs, Options, Tuning, as_written
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
+from cokv_bench.policies import find_method
 from cokv_bench.runs.grid import PAPERS, TUNED
 from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.sources import StaticBudgets
@@ -30,15 +31,25 @@ class ChosenKnobs:
     def options(self, method: str, task: str, budget: int | None, budgets: StaticBudgets | None = None) -> Options:
         """What was chosen for a method on a task at a budget; empty for the published settings.
 
+        A method whose name gives options has what was chosen for that name, else what was chosen for its base, as far
+        as the name leaves it open.
+
         Args:
             budgets: of a method that has head budgets. Made for one window, they have the best settings with that.
         """
-        if self.file is None or budget is None:
+        benchmark = family_of(task).knobs(task)
+        if self.file is None or budget is None or benchmark not in self.file.benchmarks:
+            return {}
+        found, curves = find_method(method), self.file.benchmarks[benchmark].curves
+        name = next((name for name in found.name.known_as if name in curves), None)
+        if name is None:
             return {}
         made_for = None if budgets is None else budgets.ranking.get("window")
-        window = self.window if self.window is not None else made_for
+        window = found.fixed.get("window", made_for if self.window is None else self.window)
         heads = None if budgets is None else budgets.file
-        return self.file.chosen(method, family_of(task).knobs(task), budget, window, heads)
+        chosen = self.file.chosen(name, benchmark, budget, window, heads)
+        open_ = {*found.options, *found.rule_knobs} - set(found.fixed)
+        return {knob: value for knob, value in chosen.items() if knob in open_}
 
     @property
     def tasks(self) -> set[str]:
@@ -72,7 +83,7 @@ class ChosenKnobs:
 
         def of(method: str, task: str) -> dict[str, Options]:
             mine = (static[method] or {}).get(task)
-            return {str(budget): dict(self.options(method, task, budget, mine)) for budget in sorted(budgets)}
+            return {str(budget): as_written(self.options(method, task, budget, mine)) for budget in sorted(budgets)}
 
         chosen: dict[str, dict[str, Any]] = {}
         for benchmark in sorted({family_of(task).knobs(task) for task in tasks}):

@@ -10,6 +10,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import PromptUtility, get_utility
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
+from cokv_bench.policies.names import FULL
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.runs.grid import SCORE
 from cokv_bench.runs.overlap import Seen, refuse_seen, with_documents, without_seen
@@ -186,7 +187,7 @@ def variants_of(policies: Mapping[str, Callable[[int | None], Policy]], budgets:
     return [
         Variant(method, budget, make(budget))
         for method, make in policies.items()
-        for budget in ([None] if method == "full" else sorted(set(budgets)))
+        for budget in ([None] if method == FULL else sorted(set(budgets)))
     ]
 
 

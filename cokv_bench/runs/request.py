@@ -3,27 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
+from cokv_bench.budgets.knobs import Options
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.models import Model
-from cokv_bench.policies import POLICIES, Policy, get_policy
+from cokv_bench.policies import Policy, find_method
+from cokv_bench.policies.names import each_once
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.runs.grid import Grid
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.knobs import ChosenKnobs, find_knobs
+from cokv_bench.runs.methods import AS_PUBLISHED, MethodSettings
 from cokv_bench.runs.overlap import Seen, used_by
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
-from cokv_bench.runs.sources import STATIC_METHODS, StaticBudgets, static_budgets
+from cokv_bench.runs.sources import StaticBudgets, refuse_unread, static_budgets
 from cokv_bench.tasks import Split, Task
 from cokv_bench.tasks.base import OfRows
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 from cokv_bench.tasks.registry import resolve
 
-# How SnapKV and the methods that rank like it look and pool, where nobody says otherwise.
-_RANKING = {"window": 8, "kernel": 7, "pooling": "max"}
-_AS_PUBLISHED: Mapping[str, Any] = {}
 SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "report": "report", "all": "all"}
 
 
@@ -46,31 +45,18 @@ class Request:
             raise unknown("split", self.grid.split, SPLITS)
         for budget in self.grid.budgets:
             check_budget(budget, self.grid.window or 1)
-        for method in self.grid.methods:
-            self.policy(method, None)
+        self.shared.check(self.grid.methods, self.grid.budgets)
+        refuse_unread(self.grid.methods, self.heads)
 
-    def policy(self, method: str, budgets: StaticBudgets | None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> Policy:
-        """The policy of a method with this request's options, as far as the method takes them.
+    @property
+    def shared(self) -> MethodSettings:
+        """What it asks of all methods alike."""
+        grid = self.grid
+        return MethodSettings(grid.window, grid.kernel, grid.pooling, grid.published_rounding, self.tasks.seed)
 
-        Args:
-            knobs: the method's chosen options; what is asked for comes first.
-        """
-        taken = POLICIES.get(method).options
-        ranking = self.ranking(budgets, knobs)
-        wanted = {**knobs, **ranking, "seed": self.tasks.seed, "published_rounding": self.grid.published_rounding}
-        if budgets is not None:
-            wanted["budgets"] = partial(budgets.tokens, window=ranking["window"], knobs=knobs)
-        return get_policy(method, **{name: value for name, value in wanted.items() if name in taken})
-
-    def ranking(self, budgets: StaticBudgets | None = None, knobs: Mapping[str, Any] = _AS_PUBLISHED) -> dict[str, Any]:
-        """How a method ranks tokens: as asked for, as its budgets were made for, as chosen, or as SnapKV does.
-
-        Window, kernel and pooling.
-        """
-        asked = {"window": self.grid.window, "kernel": self.grid.kernel, "pooling": self.grid.pooling}
-        made_for = {} if budgets is None else budgets.ranking
-        chosen = {name: knobs[name] for name in _RANKING if name in knobs}
-        return {**_RANKING, **chosen, **made_for, **{name: value for name, value in asked.items() if value is not None}}
+    def policy(self, method: str, heads: StaticBudgets | None, knobs: Options = AS_PUBLISHED) -> Policy:
+        """The policy of a method in this run, see `MethodSettings.policy`."""
+        return self.shared.policy(method, heads, knobs)
 
 
 def plan_request(request: Request, model: Model) -> Plan:
@@ -80,7 +66,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         RequestError: whatever is unknown, missing or does not fit, in one sentence.
     """
     request.check()
-    grid = request.grid
+    grid, methods = request.grid, each_once(request.grid.methods)
     tasks = resolve(request.tasks.names, model, request.tasks)
     static = {
         method: static_budgets(
@@ -92,8 +78,8 @@ def plan_request(request: Request, model: Model) -> Plan:
             published_rounding=grid.published_rounding,
             sources=request.heads,
         )
-        for method in grid.methods
-        if method in STATIC_METHODS
+        for method in methods
+        if find_method(method).rule is not None
     }
     knobs = find_knobs(grid.knobs, model, grid.window, request.encoding.question_agnostic, grid.split)
     if grid.split in ("profile", "all"):
@@ -107,25 +93,23 @@ def plan_request(request: Request, model: Model) -> Plan:
         model,
         tasks,
         {
-            task.name: variants_of(
-                {method: partial(policy, method, task.name) for method in grid.methods}, grid.budgets
-            )
+            task.name: variants_of({method: partial(policy, method, task.name) for method in methods}, grid.budgets)
             for task in tasks
         },
         grid.budgets,
-        window=request.ranking()["window"],
+        window=request.shared.ranking()["window"],
         split=SPLITS[grid.split],
         seed=request.tasks.seed,
         encoding=request.encoding,
         settings={
-            **request.ranking(),
+            **request.shared.ranking(),
             "published_rounding": grid.published_rounding,
             **knobs.description(
                 [task.name for task in tasks],
                 grid.budgets,
-                {each: static.get(each) for each in grid.methods},
+                {each: static.get(each) for each in methods},
             ),
-            "head_budgets": {method: _description(request, sources) for method, sources in static.items()},
+            "head_budgets": {method: request.shared.description(method, found) for method, found in static.items()},
         },
         profiled={
             **{
@@ -141,20 +125,6 @@ def plan_request(request: Request, model: Model) -> Plan:
         used=used_by(grid.leave_out_runs),
     )
     return plan.measuring(grid.utility)
-
-
-def _description(request: Request, sources: Mapping[str, StaticBudgets]) -> Any:
-    """What decides a method's budgets: one description where all tasks have the same, else one a task.
-
-    Window, kernel and pooling are told where the budgets were made for others than the other methods have.
-    """
-    described = {}
-    for task, source in sources.items():
-        ranking = request.ranking(source)
-        own = {name: value for name, value in ranking.items() if value != request.ranking()[name]}
-        described[task] = {**source.description, **own}
-    first = next(iter(described.values()))
-    return first if all(each == first for each in described.values()) else described
 
 
 def _refuse_own_tasks(

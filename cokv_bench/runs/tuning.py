@@ -7,37 +7,17 @@ from typing import Any
 
 from cokv_bench.budgets.knobs import Knobs, Options, Tried, Tuning
 from cokv_bench.errors import RequestError
-from cokv_bench.game.curves import ALPHAS, BETAS
 from cokv_bench.game.head_game import ExampleProgress, Game
 from cokv_bench.kvcache import Prompt, Selection
-from cokv_bench.policies import POLICIES, Policy
+from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.policy import check_budget
 
-#: What is tried for each knob, where it is below the budget or the number of heads. The published setting stands first:
-#: of equally good ones it is kept. None stands for what the method's head file says.
-CANDIDATES: dict[str, tuple[Any, ...]] = {
-    "window": (8, 16, 32, 64),
-    "zeroed": (None, *ALPHAS),
-    "kernel": (7, 3, 11, 21, 31),
-    "pooling": ("max", "avg"),
-    "beta": (20, 2, 5, 10, 50),
-    "safeguard": (0.2, 0.0, 0.1, 0.3, 0.5),
-    "sinks": (4, 1, 8, 16, 32),
-}
-#: What single methods try in place of that. H2O's window is its share of recent tokens; StreamingLLM keeps the newest
-#: tokens whatever its window is.
-_OWN: dict[str, dict[str, tuple[Any, ...]]] = {
-    "streaming-llm": {"window": ()},
-    "h2o": {"window": (8, 16, 32, 64, 128, 256)},
-    "headkv": {"beta": (None, *BETAS)},
-}
-#: Knobs of the rules that make head budgets; all others are options of the policies.
-_OF_RULES = {"cokv": ("zeroed",), "headkv": ("beta",)}
 #: Knobs that are tried together; one group after the other, each at the best setting of those before. Window and kernel
-#: belong together: RULER's answers want a wide kernel, and a window of 32 is the best with it alone.
-GROUPS = (("window", "kernel", "pooling", "sinks"), ("zeroed", "beta"), ("safeguard",))
-#: Methods whose ranking was chosen with their budgets, and the control.
-_FIXED = ("cokv-search", "random")
+#: belong together: RULER's answers want a wide kernel, and a window of 32 is the best with it alone. Knobs of no group
+#: come last, one by one.
+GROUPS = (("window", "kernel", "pooling", "sinks"), ("alpha", "beta"), ("safeguard",))
+#: The smallest window that is tried.
+SMALLEST_WINDOW = 8
 
 #: (method, options) -> the policy, with its head budgets where it has some.
 MakePolicy = Callable[[str, Options], Policy]
@@ -49,16 +29,14 @@ def tunable(methods: Sequence[str]) -> list[str]:
 
 
 def candidates(method: str, window: int | None = None) -> dict[str, tuple[Any, ...]]:
-    """What is tried for each knob of a method, by name.
+    """What is tried for each knob of a method, by name, the published setting first: of equally good ones it is kept.
+
+    None stands for what the method's head file says. What a method's scorer and allocator declare (`Method.tried`).
 
     Args:
-        window: the only one that is wanted; None for those of `CANDIDATES`.
+        window: the only one that is wanted; None for all that are declared.
     """
-    if method in _FIXED:
-        return {}
-    every = {**CANDIDATES, **_OWN.get(method, {}), **({} if window is None else {"window": ()})}
-    taken = {*POLICIES[method].options, *_OF_RULES.get(method, ())}
-    return {knob: values for knob, values in every.items() if knob in taken and values}
+    return {knob: values for knob, values in find_method(method).tried.items() if knob != "window" or window is None}
 
 
 def largest_window(methods: Sequence[str], window: int) -> int:
@@ -78,7 +56,8 @@ def tune(
 ) -> Tuning:
     """Try the knobs of each method at each budget on a game's examples, which are prefilled once.
 
-    A coordinate search over `GROUPS`, each as a grid at the best setting so far. The game's utility decides.
+    A coordinate search over groups of knobs (`GROUPS`), each as a grid at the best setting so far. The game's utility
+    decides.
 
     Args:
         game: on the profile split of one benchmark, with prompts prefilled with the `largest_window`.
@@ -92,7 +71,7 @@ def tune(
         RequestError: no method, no budget below the shortest prompt, or one that is not above the first window.
     """
     for budget in budgets:
-        check_budget(budget, CANDIDATES["window"][0] if window is None else window)
+        check_budget(budget, SMALLEST_WINDOW if window is None else window)
     shortest = game.shortest_prompt()
     cells = [(method, budget) for method in methods for budget in budgets if budget < shortest]
     if not cells:
@@ -101,7 +80,8 @@ def tune(
             f"{shortest} tokens."
         )
     tried: dict[tuple[str, int], list[Tried]] = {cell: [] for cell in cells}
-    for number, group in enumerate(GROUPS):
+    groups = _groups(methods)
+    for number, group in enumerate(groups):
         trials = [
             (method, budget, options)
             for method, budget in cells
@@ -113,7 +93,7 @@ def tune(
             continue
 
         def step(done: int, total: int, number: int = number) -> None:
-            progress(number * total + done, len(GROUPS) * total)
+            progress(number * total + done, len(groups) * total)
 
         means = game.measure(_select(trials, make), step).mean(axis=1)
         for (method, budget, options), mean in zip(trials, means, strict=True):
@@ -160,9 +140,15 @@ def is_done(tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: 
     return wanted == {(method, budget) for method, curves in tuning.curves.items() for budget in curves}
 
 
+def _groups(methods: Sequence[str]) -> list[tuple[str, ...]]:
+    grouped = {knob for group in GROUPS for knob in group}
+    others = dict.fromkeys(knob for method in methods for knob in candidates(method) if knob not in grouped)
+    return [*GROUPS, *((knob,) for knob in others)]
+
+
 def _within(knobs: Mapping[str, Sequence[Any]], budget: int, players: int) -> dict[str, Sequence[Any]]:
     """The candidates that a budget and a model have room for."""
-    limits = {"window": budget, "zeroed": players}
+    limits = {"window": budget, "alpha": players}
     return {
         knob: [value for value in values if value is None or knob not in limits or value < limits[knob]]
         for knob, values in knobs.items()

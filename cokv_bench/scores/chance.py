@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.policies.names import base
 from cokv_bench.scores.intervals import interval
 from cokv_bench.scores.means import means
 from cokv_bench.scores.units import scale_of
@@ -28,7 +29,9 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     keys = ["task", "example"]
     full = frame[frame["method"] == "full"].set_index(keys)["score"]
     smallest = frame[frame["budget"] == frame["budget"].min()]
-    floors = (smallest[smallest["method"] == name].set_index(keys)["score"] for name in _UNINFORMED)
+    # One with options in its name looks no closer than its base.
+    blind = [method for name in _UNINFORMED for method in smallest["method"].unique() if base(method) == name]
+    floors = (smallest[smallest["method"] == method].set_index(keys)["score"] for method in blind)
     floor = next((each for each in floors if len(each)), full * 0 if scale.gains else full[:0])
     gains = (scale.factor * (full - floor)).dropna()
     by_task = {str(task): gain.to_numpy(float) for task, gain in gains.groupby(level="task")}

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.errors import unknown
+from cokv_bench.policies.names import base, canonical
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.intervals import Bounds, interval, spread
 from cokv_bench.scores.means import means, overall
@@ -30,14 +31,27 @@ _ROW = "the example"
 def choose_baselines(methods: Sequence[str], wanted: Sequence[str] = ()) -> list[str]:
     """The baselines of a run: what is asked for, else SnapKV or the next best known; none where there is nothing.
 
+    With options in its name a method stands in for its base where the run does not have that.
+
     Raises:
         RequestError: a baseline that the run does not have, with the nearest names.
     """
     budgeted = [method for method in methods if method != "full"]
-    for name in wanted:
-        if name not in budgeted:
-            raise unknown("baseline", name, budgeted)
-    return list(dict.fromkeys(wanted)) or [name for name in (*_BASELINES, *budgeted) if name in budgeted][:1]
+    if not wanted:
+        known = [
+            each for name in _BASELINES for each in sorted(budgeted, key=lambda m: m != name) if base(each) == name
+        ]
+        return [*known, *budgeted][:1]
+    found = [_named(name, budgeted) for name in wanted]
+    return list(dict.fromkeys(found))
+
+
+def _named(wanted: str, methods: Sequence[str]) -> str:
+    """The method that a name means, however its options are written."""
+    found = next((each for each in methods if wanted == each or canonical(wanted) == canonical(each)), None)
+    if found is None:
+        raise unknown("baseline", wanted, methods)
+    return found
 
 
 def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], baseline: str) -> pd.DataFrame:

@@ -266,10 +266,10 @@ def test_random_weights_take_budgets_of_any_model_of_their_shape(small_shape: st
     table = bench(model, request(**asked, budget_files=(fits,)), tmp_path, quiet)
     assert (table["kv_bytes_held"] == table["kv_bytes_ideal"]).all()
     for changes, words in (
-        ({}, "No head budgets for 'cokv'.*--budgets"),
+        ({}, "No head budgets for 'cokv'.*--heads"),
         ({"budget_files": (other,)}, "3 layers x 4 KV heads.*3 x 2"),
-        ({"budget_files": (fits,), "budgets": [20, 40]}, r"budget of 40, and the files are for \[20\]"),
-        ({"budget_files": (fits, fits)}, r"budget of 20, and the files are for \[20, 20\]"),
+        ({"budget_files": (fits,), "budgets": [20, 40]}, r"budget of 40; there is \[20\]"),
+        ({"budget_files": (fits, fits)}, "one budget file of 20 tokens must be made from it.*none of the 2 is"),
     ):
         with pytest.raises(RequestError, match=words):
             request(**{**asked, **changes}).variants(model)

@@ -51,7 +51,7 @@ def test_ctrl_c_says_what_is_kept(cli, texty_folder: Path, monkeypatch: pytest.M
         (("--lengths", "4096"), "exceed the context"),
         (("--lengths", "long"), "whole numbers"),
         (("--new-tokens", "1"), "ask for at least 2"),
-        (("--method", "cokv"), "name a budget JSON with --budgets"),
+        (("--method", "cokv"), "name the file or its folder with --heads"),
         (("--method", "cokv", "--budgets", "nowhere.json"), "nowhere.json"),
         (("--random-weights", "llama3-8b"), "exclude each other"),
         (("--layers", "2"), "--random-weights"),

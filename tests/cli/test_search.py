@@ -75,7 +75,7 @@ def test_shares_that_do_not_fit_are_refused(cli, texty_folder: Path) -> None:
     asked = ("eval", "--model", texty_folder, *NEEDLES, "--method", "cokv-search", "--budget", "20")
     status, _, err = cli(*asked)
     assert status == 2
-    assert "run `cokv-bench search` and name its folder with --shares" in err
+    assert "make some with `cokv-bench search`, and name the file or its folder with --heads" in err
     assert cli("search", "--model", texty_folder, *NEEDLES, "--budget", "20", "--steps", "1", "--out", "found")[0] == 0
     good = json.loads(Path("found/shares.json").read_text())
     for change, words in (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cokv_bench.budgets import HeadScores, HeadValues, from_head_scores
-from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
+from cokv_bench.budgets.knobs import Knobs, Tried, Tuning, as_written
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.game.curves import ALPHAS, BETAS
@@ -18,7 +18,7 @@ from cokv_bench.policies.scorers import WindowAttention
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.request import Request, plan_request
-from cokv_bench.runs.tuning import CANDIDATES
+from cokv_bench.runs.tuning import candidates
 from cokv_bench.tasks.registry import TaskOptions
 from tests.requests import request_of
 
@@ -38,7 +38,7 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
         assert set(curves) == {20, 40}
         for budget, tried in curves.items():
             # The published setting is tried first, nothing twice, and the best is chosen.
-            assert tried[0].options == {knob: CANDIDATES[knob][0] for knob in tried[0].options}
+            assert tried[0].options == {knob: candidates(method)[knob][0] for knob in tried[0].options}
             assert len({json.dumps(each.options, sort_keys=True) for each in tried}) == len(tried)
             best = max(each.utility for each in tried)
             assert next(each for each in tried if each.utility == best).options == tuning.chosen(method, budget)
@@ -46,7 +46,9 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
     for budget, windows in ((20, {8, 16}), (40, {8, 16, 32})):
         assert {each.options["window"] for each in tuning.curves["snapkv"][budget]} == windows
     tried = tuning.curves["pyramidkv"][20]
-    assert {each.options["beta"] for each in tried if "beta" in each.options} == set(CANDIDATES["beta"]) - {20}
+    assert {each.options["beta"] for each in tried if "beta" in each.options} == set(
+        candidates("pyramidkv")["beta"]
+    ) - {20}
     # The same command has nothing left to measure.
     before = Path("knobs.json").read_bytes()
     status, _, err = cli(*asked)
@@ -196,7 +198,7 @@ def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_f
     best = [
         Tried({"window": 8, "kernel": 3}, -2.0),
         Tried({"window": 16, "kernel": 11}, -1.5),
-        Tried({"window": 8, "zeroed": 3, "kernel": 5}, -1.0),
+        Tried({"window": 8, "alpha": 3, "kernel": 5}, -1.0),
     ]
     heads = {"cokv": file_sha256(Path("p/values.json"))}
     tuning = Tuning(("needle",), ("none",), ("none",), {"cokv": {30: best}}, heads)
@@ -214,7 +216,8 @@ def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_f
         assert (policy.window, policy.scorer.kernel) == (told["window"], told["kernel"])
         return told
 
-    assert chosen(profiles=(Path("p"),)) == best[2].options
+    # Files say "zeroed", as those of earlier releases do.
+    assert chosen(profiles=(Path("p"),)) == as_written(best[2].options)
     # Alpha is left to the other file, and of budgets that are made already nothing but the ranking is left to choose,
     # with the window that they were made for.
     assert chosen(profiles=(Path("other"),)) == best[1].options

@@ -213,7 +213,7 @@ def test_unknown_names_get_a_suggestion():
 def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, method):
     asked = []
 
-    def embedded_budgets(name):
+    def embedded_budgets(name, knobs):
         asked.append(name)
         return lambda budget: [[budget + 3, budget - 3], [budget, budget]]
 

@@ -20,14 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded
+from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded, load_head_file
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.report.figures import Dots, Group, Heat, Lines, Panel, named
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
 from cokv_bench.report.head_figures import head_figures
-from cokv_bench.report.heads import head_map, load_heads, maps_of_run, named_map
+from cokv_bench.report.heads import head_map, maps_of_run, named_map
 from cokv_bench.report.html import write_page
 from cokv_bench.report.html.embedding import data_element, safe_json
 from cokv_bench.report.html.predictions import columns
@@ -262,9 +262,9 @@ def test_head_maps_that_are_none(tmp_path: Path, text: str, says: str) -> None:
 
 def test_a_profile_folder_is_its_values(tmp_path: Path) -> None:
     shutil.copy(embedded.values_path(), tmp_path / "values.json")
-    assert isinstance(load_heads(tmp_path), HeadValues)
+    assert isinstance(load_head_file(tmp_path), HeadValues)
     with pytest.raises(RequestError, match="neither"):
-        load_heads(tmp_path / "..")
+        load_head_file(tmp_path / "..")
 
 
 def test_benchmarks_and_estimators_of_the_repository(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Ada-Pyramid allocation: a pyramid over the layers, adaptive inside each (Ada-KV, arXiv 2407.11550)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from cokv_bench.policies.allocators.adaptive import adaptive, check_safeguard
-from cokv_bench.policies.allocators.pyramid import Pyramid
+from cokv_bench.policies.allocators.adaptive import SAFEGUARDS, adaptive, check_safeguard
+from cokv_bench.policies.allocators.pyramid import BETAS, Pyramid, check_beta
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 class AdaPyramid:
     """Gives each layer its total by `pyramid` and splits it among the layer's heads by `adaptive`."""
 
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"beta": BETAS, "safeguard": SAFEGUARDS}
+
     safeguard: float = 0.2
     beta: int = 20
     published_rounding: bool = False
 
     def __post_init__(self) -> None:
         check_safeguard(self.safeguard)
+        check_beta(self.beta)
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] beyond the window."""

@@ -1,8 +1,8 @@
 """Adaptive allocation: the heads of a layer compete for its tokens (Ada-KV Algorithm 1, arXiv 2407.11550)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from cokv_bench.errors import RequestError
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
+
+#: Shares that `cokv-bench tune` tries, the published one first.
+SAFEGUARDS = (0.2, 0.0, 0.1, 0.3, 0.5)
 
 
 def adaptive(scores: Tensor, base: int, *, safeguard: float = 0.2, published_rounding: bool = False) -> Tensor:
@@ -53,6 +56,8 @@ def adaptive(scores: Tensor, base: int, *, safeguard: float = 0.2, published_rou
 @dataclass(frozen=True)
 class Adaptive:
     """Allocates by `adaptive`, layer by layer."""
+
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"safeguard": SAFEGUARDS}
 
     safeguard: float = 0.2
     published_rounding: bool = False

@@ -1,8 +1,8 @@
 """Pyramid allocation: many tokens in the first layer, few in the last (PyramidKV, arXiv 2406.02069)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from cokv_bench.errors import RequestError
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
+
+#: Steepnesses that `cokv-bench tune` tries, the published one first.
+BETAS = (20, 2, 5, 10, 50)
 
 
 def pyramid(
@@ -49,8 +52,7 @@ def pyramid(
     """
     if base < 0:
         raise RequestError(f"A budget of {base} tokens beyond the window cannot be allocated.")
-    if beta < 1:
-        raise RequestError(f"beta of the pyramid must be 1 or more, not {beta}.")
+    check_beta(beta)
     room = max(tokens - window, 0)
     schedule = _published(layers, base, room, beta) if published_rounding else _exact(layers, base, room, beta)
     return torch.from_numpy(schedule)[:, None].repeat(1, kv_heads)
@@ -60,8 +62,13 @@ def pyramid(
 class Pyramid:
     """Allocates by `pyramid`."""
 
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"beta": BETAS}
+
     beta: int = 20
     published_rounding: bool = False
+
+    def __post_init__(self) -> None:
+        check_beta(self.beta)
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
         """int64 [layers, kv_heads] beyond the window; `scores` play no part."""
@@ -81,6 +88,12 @@ class Pyramid:
             beta=self.beta,
             published_rounding=self.published_rounding,
         )
+
+
+def check_beta(beta: int) -> None:
+    """Refuse a steepness that is none. Raises `RequestError` where it is below 1."""
+    if beta < 1:
+        raise RequestError(f"beta of the pyramid must be 1 or more, not {beta}.")
 
 
 def _ends(base: int, room: int, beta: int) -> tuple[int, int]:

@@ -1,8 +1,8 @@
 """Static allocation: each head's budget is known before the prompt (HeadKV arXiv 2410.19258, CoKV 2502.17501)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,15 +18,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EmbeddedBudgets:
-    """The budgets of `method` that come with the package, for the embedded model."""
+    """The budgets of a rule that come with the package, for the embedded model.
+
+    Attributes:
+        method: the rule, such as "cokv".
+        knobs: of the rule, such as ("alpha", 10); those that are missing are left to the file.
+    """
 
     method: str
+    knobs: tuple[tuple[str, Any], ...] = ()
 
     def __call__(self, budget: int) -> ArrayLike:
         """int [layers, kv_heads], window included."""
         from cokv_bench.budgets import embedded_budgets  # reads a file: only when it is used
 
-        return embedded_budgets(self.method)(budget)
+        return embedded_budgets(self.method, dict(self.knobs))(budget)
 
 
 @dataclass(frozen=True)
@@ -93,3 +99,26 @@ class Static:
         if not np.issubdtype(given.dtype, np.integer) or (given < 0).any():
             raise RequestError("Head budgets must be whole numbers of tokens, 0 or more.")
         return given.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ByValues(Static):
+    """By head values (CoKV)."""
+
+    rule: ClassVar[str] = "cokv"
+
+
+@dataclass(frozen=True)
+class ByScores(Static):
+    """By head scores (HeadKV)."""
+
+    rule: ClassVar[str] = "headkv"
+
+
+@dataclass(frozen=True)
+class ByShares(Static):
+    """By searched shares (CoKV-Search)."""
+
+    rule: ClassVar[str] = "cokv-search"
+    #: Shares keep the ranking that they were searched with.
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(("window", "kernel", "pooling"), ())

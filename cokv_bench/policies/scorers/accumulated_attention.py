@@ -1,7 +1,8 @@
 """Accumulated attention: what a token received from all prompt queries (H2O, arXiv 2306.14048)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ class AccumulatedAttention:
     """Scores a prompt by the attention each key receives over the whole prefill, without pooling."""
 
     needs_accumulated_attention: ClassVar[bool] = True
+    #: It reads no queries of a window: the window is its share of recent tokens.
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"window": (8, 16, 32, 64, 128, 256)}
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt.

@@ -1,7 +1,8 @@
 """Sinks and recency: the first tokens, then the most recent ones (StreamingLLM, arXiv 2309.17453)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class SinksRecency:
     """Scores a prompt by position alone: the first `sinks` tokens are best, then later beats earlier."""
+
+    #: Not the window: whatever it is, the newest tokens are kept.
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"sinks": (4, 1, 8, 16, 32)}
 
     sinks: int = 4
 

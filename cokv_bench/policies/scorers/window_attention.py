@@ -1,7 +1,8 @@
 """Window attention: how much the last prompt tokens look at each earlier one (SnapKV, arXiv 2404.14469)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -54,6 +55,12 @@ def window_attention(queries: Tensor, keys: Tensor, *, kernel: int = 7, pooling:
 @dataclass(frozen=True)
 class WindowAttention:
     """Scores a prompt by `window_attention`, layer by layer."""
+
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "window": (8, 16, 32, 64),
+        "kernel": (7, 3, 11, 21, 31),
+        "pooling": ("max", "avg"),
+    }
 
     kernel: int = 7
     pooling: Pooling = "max"

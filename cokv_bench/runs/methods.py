@@ -1,0 +1,87 @@
+"""From a method's name, what a run asks of all methods, its head budgets and its chosen knobs to its policy."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from cokv_bench.budgets.knobs import Options
+from cokv_bench.policies import Policy, find_method
+from cokv_bench.policies.policy import check_budget
+from cokv_bench.runs.sources import StaticBudgets
+
+#: No chosen knobs.
+AS_PUBLISHED: Options = MappingProxyType({})
+# How SnapKV and the methods that rank like it look and pool, where nobody says otherwise.
+_RANKING: Options = {"window": 8, "kernel": 7, "pooling": "max"}
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What a run asks of all its methods, as far as they take it.
+
+    An option in a method's name comes first; then what is asked for here; then what its head file was made with; then
+    what was chosen for it; then the published setting.
+
+    Attributes:
+        window, kernel, pooling: None for each method's own.
+    """
+
+    window: int | None = None
+    kernel: int | None = None
+    pooling: str | None = None
+    published_rounding: bool = False
+    seed: int = 0
+
+    def check(self, methods: Sequence[str], budgets: Sequence[int]) -> None:
+        """Refuse what needs no model to be refused.
+
+        Raises:
+            RequestError: an unknown method or option, a value that it cannot have, or a budget that is not above a
+                method's window.
+        """
+        for method in methods:
+            self.policy(method, None)
+            for budget in budgets:
+                check_budget(budget, find_method(method).fixed.get("window", self.window or 1))
+
+    def policy(self, method: str, heads: StaticBudgets | None, knobs: Options = AS_PUBLISHED) -> Policy:
+        """The policy of a method.
+
+        Args:
+            heads: its head budgets, None where it has none or they are not known yet.
+            knobs: its chosen options.
+        """
+        found = find_method(method)
+        ranking = self.ranking(method, heads, knobs)
+        wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
+        if heads is not None:
+            wanted["budgets"] = partial(heads.tokens, window=ranking["window"], knobs=knobs)
+        return found.policy(**{name: value for name, value in wanted.items() if name in found.options})
+
+    def ranking(
+        self, method: str | None = None, heads: StaticBudgets | None = None, knobs: Options = AS_PUBLISHED
+    ) -> dict[str, Any]:
+        """Window, kernel and pooling of a method; without a method, of those that have none of their own."""
+        fixed = {} if method is None else find_method(method).scorer.fixed
+        asked = {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
+        made_for = {} if heads is None else heads.ranking
+        given = {**asked, **fixed}
+        own = {name: given[name] for name in _RANKING if given[name] is not None}
+        return {**_RANKING, **{name: knobs[name] for name in _RANKING if name in knobs}, **made_for, **own}
+
+    def description(self, method: str, heads: Mapping[str, StaticBudgets]) -> Any:
+        """What decides a method's head budgets: one description where all tasks have the same, else one per task.
+
+        Window, kernel and pooling are told where they are others than methods without their own have.
+
+        Args:
+            heads: by task.
+        """
+        described = {}
+        for task, source in heads.items():
+            ranking, usual = self.ranking(method, source), self.ranking()
+            described[task] = {**source.description, **{k: v for k, v in ranking.items() if v != usual[k]}}
+        first = next(iter(described.values()))
+        return first if all(each == first for each in described.values()) else described
