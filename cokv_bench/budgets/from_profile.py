@@ -5,13 +5,9 @@ from pathlib import Path
 
 from cokv_bench.budgets import embedded
 from cokv_bench.budgets.head_budgets import HeadBudgets
+from cokv_bench.budgets.head_file import head_file_path
 from cokv_bench.budgets.head_values import HeadValues
 from cokv_bench.files import file_sha256
-
-
-def values_path(profile: Path) -> Path:
-    """The values.json that a profile folder, or a path to the file itself, names."""
-    return profile / "values.json" if profile.is_dir() else profile
 
 
 def write_budgets(
@@ -36,7 +32,7 @@ def write_budgets(
         RequestError: no such profile, a budget not above the window, alpha out of range, a folder that cannot be
             written. Nothing is written unless all budgets can be made.
     """
-    path = embedded.values_path() if profile is None else values_path(profile)
+    path = embedded.values_path() if profile is None else head_file_path(profile)
     values = HeadValues.load(path)
     width = values.window if window is None else window
     made = []

@@ -83,7 +83,7 @@ def tune_knobs(
             loaded,
             mine,
             utility,
-            window=largest_window(methods, base) if grid.window is None else grid.window,
+            window=largest_window(methods, base, grid.window),
             encoding=encoding,
             memory_limit=None if memory_limit is None else gibibytes(memory_limit),
             spill_folder=path.parent,

@@ -52,6 +52,12 @@ class Half:
         return make(self.factory, {**self.defaults, **options, **self.fixed}, whose)
 
     @property
+    def published(self) -> dict[str, Any]:
+        """The values that its options have where nobody says otherwise."""
+        own = {name: each.default for name, each in parameters(self.factory).items() if each.default is not each.empty}
+        return {**own, **self.defaults}
+
+    @property
     def tried(self) -> dict[str, tuple[Any, ...]]:
         """What `cokv-bench tune` tries for its knobs, the value that it has otherwise first; see `Scorer`."""
         declared: Mapping[str, Sequence[Any]] = getattr(self.factory, "tried", {})

@@ -9,6 +9,7 @@ from typing import Any
 from cokv_bench.budgets.knobs import Options
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.policy import check_budget
+from cokv_bench.policies.registry import Half
 from cokv_bench.runs.sources import StaticBudgets
 
 #: No chosen knobs.
@@ -64,12 +65,12 @@ class MethodSettings:
         self, method: str | None = None, heads: StaticBudgets | None = None, knobs: Options = AS_PUBLISHED
     ) -> dict[str, Any]:
         """Window, kernel and pooling of a method; without a method, of those that have none of their own."""
-        fixed = {} if method is None else find_method(method).scorer.fixed
+        scorer = Half(None) if method is None else find_method(method).scorer
         asked = {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
         made_for = {} if heads is None else heads.ranking
-        given = {**asked, **fixed}
-        own = {name: given[name] for name in _RANKING if given[name] is not None}
-        return {**_RANKING, **{name: knobs[name] for name in _RANKING if name in knobs}, **made_for, **own}
+        # The later comes first.
+        said = {**scorer.published, **knobs, **made_for, **{k: v for k, v in asked.items() if v is not None}}
+        return {name: {**said, **scorer.fixed}.get(name, usual) for name, usual in _RANKING.items()}
 
     def description(self, method: str, heads: Mapping[str, StaticBudgets]) -> Any:
         """What decides a method's head budgets: one description where all tasks have the same, else one per task.

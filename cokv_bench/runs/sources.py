@@ -170,11 +170,14 @@ class _Finder:
 
     def of_file(self, path: Path, file: HeadFile) -> StaticBudgets:
         """What a file says at any budget that it has."""
-        sha256 = file_sha256(path)
+        sha256, asked, rounding = file_sha256(path), self.knobs, self.published_rounding
+
+        # It travels to workers, so it must hold no model.
+        def tokens(budget: int, *, window: int, knobs: Options) -> NDArray[np.int64]:
+            return file.tokens_at(budget, window=window, published_rounding=rounding, knobs={**knobs, **asked})
+
         return StaticBudgets(
-            lambda budget, *, window, knobs: file.tokens_at(
-                budget, window=window, published_rounding=self.published_rounding, knobs={**knobs, **self.knobs}
-            ),
+            tokens,
             {file.key: sha256, **as_written({knob: self.knobs.get(knob) for knob in file.knobs})},
             file.examples,
             file.tasks,

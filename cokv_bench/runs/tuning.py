@@ -39,9 +39,16 @@ def candidates(method: str, window: int | None = None) -> dict[str, tuple[Any, .
     return {knob: values for knob, values in find_method(method).tried.items() if knob != "window" or window is None}
 
 
-def largest_window(methods: Sequence[str], window: int) -> int:
-    """The largest window that is tried: prompts are prefilled with it."""
-    return max((window, *(value for method in methods for value in candidates(method).get("window", ()))))
+def largest_window(methods: Sequence[str], usual: int, window: int | None = None) -> int:
+    """The largest window that is tried: prompts are prefilled with it.
+
+    Args:
+        usual: of methods without one of their own.
+        window: the only one that is wanted; None for all that are declared.
+    """
+    tried = [value for method in methods for value in candidates(method, window).get("window", ())]
+    named = [find_method(method).fixed.get("window", usual) for method in methods]
+    return max((usual, *tried, *named))
 
 
 def tune(
