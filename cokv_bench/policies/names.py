@@ -20,7 +20,7 @@ HOW = (
 )
 #: The method that keeps all tokens, so that it neither ranks nor splits.
 FULL = "full"
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e-?\d+)?")
+_NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(e-?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)

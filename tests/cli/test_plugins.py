@@ -173,11 +173,11 @@ def test_names_of_plug_ins_are_checked_without_pytorch(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_steps_of_a_reproduction_load_the_same_files(cli, texty_folder: Path, tmp_path: Path) -> None:
-    config(tmp_path, texty_folder, method="full,mine")
+    config(tmp_path, texty_folder, method="full,mine,cokv")
     path = made(tmp_path / "one.py")
     status, _, err = cli("reproduce", "config.yaml", "--plugin", path)
     assert status == 0, err
-    assert list(pd.read_csv("run/table.csv")["method"]) == ["full", "mine"]
+    assert list(pd.read_csv("run/table.csv")["method"]) == ["full", "cokv", "mine"]
 
 
 def test_workers_load_the_plug_ins_of_the_driver_before_the_model(tmp_path: Path) -> None:

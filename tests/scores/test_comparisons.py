@@ -188,3 +188,11 @@ def test_where_the_full_cache_is_at_chance_nothing_can_be_told_apart() -> None:
     # Nobody knows what log-probabilities are at chance.
     assert at_chance(without, {**CONFIGURATION, "utility": "loglik"}) == []
     assert at_chance(without[without["method"] != "full"], CONFIGURATION) == []
+
+
+@pytest.mark.parametrize("blind", ["random:seed=3", "streaming-llm:sinks=8", "random"])
+def test_chance_is_what_a_blind_method_scores_whatever_its_options(blind: str) -> None:
+    whole, configuration = [0.9, 1.0, 0.8, 1.0, 0.9, 1.0], {**CONFIGURATION, "tasks": {"t/a": {}}}
+    for scores, found in ((whole, ["t/a"]), ([0.0] * 6, [])):
+        frame = records({"full": {"t/a": whole}, blind: {"t/a": scores}})
+        assert at_chance(frame, configuration) == found

@@ -1,0 +1,310 @@
+"""Methods of a run by what is written: options and pairs in records, comparisons and figures; head files; knobs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from cokv_bench.bench.plan import BenchRequest
+from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, from_head_values
+from cokv_bench.budgets.knobs import Knobs, Tried, Tuning
+from cokv_bench.errors import RequestError
+from cokv_bench.files import file_sha256
+from cokv_bench.models import Model
+from cokv_bench.policies import find_method, get_policy, register_policy
+from cokv_bench.policies.allocators import Adaptive, Static, Uniform
+from cokv_bench.policies.scorers import WindowAttention
+from cokv_bench.report.scores import styles
+from cokv_bench.runs.execute import execute
+from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.plan import Plan
+from cokv_bench.runs.request import plan_request
+from cokv_bench.runs.tuning import candidates, largest_window, tunable
+from cokv_bench.scores.comparisons import choose_baseline
+from cokv_bench.scores.tables import write_tables
+from cokv_bench.tasks.options import TaskOptions
+from tests.requests import request_of
+
+OPTIONS = TaskOptions(lengths=(300,), examples=2)
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def plan_for(model: Model, *methods: str, budgets: tuple[int, ...] = (30,), **changes: Any) -> Plan:
+    return plan_request(
+        request_of(["needle"], methods, budgets, **{"options": OPTIONS, "knobs": "papers", **changes}), model
+    )
+
+
+def policies(plan: Plan) -> dict[str, Any]:
+    return {each.method: each.policy for each in plan.jobs[0].parts[0].variants}
+
+
+def values_of(model: Model, tasks: tuple[str, ...] = ("elsewhere",), seed: int = 0) -> HeadValues:
+    shape = (model.layers, model.kv_heads)
+    values = np.random.default_rng(seed).random(shape)
+    return HeadValues(values, np.zeros(shape), "ssv", 1, 0, "loglik", 8, tasks, (f"seen-{seed}",), model.fingerprint)
+
+
+def shares_of(model: Model) -> HeadShares:
+    tables = np.random.default_rng(1).random((1, model.layers, model.kv_heads))
+    return HeadShares((30,), tables, 16, ("loglik",), ("elsewhere",), ("seen",), model.fingerprint, {}, 5, "avg")
+
+
+def scores_of(model: Model) -> HeadScores:
+    scores = np.arange(1.0, 1 + model.layers * model.heads).reshape(model.layers, model.heads)
+    return HeadScores({**model.fingerprint, "heads": model.heads}, scores, "by hand", ("elsewhere",), ("seen",))
+
+
+def test_pairs_and_options_are_methods_of_their_own_everywhere(texty: Model) -> None:
+    asked = ("full", "snapkv", "snapkv:kernel=011", "snapkv:kernel=11", "window+adaptive", "h2o+pyramid:beta=2")
+    plan = plan_for(texty, *asked, budgets=(20, 30))
+    names = ["full", "snapkv", "snapkv:kernel=11", "h2o+pyramid:beta=2", "window+adaptive"]
+    assert plan.configuration["methods"] == sorted(names)
+    made = policies(plan)
+    assert made["snapkv:kernel=11"].scorer == WindowAttention(11)
+    assert made["window+adaptive"].allocator == Adaptive()
+    execute(plan, Path("run"))
+    records = read_records(Path("run"))
+    # With their base in the order of the registry, pairs last.
+    assert list(dict.fromkeys(record["method"] for record in records)) == names
+    assert len(records) == plan.answers
+    tables = write_tables(Path("run"), "snapkv:kernel=0011")
+    assert set(tables["comparisons.csv"]["baseline"]) == {"snapkv:kernel=11"}
+    assert set(tables["comparisons.csv"]["method"]) == set(names) - {"full", "snapkv:kernel=11"}
+    assert tables["scores.csv"]["exact_total"].all()
+    # Another spelling is the same run, and goes on with it.
+    again = plan_for(texty, *reversed(asked), budgets=(20, 30))
+    assert again.name == plan.name
+    execute(again, Path("run"))
+    assert read_records(Path("run")) == records
+    # A pair of a method's own halves answers as the method does.
+    twin = plan_for(texty, "window+uniform")
+    execute(twin, Path("twin"))
+    alone = {r["example"]: r["prediction"] for r in records if (r["method"], r["budget"]) == ("snapkv", 30)}
+    assert {r["example"]: r["prediction"] for r in read_records(Path("twin"))} == alone
+
+
+def test_a_window_in_a_name_is_part_of_the_budget_and_is_prefilled_for(texty: Model) -> None:
+    plan = plan_for(texty, "snapkv", "snapkv:window=20")
+    assert plan.window == 20
+    assert [policies(plan)[name].window for name in ("snapkv", "snapkv:window=20")] == [8, 20]
+    with pytest.raises(RequestError, match="beyond the observation window of 30"):
+        request_of(["needle"], ["snapkv:window=30"], [30]).check()
+    assert largest_window(["h2o:window=300", "random"], 8) == 300
+    assert largest_window(["h2o"], 8, window=8) == 8
+
+
+def test_the_name_comes_first_then_the_run_the_head_file_the_knobs_and_the_published_setting(texty: Model) -> None:
+    values_of(texty).save(Path("values.json"))
+    shares_of(texty).save(Path("shares.json"))
+    heads = HeadSources(heads=(Path("values.json"), Path("shares.json")))
+    sha256 = file_sha256(Path("values.json"))
+    curves = {
+        "snapkv": {30: [Tried({"window": 8, "kernel": 21, "pooling": "avg"}, -1.0), Tried({"window": 16}, -2.0)]},
+        "snapkv:kernel=3": {30: [Tried({"window": 16, "pooling": "avg"}, -1.0)]},
+        "cokv": {30: [Tried({"window": 8, "alpha": 2, "kernel": 3}, -1.0)]},
+        "cokv-search": {30: [Tried({"kernel": 31}, -1.0)]},
+        # A knob that the method does not take.
+        "random": {30: [Tried({"sinks": 3}, -1.0)]},
+    }
+    tuning = Tuning(("elsewhere",), ("none",), ("none",), curves, {"cokv": sha256})
+    Knobs(texty.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+
+    def made(*methods: str, **changes: Any) -> dict[str, tuple[Any, ...]]:
+        plan = plan_for(texty, *methods, heads=heads, knobs="knobs.json", **changes)
+        found = policies(plan)
+        return {name: (policy.window, policy.scorer) for name, policy in found.items()}
+
+    searched = "window:kernel=7+cokv-search"
+    names = ("snapkv", "snapkv:kernel=11", "snapkv:kernel=3", "snapkv:window=16", "cokv", "cokv-search", searched)
+    found = made(*names, "window+uniform")
+    assert found["snapkv"] == (8, WindowAttention(21, "avg"))
+    assert found["snapkv:kernel=11"] == (8, WindowAttention(11, "avg"))
+    # What was chosen for the very name comes before what was chosen for its base.
+    assert found["snapkv:kernel=3"] == (16, WindowAttention(3, "avg"))
+    # The best setting with the window of the name.
+    assert found["snapkv:window=16"] == (16, WindowAttention(7, "max"))
+    # Shares keep the ranking that they were searched with, unless the name or the run says otherwise.
+    assert found["cokv-search"] == (16, WindowAttention(5, "avg"))
+    assert found[searched] == (16, WindowAttention(7, "avg"))
+    # A pair has its own knobs alone.
+    assert found["window+uniform"] == (8, WindowAttention(7, "max"))
+    asked = made(*names, kernel=31)
+    assert {name: scorer.kernel for name, (_, scorer) in asked.items()} == {
+        **dict.fromkeys(names, 31),
+        "snapkv:kernel=11": 11,
+        "snapkv:kernel=3": 3,
+        searched: 7,
+    }
+    # Alpha: the name, then the run, then what was chosen, then the file.
+    several = ("cokv", "cokv:alpha=1", "window+cokv")
+    for zeroed, alphas in ((None, (2, 1, max(1, texty.layers * texty.kv_heads // 9))), (4, (4, 1, 4))):
+        sources = replace(heads, zeroed=zeroed)
+        plan = plan_for(texty, *several, "cokv-search", heads=sources, knobs="knobs.json")
+        for name, alpha in zip(several, alphas, strict=True):
+            wanted = from_head_values(values_of(texty).values, 30, window=8, zeroed=alpha)
+            np.testing.assert_array_equal(policies(plan)[name].allocator.budgets(30), wanted)
+        told = plan.configuration["head_budgets"]
+        assert told["cokv"] == {"profile": sha256, "zeroed": zeroed}
+        assert told["cokv:alpha=1"] == {"profile": sha256, "zeroed": 1}
+        chosen = plan.configuration["knobs"]["chosen"]["needle"]
+        assert chosen["cokv"] == {"30": {"window": 8, "zeroed": 2, "kernel": 3}}
+        # Recorded is what applies.
+        assert chosen["cokv:alpha=1"] == {"30": {"window": 8, "kernel": 3}}
+        assert "window+cokv" not in chosen
+    plan = plan_for(texty, "random", knobs="knobs.json")
+    assert plan.configuration["knobs"]["chosen"] == {"needle": {}}
+
+
+def test_files_of_all_kinds_go_by_one_name_and_by_the_earlier_ones(texty: Model) -> None:
+    methods = ("cokv", "headkv", "cokv-search")
+    values_of(texty).save(Path("p/values.json"))
+    scores_of(texty).save(Path("scores.json"))
+    shares_of(texty).save(Path("s/shares.json"))
+    earlier = HeadSources(profiles=(Path("p"),), head_scores=Path("scores.json"), shares=Path("s"))
+    one = HeadSources(heads=(Path("s"), Path("scores.json"), Path("p/values.json")))
+    plans = [plan_for(texty, *methods, heads=heads) for heads in (earlier, one)]
+    assert plans[0].configuration == plans[1].configuration
+    assert plans[0].configuration["head_budgets"] == {
+        "cokv": {"profile": file_sha256(Path("p/values.json")), "zeroed": None},
+        "headkv": {"head_scores": file_sha256(Path("scores.json")), "beta": None},
+        "cokv-search": {
+            "shares": file_sha256(Path("s/shares.json")), "window": 16, "kernel": 5, "pooling": "avg",
+        },
+    }  # fmt: skip
+    budgets = HeadBudgets(
+        texty.fingerprint, 30, 8, values_of(texty).budgets(30, window=8, zeroed=1), {"text": "", "parameters": {}}
+    )
+    budgets.save("b.json")
+    named = plan_for(texty, "cokv", "window+headkv", heads=HeadSources(heads=(Path("b.json"),)))
+    same = {"files": {"30": file_sha256(Path("b.json"))}}
+    assert named.configuration["head_budgets"] == {"cokv": same, "window+headkv": same}
+    for policy in policies(named).values():
+        np.testing.assert_array_equal(policy.allocator.budgets(30), budgets.tokens)
+
+
+def test_several_scores_and_shares_serve_their_tasks_like_profiles(texty: Model) -> None:
+    for name, tasks in (("a.json", ("needle",)), ("b.json", ("elsewhere",))):
+        replace(shares_of(texty), tasks=tasks).save(name)
+    heads = HeadSources(heads=(Path("a.json"), Path("b.json")))
+    plan = plan_for(texty, "cokv-search", heads=heads)
+    assert plan.configuration["head_budgets"]["cokv-search"]["shares"] == file_sha256(Path("a.json"))
+    with pytest.raises(RequestError, match="for 'needle' 2 of the 2 are"):
+        plan_for(texty, "cokv-search", heads=HeadSources(heads=(Path("a.json"), Path("a.json"))))
+
+
+def test_head_files_that_no_method_reads_are_refused_before_a_model_is_there(texty: Model) -> None:
+    values_of(texty).save(Path("values.json"))
+    budgets = HeadBudgets(texty.fingerprint, 30, 8, np.full((3, 2), 30), {"text": "", "parameters": {}})
+    budgets.save("b.json")
+    for methods, heads, said in (
+        (["snapkv"], {"heads": (Path("values.json"),)}, r"reads values\.json, a profile for 'cokv'"),
+        (["full", "headkv"], {"profiles": (Path("values.json"),)}, "No method of this run reads"),
+        (["snapkv"], {"heads": (Path("b.json"),)}, "a budget file for a method that reads head files"),
+        (["cokv"], {"heads": (Path("none.json"),)}, r"none\.json"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            request_of(["needle"], methods, [30], heads=HeadSources(**heads)).check()
+    # One that some method reads is fine, by whatever name that goes.
+    for methods in (["cokv:alpha=1"], ["h2o+cokv", "snapkv"]):
+        request_of(["needle"], methods, [30], heads=HeadSources(heads=(Path("values.json"),))).check()
+    with pytest.raises(RequestError, match="No method of this run reads"):
+        BenchRequest(("snapkv",), (30,), heads=(Path("values.json"),)).check()
+
+
+def test_random_weights_take_any_kind_of_head_file_of_their_shape(texty: Model) -> None:
+    other = {**texty.fingerprint, "weights": "0123", "id": "someone's"}
+    replace(values_of(texty), model=other).save(Path("values.json"))
+    asked = BenchRequest(("full", "cokv"), (30,), (40,), 4, heads=(Path("values.json"),))
+    with pytest.raises(RequestError, match="another model"):
+        asked.variants(texty)
+    found = {each.key: each.policy for each in replace(asked, any_weights=True).variants(texty)}
+    assert list(found) == [("full", None), ("cokv", 30)]
+    wanted = values_of(texty).budgets(30, window=8)
+    np.testing.assert_array_equal(found["cokv", 30].allocator.budgets(30), wanted)
+
+
+@dataclass(frozen=True)
+class Doubled(Static):
+    """A plug-in's allocator that reads CoKV's head files."""
+
+    rule: ClassVar[str] = "cokv"
+
+
+@dataclass(frozen=True)
+class Unruled(Static):
+    """One that reads files of a rule of its own."""
+
+    rule: ClassVar[str] = "mine"
+
+
+@dataclass(frozen=True)
+class Narrow(WindowAttention):
+    """A plug-in's scorer whose published kernel is another."""
+
+    kernel: int = 3
+    tried: ClassVar[Any] = {"kernel": (3, 5), "spread": (1.5, 2.5)}
+    spread: float = 1.5
+
+
+@pytest.mark.usefixtures("registries_restored")
+def test_methods_of_plug_ins_read_head_files_and_are_tuned_by_what_they_declare(texty: Model) -> None:
+    register_policy("doubled", "a toy", Narrow, Doubled)
+    register_policy("unruled", "a toy", WindowAttention, Unruled)
+    register_policy("wide", "a toy", WindowAttention, Uniform, kernel=21)
+    values_of(texty).save(Path("values.json"))
+    heads = HeadSources(heads=(Path("values.json"),))
+    plan = plan_for(texty, "doubled:alpha=2", "wide", "snapkv", heads=heads)
+    made = policies(plan)
+    wanted = values_of(texty).budgets(30, window=8, zeroed=2)
+    np.testing.assert_array_equal(made["doubled:alpha=2"].allocator.budgets(30), wanted)
+    # Its own published kernel, not SnapKV's.
+    assert [made[name].scorer.kernel for name in ("doubled:alpha=2", "wide", "snapkv")] == [3, 21, 7]
+    with pytest.raises(RequestError, match=r"for 'unruled' .* make some with a rule of your own"):
+        plan_for(texty, "unruled")
+    assert tunable(["doubled", "cokv-search", "random", "full", "window+adaptive"]) == ["doubled", "window+adaptive"]
+    assert candidates("doubled")["spread"] == (1.5, 2.5)
+    # What was chosen for a knob of a plug-in can be saved and read.
+    curves = {"doubled": {30: [Tried({"spread": 2.5, "kernel": 5}, -1.0)]}}
+    tuning = Tuning(("elsewhere",), ("none",), ("none",), curves)
+    Knobs(texty.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+    told = policies(plan_for(texty, "doubled", heads=heads, knobs="knobs.json"))["doubled"].scorer
+    assert (told.spread, told.kernel) == (2.5, 5)
+
+
+def test_what_travels_to_workers_holds_no_model(texty: Model) -> None:
+    values_of(texty).save(Path("values.json"))
+    plan = plan_for(texty, "cokv", heads=HeadSources(heads=(Path("values.json"),)))
+    rule: Callable[..., Any] = policies(plan)["cokv"].allocator.budgets.func
+    held = [cell.cell_contents for cell in rule.__closure__ or ()]
+    assert held
+    assert not any(isinstance(each, Model) or isinstance(getattr(each, "model", None), Model) for each in held)
+
+
+def test_baselines_and_colours_go_by_the_base() -> None:
+    methods = ["full", "pyramidkv", "snapkv:kernel=11", "window+adaptive"]
+    assert choose_baseline(methods, None) == "snapkv:kernel=11"
+    assert choose_baseline([*methods, "snapkv"], None) == "snapkv"
+    assert choose_baseline(methods, "snapkv:kernel=011") == "snapkv:kernel=11"
+    with pytest.raises(RequestError, match="Unknown baseline 'snapkv'"):
+        choose_baseline(methods, "snapkv")
+
+    def numbers(*names: str) -> dict[str, int]:
+        run: Any = SimpleNamespace(configuration={"methods": list(names)})
+        return styles([run])
+
+    usual = numbers("snapkv", "h2o")
+    assert numbers("snapkv:kernel=11", "h2o")["snapkv:kernel=11"] == usual["snapkv"]
+    both = numbers("snapkv", "snapkv:kernel=11", "snapkv:kernel=3", "window+adaptive")
+    assert both["snapkv"] == usual["snapkv"]
+    assert len({both[name] for name in ("snapkv", "snapkv:kernel=11", "snapkv:kernel=3", "window+adaptive")}) == 4
+    assert find_method("full").policy() == get_policy("full")
