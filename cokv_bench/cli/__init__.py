@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +45,9 @@ def make_app() -> typer.Typer:
     @app.callback()
     def _common(
         context: typer.Context,
+        version: Annotated[
+            bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+        ] = False,
         debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; anywhere in the line."),
         plugin: Annotated[
             list[Path] | None,
@@ -79,6 +83,12 @@ def make_app() -> typer.Typer:
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command("reproduce", context_settings=further)(_stoppable(reproduce))
     return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"cokv-bench {installed_version('cokv-bench')}")
+        raise typer.Exit
 
 
 def _stoppable(function: Callable[..., None]) -> Callable[..., None]:

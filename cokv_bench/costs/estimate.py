@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from cokv_bench.kvcache.batching import DEFAULT_MEMORY
-from cokv_bench.models import Model
+    from cokv_bench.models import Model
 
 # Share of a matrix product's speed at which the parts of the work run (embedded model, two CPU cores, at 1k to 4k).
 _PREFILL_EFFICIENCY = 0.9
@@ -29,7 +30,7 @@ class Shape:
     itemsize: int
 
     @classmethod
-    def of(cls, model: Model) -> "Shape":
+    def of(cls, model: "Model") -> "Shape":
         """Of a loaded model."""
         return cls(
             layers=model.layers,
@@ -94,12 +95,10 @@ class Cost:
         return self.prefill / (_PREFILL_EFFICIENCY * speed) + self.decode / (_DECODE_EFFICIENCY * speed)
 
 
-def estimate(shape: Shape, loads: Iterable[Load], *, row_memory: int = DEFAULT_MEMORY) -> Cost:
-    """Add up what loads cost; answers are taken to reach their limit of tokens, so this is the most.
+def estimate(shape: Shape, loads: Iterable[Load]) -> Cost:
+    """Add up what loads cost; answers are taken to reach their limit of tokens, so this is the most."""
+    from cokv_bench.kvcache.batching import DEFAULT_MEMORY  # Imports torch.
 
-    Args:
-        row_memory: bytes that the tokens of a batch of rows may take.
-    """
     loads = list(loads)
     prefill = decode = 0.0
     memory = 0
@@ -111,7 +110,7 @@ def estimate(shape: Shape, loads: Iterable[Load], *, row_memory: int = DEFAULT_M
         steps = load.prompts * load.rows * max(0, load.new_tokens - 1)
         decode += steps * (2.0 * (shape.layer_weights + shape.output_weights) + 4.0 * width * load.tokens)
         own = load.rows * load.new_tokens * shape.token_bytes
-        memory = max(memory, load.tokens * shape.token_bytes + min(own, row_memory))
+        memory = max(memory, load.tokens * shape.token_bytes + min(own, DEFAULT_MEMORY))
     weights = (shape.layer_weights + shape.output_weights) * shape.itemsize
     return Cost(
         prompts=sum(load.prompts for load in loads),
@@ -123,8 +122,10 @@ def estimate(shape: Shape, loads: Iterable[Load], *, row_memory: int = DEFAULT_M
     )
 
 
-def matrix_speed(device: torch.device, dtype: torch.dtype) -> float:
+def matrix_speed(device: "torch.device", dtype: "torch.dtype") -> float:
     """Operations a second of a large matrix product here, measured for half a second."""
+    import torch  # Takes seconds, and files of reproductions are read without it.
+
     left = torch.randn(512, 2048, device=device).to(dtype)
     right = torch.randn(2048, 2048, device=device).to(dtype)
     products = 0

@@ -1,13 +1,16 @@
 """What a plan's work amounts to, for an estimate of its cost."""
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from cokv_bench.costs.estimate import Load
-from cokv_bench.runs.plan import Plan
 from cokv_bench.tasks.prompts import encode_parts
 
+if TYPE_CHECKING:
+    from cokv_bench.runs.plan import Plan
 
-def plan_loads(plan: Plan) -> list[tuple[str, list[Load]]]:
+
+def plan_loads(plan: "Plan") -> list[tuple[str, list[Load]]]:
     """The loads of each task, exact in prompts, tokens and rows; a prompt of several tasks counts for the first."""
     found: dict[str, Counter[Load]] = {}
     for job in plan.jobs:

@@ -1,14 +1,18 @@
 """From a prompt's text to token ids: the chat template, and never two BOS tokens."""
 
+from typing import TYPE_CHECKING
+
 from cokv_bench.errors import RequestError
-from cokv_bench.models.model import Model
+
+if TYPE_CHECKING:
+    from cokv_bench.models.model import Model
 
 # Texts that end a word in every tokenizer. One of them before a text keeps a tokenizer from adding the space that
 # SentencePiece writes before a text's first word; the second is for texts that begin with line breaks.
 _ANCHORS = ("\n", ":")
 
 
-def encode(model: Model, text: str, *, chat: bool) -> list[int]:
+def encode(model: "Model", text: str, *, chat: bool) -> list[int]:
     """Token ids of a prompt.
 
     With `chat` and a chat template the text becomes one user turn followed by the opening of the answer; the
@@ -22,7 +26,7 @@ def encode(model: Model, text: str, *, chat: bool) -> list[int]:
     return _ids(model, *_written(model, text, chat))
 
 
-def encode_apart(model: Model, text: str, question: str, *, chat: bool) -> tuple[list[int], list[int]]:
+def encode_apart(model: "Model", text: str, question: str, *, chat: bool) -> tuple[list[int], list[int]]:
     """Token ids of a prompt in two parts, which joined are those that `encode` gives for the whole.
 
     The first part holds the tokens that the context has on its own as well, so it tells nothing of the question. A
@@ -46,7 +50,7 @@ def encode_apart(model: Model, text: str, question: str, *, chat: bool) -> tuple
     return ids[:common], ids[common:]
 
 
-def encode_answer(model: Model, prompt: str, answer: str, *, chat: bool) -> list[int]:
+def encode_answer(model: "Model", prompt: str, answer: str, *, chat: bool) -> list[int]:
     """Token ids of a reference answer as the model would write it after this prompt, without special tokens.
 
     Prompt and answer are encoded as one text and cut where the prompt's own tokens end, so that the joined ids are
@@ -61,13 +65,13 @@ def encode_answer(model: Model, prompt: str, answer: str, *, chat: bool) -> list
     return whole[len(begun) :] if whole[: len(begun)] == begun else _continued(model, following)
 
 
-def _written(model: Model, text: str, chat: bool) -> tuple[str, bool]:
+def _written(model: "Model", text: str, chat: bool) -> tuple[str, bool]:
     """The text as the model reads it, and whether it is bare: without a template that writes the special tokens."""
     template = model.template if chat else None
     return (text, True) if template is None else (template.render(text), False)
 
 
-def _ids(model: Model, text: str, bare: bool) -> list[int]:
+def _ids(model: "Model", text: str, bare: bool) -> list[int]:
     ids: list[int] = model.text_tokenizer(text, add_special_tokens=bare).input_ids
     return ids[: len(ids) - model.closing_tokens] if bare else ids
 
@@ -78,7 +82,7 @@ def _common(first: list[int], second: list[int]) -> int:
     return next(differ, min(len(first), len(second)))
 
 
-def _continued(model: Model, text: str) -> list[int]:
+def _continued(model: "Model", text: str) -> list[int]:
     """Token ids of a text that goes on after others."""
     for anchor in _ANCHORS:
         before, whole = _ids(model, anchor, False), _ids(model, anchor + text, False)

@@ -3,13 +3,16 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cokv_bench.errors import Notice, RequestError
-from cokv_bench.models import Model, encode, encode_apart
+from cokv_bench.models import encode, encode_apart
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.rows.truncation import truncate_middle
+
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Encoded:
     question: list[int]
 
 
-def check_prompts(model: Model, examples: Sequence[Example], encoding: Encoding) -> None:
+def check_prompts(model: "Model", examples: Sequence[Example], encoding: Encoding) -> None:
     """Refuse prompts that the model cannot hold, or that have no question to append, before any work is done.
 
     A `Notice` says where prompts are cut to less than the encoding's `max_length`.
@@ -49,7 +52,7 @@ def check_prompts(model: Model, examples: Sequence[Example], encoding: Encoding)
         )
 
 
-def reading(model: Model, examples: Sequence[Example], encoding: Encoding) -> dict[str, Any]:
+def reading(model: "Model", examples: Sequence[Example], encoding: Encoding) -> dict[str, Any]:
     """What decides, beside the model's weights, which tokens it reads of examples, for the identity of results.
 
     `Model.reading`, and "cut": by task, the tokens that prompts are cut to where the task says so.
@@ -57,7 +60,7 @@ def reading(model: Model, examples: Sequence[Example], encoding: Encoding) -> di
     return {**model.reading, "cut": _cuts(model, examples, encoding)}
 
 
-def _cuts(model: Model, examples: Sequence[Example], encoding: Encoding) -> dict[str, int]:
+def _cuts(model: "Model", examples: Sequence[Example], encoding: Encoding) -> dict[str, int]:
     cuts: dict[str, int] = {}
     for example in examples:
         if example.truncate:
@@ -66,18 +69,18 @@ def _cuts(model: Model, examples: Sequence[Example], encoding: Encoding) -> dict
     return cuts
 
 
-def _limit(model: Model, example: Example, encoding: Encoding) -> int:
+def _limit(model: "Model", example: Example, encoding: Encoding) -> int:
     """The most tokens of a prompt before its chat template."""
     room = model.context - example.max_new_tokens
     return room if encoding.max_length is None else min(room, encoding.max_length)
 
 
-def encode_example(model: Model, example: Example, *, max_length: int | None = None) -> list[int]:
+def encode_example(model: "Model", example: Example, *, max_length: int | None = None) -> list[int]:
     """Token ids of an example's whole prompt, as `encode_parts` makes them."""
     return encode_parts(model, example, Encoding(max_length)).prompt
 
 
-def encode_parts(model: Model, example: Example, encoding: Encoding) -> Encoded:
+def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encoded:
     """Token ids of an example's prompt and question, cut to fit where its task says so.
 
     LongBench's order of steps: cut the middle out of the bare prompt, then add the chat template. The cut text is
@@ -104,7 +107,7 @@ def encode_parts(model: Model, example: Example, encoding: Encoding) -> Encoded:
         limit -= max(2, tokens - room)
 
 
-def _encode(model: Model, example: Example, text: str, encoding: Encoding) -> Encoded:
+def _encode(model: "Model", example: Example, text: str, encoding: Encoding) -> Encoded:
     if not encoding.question_agnostic:
         return Encoded(encode(model, text, chat=example.chat), [])
     try:

@@ -100,7 +100,7 @@ def test_a_terminal_of_any_encoding_shows_everything(tmp_path: Path, encoding: s
     )
     out, err = result.stdout.decode(encoding), result.stderr.decode(encoding)
     assert result.returncode == 2, err
-    assert err.splitlines()[-1] == "Error: Cannot read ?.json: No such file or directory."
+    assert err.splitlines()[-1] == "Error: Cannot read the head file ?.json: No such file or directory."
     assert re.search(r"run - \?", out)
     assert re.search(r"\d+-\d+", out)
 
