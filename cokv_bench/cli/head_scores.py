@@ -1,6 +1,5 @@
 """`cokv-bench head-scores`: HeadKV's scores of the heads of a model."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,16 +23,13 @@ def measure_head_scores(
 
     Its beta is chosen on the same needles at each budget, by the log-probability of their answers, as CoKV's alpha is.
     """
-    from cokv_bench.game.curves import beta_curve
-    from cokv_bench.game.head_game import make_game
-    from cokv_bench.game.retrieval_scores import retrieval_scores
+    from cokv_bench.game import head_scores as game
     from cokv_bench.tasks.registry import resolve
 
     loaded = o.load(model)
     (task,) = resolve(tasks.names, loaded, tasks)
     with progress_bar(o.progress_console, "Scoring heads") as progress:
-        scores = retrieval_scores(loaded, task, progress)
-    scores = replace(scores, betas=beta_curve(make_game(loaded, [task], "loglik", window=window), scores))
+        scores = game.measure_head_scores(loaded, task, window=window, progress=progress)
     scores.save(out)
     o.tell(f"Wrote {out}: {len(scores.examples)} examples, highest score {scores.scores.max():.3f}")
     for budget in scores.betas:
