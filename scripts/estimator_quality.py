@@ -148,7 +148,7 @@ def main(
         ends = (end if np.isfinite(end) else None for end in interval([found], SCORES))
         row |= dict(zip(("ci_low", "ci_high"), ends, strict=True))
         row |= {"found": found.mean(), "logprob": measured["loglik"][index].mean()}
-    table = Table(title=f"{budget} tokens a head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
+    table = Table(title=f"{budget} tokens per head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
     for column in ("method", "sampling", "alpha", "halves", "error", "found %", "95%", "log-prob."):
         table.add_column(column, no_wrap=True)
     for row in rows:

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import torch
@@ -26,15 +25,15 @@ from cokv_bench.cli.progress import progress_bar
 from cokv_bench.errors import RequestError
 from cokv_bench.files import make_folder
 from cokv_bench.models.spec import ModelSpec
+from cokv_bench.report.figures import Lines, Series
+from cokv_bench.report.scores import numbers
+from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import KIND, Ends
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 
 def read_ledger(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -118,27 +117,22 @@ def main(
                 )
     table = pd.DataFrame(rows)
     table.to_csv(out / "curve.csv", index=False)
-    _draw(table, out / "curve.png")
+    save_beside(f"Share of the gap closed, {folder.name}", _curves(table), out / "curve.png")
     typer.echo(table.round(3).to_string(index=False))
     typer.echo(f"The table and the figure are in {out}")
 
 
-def _draw(table: pd.DataFrame, path: Path) -> None:
-    budgets = table["budget"].unique()
-    figure, axes = pyplot.subplots(
-        1, len(budgets), figsize=(4.2 * len(budgets), 3.2), squeeze=False, sharey=True, layout="constrained"
-    )
-    for axis, budget in zip(axes[0], budgets, strict=True):
-        part = table[table["budget"] == budget]
-        axis.plot(part["step"], part["chosen"], "o--", color="#0072B2", label="examples to choose on")
-        axis.plot(part["step"], part["unseen"], "s-", color="#D55E00", label="unseen examples")
-        axis.axhline(0, color="grey", linewidth=0.8)
-        axis.set_title(f"{budget} tokens a head", fontsize=10)
-        axis.set_xlabel("steps")
-    axes[0][0].set_ylabel("share of the gap closed")
-    axes[0][0].legend(fontsize=8)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+def _curves(table: pd.DataFrame) -> list[Lines]:
+    """A figure a budget: what the search saw, dashed, and unseen examples."""
+    figures = []
+    for budget, part in table.groupby("budget", sort=False):
+        steps, none = tuple(map(float, part["step"])), (None,) * len(part)
+        series = (
+            Series("examples to choose on", steps, numbers(part["chosen"]), none, none, dash=1),
+            Series("unseen examples", steps, numbers(part["unseen"]), none, none, style=1),
+        )
+        figures.append(Lines(f"{budget} tokens per head", "", "steps", "share of the gap closed", series))
+    return figures
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def test_every_method_and_command_of_the_documentation_exists() -> None:
     assert named("game.md") == {*ESTIMATORS, *SAMPLINGS, *UTILITIES}
     commands = {command.name for command in make_app().registered_commands}
     for page in PAGES:
-        for command in re.findall(r"(?:^|`)cokv-bench ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
+        for command in re.findall(r"(?:^|`)cokv-bench ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert command in commands, (page.name, command)
 
 

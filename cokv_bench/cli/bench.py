@@ -61,7 +61,8 @@ def bench(
 
     from cokv_bench.bench import BenchRequest, check_preset, random_model
     from cokv_bench.bench import bench as measure_all
-    from cokv_bench.bench.figure import PACKAGE, draw
+    from cokv_bench.report.costs import bench_lines
+    from cokv_bench.report.static import PACKAGE, can_draw, save_beside
 
     if model is not None and random_weights is not None:
         raise RequestError(f"--model {model} and --random-weights {random_weights} exclude each other; give one.")
@@ -91,8 +92,10 @@ def bench(
         o.tell(f"Stopped; bench.csv in {folder} has what was measured.")
         raise typer.Exit(1) from None
     _print(table)
-    drawn = draw(table, folder / "bench.png")
-    if not drawn:
+    drawn = can_draw()
+    if drawn:
+        save_beside(*bench_lines(table), folder / "bench.png")
+    else:
         o.console.print(f"The figure needs {PACKAGE}: pip install {PACKAGE}", highlight=False)
     files = "bench.csv, bench.png and run.json" if drawn else "bench.csv and run.json"
     o.tell(f"{files} are in {folder}")

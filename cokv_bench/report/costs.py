@@ -1,6 +1,7 @@
 """Figures of what things cost: memory and latency of a benchmark."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -12,34 +13,50 @@ _MIB = 2**20
 
 def benchmarks(benches: Sequence[Bench]) -> Group | None:
     """Decoding time and memory by the length of the prompt, two figures a benchmark; None without benchmarks."""
-    figures = [figure for bench in benches for figure in (_latency(bench), _memory(bench))]
+    figures = [
+        figure
+        for bench in benches
+        for figure in (
+            _latency(bench.table, bench.name, _machine(bench.table, bench.description)),
+            _memory(bench.table, bench.name, _machine(bench.table, bench.description)),
+        )
+    ]
     about = "Measured beside FullKV on the same machine and prompt; see docs/bench.md for how."
     return Group("costs", "Memory and latency", about, tuple(figures)) if figures else None
 
 
-def _latency(bench: Bench) -> Lines:
+def bench_lines(table: pd.DataFrame) -> tuple[str, list[Lines]]:
+    """The same of one benchmark's rows of bench.csv, to stand side by side below the title that comes with them."""
+    machine, rows = _machine(table, {}), table["rows"].iloc[0]
+    return f"{machine}, rows: {rows}", [
+        _latency(table, "median and range", machine),
+        _memory(table, "dashed: KV kept", machine),
+    ]
+
+
+def _latency(table: pd.DataFrame, name: str, machine: str) -> Lines:
     series = []
-    for name, style, rows in _lines(bench.table):
+    for line, style, rows in _lines(table):
         low, high = _column(rows, "decode_ms_low"), _column(rows, "decode_ms_high")
-        series.append(Series(name, _lengths(rows), _column(rows, "decode_ms"), low, high, style))
+        series.append(Series(line, _lengths(rows), _column(rows, "decode_ms"), low, high, style))
         if "graph_ms" in rows and rows["graph_ms"].notna().any():
             graph, none = _column(rows, "graph_ms"), (None,) * len(rows)
-            series.append(Series(f"{name}, as a CUDA graph", _lengths(rows), graph, none, none, style, dash=1))
-    about = f"{_machine(bench)}. Median of the repeats, lowest to highest. Dashed: steps replayed as one CUDA graph."
+            series.append(Series(f"{line}, as a CUDA graph", _lengths(rows), graph, none, none, style, dash=1))
+    about = f"{machine}. Median of the repeats, lowest to highest. Dashed: steps replayed as one CUDA graph."
     return Lines(
-        f"Decoding time, {bench.name}", about, "prompt (tokens)", "ms a token", tuple(series), log_x=True, log_y=True
+        f"Decoding time, {name}", about, "prompt (tokens)", "ms a token", tuple(series), log_x=True, log_y=True
     )
 
 
-def _memory(bench: Bench) -> Lines:
+def _memory(table: pd.DataFrame, name: str, machine: str) -> Lines:
     series = []
-    for name, style, rows in _lines(bench.table):
+    for line, style, rows in _lines(table):
         none = (None,) * len(rows)
         for what, column, dash in (("peak", "peak_bytes", 0), ("KV kept", "kv_bytes_held", 1)):
             mebibytes = tuple(None if v is None else v / _MIB for v in _column(rows, column))
-            series.append(Series(f"{name}, {what}", _lengths(rows), mebibytes, none, none, style, dash=dash))
-    about = f"{_machine(bench)}. Peak beyond the model's own memory, and (dashed) the KV cache that is kept."
-    return Lines(f"Memory, {bench.name}", about, "prompt (tokens)", "MiB", tuple(series), log_x=True, log_y=True)
+            series.append(Series(f"{line}, {what}", _lengths(rows), mebibytes, none, none, style, dash=dash))
+    about = f"{machine}. Peak beyond the model's own memory, and (dashed) the KV cache that is kept."
+    return Lines(f"Memory, {name}", about, "prompt (tokens)", "MiB", tuple(series), log_x=True, log_y=True)
 
 
 def _lines(table: pd.DataFrame) -> list[tuple[str, int, pd.DataFrame]]:
@@ -52,9 +69,9 @@ def _lines(table: pd.DataFrame) -> list[tuple[str, int, pd.DataFrame]]:
     return found
 
 
-def _machine(bench: Bench) -> str:
-    first = bench.table.iloc[0]
-    device = bench.description.get("device", first["device"])
+def _machine(table: pd.DataFrame, description: Mapping[str, Any]) -> str:
+    first = table.iloc[0]
+    device = description.get("device", first["device"])
     return f"{first['model']}, {first['dtype']} on {device}"
 
 

@@ -65,6 +65,16 @@ class Lines:
         return sorted({x for series in self.series if not series.reference for x in series.x})
 
     @property
+    def decades(self) -> list[float]:
+        """1, 2 and 5 of each power of ten that the y values reach, for a logarithmic axis; none without one above 0."""
+        values = [value for series in self.series for value in (*series.y, *series.low, *series.high)]
+        above = [value for value in values if value is not None and value > 0]
+        if not above:
+            return []
+        powers = range(math.floor(math.log10(min(above))), math.ceil(math.log10(max(above))) + 1)
+        return [step * 10.0**power for power in powers for step in (1, 2, 5)]
+
+    @property
     def table(self) -> Table:
         rows = [
             (s.name, "" if s.reference else number(x), number(y), number(low), number(high))

@@ -9,7 +9,7 @@ import numpy as np
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import make_folder
-from cokv_bench.report.figures import Dots, Figure, Heat, Lines, Number
+from cokv_bench.report.figures import Dots, Figure, Heat, Lines, Number, number
 from cokv_bench.report.palettes import DIVERGING, QUALITATIVE, SEQUENTIAL, marker
 
 if TYPE_CHECKING:
@@ -66,7 +66,24 @@ def save(figure: Figure, *paths: Path) -> None:
     Raises:
         RequestError: a file cannot be written.
     """
-    canvas = draw(figure)
+    _write(draw(figure), paths)
+
+
+def save_beside(title: str, figures: Sequence[Lines], path: Path) -> None:
+    """Draw lines side by side and write them to one file.
+
+    Raises:
+        RequestError: the file cannot be written.
+    """
+    canvas, axes = _canvas(6.5 * len(figures), 4.2, len(figures))
+    for axis, figure in zip(axes, figures, strict=True):
+        _lines(axis, figure)
+        axis.set_title(_plain(figure.title), fontsize=9)
+    canvas.suptitle(_plain(title), fontsize=11)
+    _write(canvas, [path])
+
+
+def _write(canvas: "Canvas", paths: Sequence[Path]) -> None:
     for path in paths:
         try:
             canvas.savefig(path, dpi=150)
@@ -125,8 +142,13 @@ def _lines(axis: "Axes", figure: Lines) -> None:
         axis.set_xscale("log", base=2)
         axis.set_xticks(figure.ticks, [f"{tick:g}" for tick in figure.ticks])
         axis.minorticks_off()
-    if figure.log_y:
+    # A logarithm of nothing is an error of matplotlib's.
+    if figure.log_y and figure.decades:
         axis.set_yscale("log")
+        low, high = axis.get_ylim()
+        marks = [mark for mark in figure.decades if low <= mark <= high]
+        axis.set_yticks(marks, [number(mark) for mark in marks])
+        axis.minorticks_off()
     axis.grid(alpha=0.3)
     if figure.series:
         axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

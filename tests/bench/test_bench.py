@@ -12,7 +12,6 @@ import torch
 from transformers import DynamicCache
 
 from cokv_bench.bench import PRESETS, BenchRequest, bench, random_model, run
-from cokv_bench.bench.figure import draw
 from cokv_bench.bench.measure import Reading, Settings, measure
 from cokv_bench.bench.memory import Meter, allocated
 from cokv_bench.bench.table import COLUMNS, NO_ROOM, bench_table
@@ -20,6 +19,8 @@ from cokv_bench.budgets import HeadBudgets
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
+from cokv_bench.report.costs import bench_lines
+from cokv_bench.report.static import save_beside
 from cokv_bench.runs.plan import Variant
 from tests.conftest import random_ids, save_tiny
 
@@ -277,22 +278,21 @@ def test_random_weights_take_budgets_of_any_model_of_their_shape(small_shape: st
         request(**{**asked, "any_weights": False}, budget_files=(fits,)).variants(model)
 
 
-def test_the_figure_needs_matplotlib_and_nothing_else_does(
-    tiny_llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = bench(tiny_llama, request(repeats=1), tmp_path, quiet)
-    monkeypatch.setattr("cokv_bench.bench.figure.PACKAGE", "no_such_package")
-    assert not draw(table, tmp_path / "none.png")
-    assert not (tmp_path / "none.png").exists()
-    monkeypatch.undo()
+def test_the_figure_has_gaps_where_nothing_was_counted(tiny_llama: Model, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
+    table = bench(tiny_llama, request(repeats=1), tmp_path, quiet)
     # What was not counted or did not fit leaves a gap.
     table.loc[0, ["peak_bytes", "decode_ms", "decode_ms_low", "decode_ms_high"]] = None
-    assert draw(table, tmp_path / "some.png")
+    title, (latency, memory) = bench_lines(table)
+    assert "rows: 1" in title
+    assert None in [y for series in latency.series for y in series.y]
+    assert {series.dash for series in memory.series} == {0, 1}
+    save_beside(title, [latency, memory], tmp_path / "some.png")
     assert (tmp_path / "some.png").stat().st_size > 5000
     nothing = bench_table(tiny_llama, request(), {(40, FULL): None})
     assert nothing["decode_ms"].isna().all()
-    assert draw(nothing, tmp_path / "nothing.png")
+    save_beside(*bench_lines(nothing), tmp_path / "nothing.png")
+    assert (tmp_path / "nothing.png").is_file()
 
 
 def test_a_run_says_what_it_was(tiny_llama: Model, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_a_benchmark_is_a_table_a_figure_and_its_settings(cli, texty_folder: Pat
 def test_no_figure_without_matplotlib_and_a_word_about_it(
     cli, texty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cokv_bench.bench.figure.PACKAGE", "no_such_package")
+    monkeypatch.setattr("cokv_bench.report.static.PACKAGE", "no_such_package")
     status, out, err = cli("bench", "--model", texty_folder, *SMALL, "--method", "full")
     assert status == 0, err
     assert "pip install no_such_package" in out

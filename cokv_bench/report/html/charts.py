@@ -77,19 +77,10 @@ def _lines(figure: Lines) -> dict[str, Any]:
         x_axis |= {"type": "log", "range": [math.log10(end) for end in ends], **shown}
     y_axis: dict[str, Any] = {"title": {"text": _safe(figure.y_label)}}
     if figure.log_y:
-        marks = _decades([v for series in figure.series for v in (*series.y, *series.low, *series.high)])
+        marks = figure.decades
         y_axis |= {"type": "log", "tickvals": marks, "ticktext": [number(mark) for mark in marks]}
     rows = -(-len(figure.series) // 4)
     return {"title": "", "height": 380 + 22 * rows, "data": data, "layout": {"xaxis": x_axis, "yaxis": y_axis}}
-
-
-def _decades(values: list[Number]) -> list[float]:
-    """1, 2 and 5 of each power of ten that the values reach; none where no value is above zero."""
-    above = [value for value in values if value is not None and value > 0]
-    if not above:
-        return []
-    powers = range(math.floor(math.log10(min(above))), math.ceil(math.log10(max(above))) + 1)
-    return [step * 10.0**power for power in powers for step in (1, 2, 5)]
 
 
 def _line(figure: Lines, index: int) -> dict[str, Any]:
