@@ -25,7 +25,7 @@ def print_heads(console: Console, file: HeadFile) -> None:
 
 def print_budgets(console: Console, file: HeadBudgets) -> None:
     """Print how a total is split over layers and heads."""
-    table = Table(title=f"Tokens a head at budget {file.budget}, {file.total} in all", title_justify="left")
+    table = Table(title=f"Tokens per head at budget {file.budget}, {file.total} in all", title_justify="left")
     table.add_column("layer", justify="right")
     for head in range(file.tokens.shape[1]):
         table.add_column(f"head {head}", justify="right")

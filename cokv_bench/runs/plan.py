@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from cokv_bench.errors import RequestError
@@ -73,17 +73,6 @@ class Plan:
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)
     utility: PromptUtility | None = None
 
-    def measuring(self, utility: str) -> "Plan":
-        """The same grid with a utility measured in place of answers scored; `SCORE` leaves it as it is.
-
-        Raises:
-            RequestError: an unknown utility, with the nearest names.
-        """
-        if utility == SCORE:
-            return self
-        configuration = {**self.configuration, "utility": utility}
-        return replace(self, utility=get_utility(utility), configuration=configuration)
-
     @property
     def answers(self) -> int:
         """Number of records that the whole run has."""
@@ -115,6 +104,7 @@ def make_plan(
     profiled: Mapping[str, Seen],
     leave_out_seen: bool = False,
     used: Mapping[str, Seen] | None = None,
+    utility: str = SCORE,
 ) -> Plan:
     """Check a request as a whole and lay it out.
 
@@ -126,6 +116,7 @@ def make_plan(
         leave_out_seen: evaluate no method on what any of them has seen, in place of refusing; tasks of which nothing is
             left are not in the run.
         used: what earlier runs were evaluated on; it is left out.
+        utility: name of the utility that is measured; `SCORE` scores the answers.
 
     Raises:
         RequestError: a budget that is not above the window, no examples, examples that a method was profiled on or
@@ -133,6 +124,7 @@ def make_plan(
             before its question.
     """
     encoding = encoding or Encoding()
+    measured = None if utility == SCORE else get_utility(utility)
     largest = max(_checked_window(each, window) for of_task in variants.values() for each in of_task)
     examples = {task.name: task.examples(split) for task in tasks}
     for each in tasks:
@@ -140,10 +132,10 @@ def make_plan(
         if not rows:
             raise no_examples(split, [each])
         unlabelled = sum(not row.answers for row in rows)
-        if unlabelled:
+        if unlabelled and (measured is None or measured.needs_answers):
             raise RequestError(
                 f"{unlabelled} of the {len(rows)} examples of '{task}' have no answers to score against; "
-                "add a field 'answers', or only profile on them with --utility agreement."
+                "add a field 'answers', or measure --utility agreement."
             )
     seen = with_documents(profiled, tasks)
     examples, left_out = without_seen(examples, {**(used or {}), **(seen if leave_out_seen else {})})
@@ -165,9 +157,11 @@ def make_plan(
         "question_agnostic": encoding.question_agnostic,
         "reading": reading(model, prompts, encoding),
         **settings,
+        **({} if measured is None else {"utility": utility}),
     }
     parts = [Part(task, row, tuple(variants[task])) for task, rows in examples.items() for row in rows]
-    return Plan(model, {task.name: task for task in tasks}, _jobs(parts), largest, encoding, configuration, left_out)
+    by_name = {task.name: task for task in tasks}
+    return Plan(model, by_name, _jobs(parts), largest, encoding, configuration, left_out, measured)
 
 
 def _checked_window(variant: Variant, window: int) -> int:

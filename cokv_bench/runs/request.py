@@ -89,7 +89,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         mine = static.get(method, {}).get(task)
         return request.policy(method, mine, knobs.options(method, task, budget, mine))
 
-    plan = make_plan(
+    return make_plan(
         model,
         tasks,
         {
@@ -123,8 +123,8 @@ def plan_request(request: Request, model: Model) -> Plan:
         },
         leave_out_seen=grid.leave_out_seen,
         used=used_by(grid.leave_out_runs),
+        utility=grid.utility,
     )
-    return plan.measuring(grid.utility)
 
 
 def _refuse_own_tasks(

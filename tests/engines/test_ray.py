@@ -116,7 +116,7 @@ def test_records_equal_those_of_one_process(pool: RayWorkers, texty: Model, alon
 
 
 def test_values_of_a_utility_equal_those_of_one_process(pool: RayWorkers, texty: Model, tmp_path: Path) -> None:
-    plan = plan_for(texty).measuring("loglik")
+    plan = plan_for(texty, utility="loglik")
     execute(plan, tmp_path / "ray", workers=pool)
     execute(plan, tmp_path / "alone")
     assert without_seconds(tmp_path / "ray") == without_seconds(tmp_path / "alone")

@@ -70,10 +70,13 @@ def test_other_utilities_name_the_row_without_an_answer(texty: Model, tmp_path: 
         game_on(texty, unlabelled(tmp_path), utility)
 
 
-def test_rows_without_answers_cannot_be_evaluated(texty: Model, tmp_path: Path) -> None:
-    request = request_of([unlabelled(tmp_path)], ["full"], [64])
-    with pytest.raises(RequestError, match="have no answers to score against"):
-        plan_request(request, texty)
+def test_rows_without_answers_are_measured_by_what_needs_none(texty: Model, tmp_path: Path) -> None:
+    for utility in ("score", "loglik"):
+        request = request_of([unlabelled(tmp_path)], ["full"], [64], utility=utility)
+        with pytest.raises(RequestError, match="have no answers to score against"):
+            plan_request(request, texty)
+    # What needs no labels is measured without them.
+    assert plan_request(request_of([unlabelled(tmp_path)], ["full"], [64], utility="agreement"), texty).answers > 0
 
 
 def test_a_utility_of_ones_own() -> None:
