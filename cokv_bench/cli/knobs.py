@@ -15,7 +15,7 @@ def print_knobs(console: Console, knobs: Knobs) -> None:
         )
         table = Table(title=title, title_justify="left")
         for column in ("method", "budget", "setting", "utility", "published setting", "gain"):
-            table.add_column(column, justify="left" if column in ("method", "setting") else "right")
+            table.add_column(column, justify="left" if column in ("method", "setting") else "right", overflow="fold")
         for method, curves in tuning.curves.items():
             for budget, tried in curves.items():
                 best = max(tried, key=lambda each: each.utility)

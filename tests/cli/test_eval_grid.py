@@ -73,6 +73,12 @@ def test_question_agnostic_from_profile_to_table(cli, texty_folder: Path) -> Non
         (("--memory-limit", "0.00001"), "--max-length"),
         (("--ruler-qa", "none.json", "--tasks", "ruler/qa_1"), "none.json"),
         (("--tasks", "ruler/qa_1"), "--ruler-qa"),
+        # Before a model is loaded: there is none of this name.
+        (("--method", "snapkv:kernl=3", "--model", "none"), "it takes kernel, pooling, window"),
+        (("--method", "windw+adaptive", "--model", "none"), "did you mean window"),
+        (("--method", "snapkv:kernel=4", "--model", "none"), "odd"),
+        (("--heads", "none.json", "--model", "none"), "Cannot read the head file none.json"),
+        (("--method", "snapkv:kernel=3", "--baseline", "snapkv:kernel=5", "--model", "none"), "Unknown baseline"),
     ],
 )
 def test_bad_requests_are_one_sentence(cli, texty_folder: Path, options: tuple[str, ...], said: str) -> None:

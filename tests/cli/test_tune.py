@@ -224,6 +224,28 @@ def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_f
     assert chosen(budget_files=(Path("p/cokv-30.budgets.json"),)) == best[1].options
 
 
+def test_pairs_and_what_a_name_leaves_open_are_tuned_under_their_own_names(cli, texty_folder: Path) -> None:
+    methods = "window+adaptive,snapkv:kernel=011,h2o:window=40"
+    asked = ("--model", texty_folder, *NEEDLES, "--budget", "50", "--method")
+    # Shares keep the ranking that they were searched with, so they have nothing to tune and none are looked for.
+    status, out, err = cli("tune", *asked, f"{methods},window+cokv-search", "--out", "knobs.json")
+    assert status == 0, err
+    assert "…" not in out
+    tuning = Knobs.load("knobs.json").benchmarks["needle"]
+    assert list(tuning.curves) == ["window+adaptive", "snapkv:kernel=11"]
+    tried = {name: {knob for each in curves[50] for knob in each.options} for name, curves in tuning.curves.items()}
+    assert tried["window+adaptive"] == {"window", "kernel", "pooling", "safeguard"}
+    assert tried["snapkv:kernel=11"] == {"window", "pooling"}
+    status, _, err = cli(
+        "eval", *asked, methods, "--knobs", "knobs.json", "--baseline", "snapkv:kernel=0011", "--out", "run"
+    )
+    assert status == 0, err
+    told = read_run(Path("run"))["configuration"]
+    assert told["methods"] == ["h2o:window=40", "snapkv:kernel=11", "window+adaptive"]
+    assert set(told["knobs"]["chosen"]["needle"]) == {"snapkv:kernel=11", "window+adaptive"}
+    assert told["knobs"]["chosen"]["needle"]["window+adaptive"]["50"] == tuning.chosen("window+adaptive", 50)
+
+
 def request_with(request: Request, **sources: Any) -> Request:
     """The request with other knobs of the two rules."""
     return replace(request, heads=replace(request.heads, **sources))

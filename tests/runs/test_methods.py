@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,7 +24,7 @@ from cokv_bench.runs.journal import read_records
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.tuning import candidates, largest_window, tunable
-from cokv_bench.scores.comparisons import choose_baseline
+from cokv_bench.scores.comparisons import choose_baselines
 from cokv_bench.scores.tables import write_tables
 from cokv_bench.tasks.options import TaskOptions
 from tests.requests import request_of
@@ -77,7 +76,7 @@ def test_pairs_and_options_are_methods_of_their_own_everywhere(texty: Model) -> 
     # With their base in the order of the registry, pairs last.
     assert list(dict.fromkeys(record["method"] for record in records)) == names
     assert len(records) == plan.answers
-    tables = write_tables(Path("run"), "snapkv:kernel=0011")
+    tables = write_tables(Path("run"), ["snapkv:kernel=0011"])
     assert set(tables["comparisons.csv"]["baseline"]) == {"snapkv:kernel=11"}
     assert set(tables["comparisons.csv"]["method"]) == set(names) - {"full", "snapkv:kernel=11"}
     assert tables["scores.csv"]["exact_total"].all()
@@ -292,15 +291,14 @@ def test_what_travels_to_workers_holds_no_model(texty: Model) -> None:
 
 def test_baselines_and_colours_go_by_the_base() -> None:
     methods = ["full", "pyramidkv", "snapkv:kernel=11", "window+adaptive"]
-    assert choose_baseline(methods, None) == "snapkv:kernel=11"
-    assert choose_baseline([*methods, "snapkv"], None) == "snapkv"
-    assert choose_baseline(methods, "snapkv:kernel=011") == "snapkv:kernel=11"
+    assert choose_baselines(methods) == ["snapkv:kernel=11"]
+    assert choose_baselines([*methods, "snapkv"]) == ["snapkv"]
+    assert choose_baselines(methods, ["snapkv:kernel=011", "pyramidkv"]) == ["snapkv:kernel=11", "pyramidkv"]
     with pytest.raises(RequestError, match="Unknown baseline 'snapkv'"):
-        choose_baseline(methods, "snapkv")
+        choose_baselines(methods, ["snapkv"])
 
     def numbers(*names: str) -> dict[str, int]:
-        run: Any = SimpleNamespace(configuration={"methods": list(names)})
-        return styles([run])
+        return styles(names)
 
     usual = numbers("snapkv", "h2o")
     assert numbers("snapkv:kernel=11", "h2o")["snapkv:kernel=11"] == usual["snapkv"]
