@@ -83,7 +83,7 @@ def parser(line: str) -> tuple[Any, list[str]]:
 
 def parse(line: str) -> Any:
     """Options and arguments as the real program reads them; it fails where they are wrong, and nothing runs."""
-    from cokv_bench.policies import POLICIES
+    from cokv_bench.policies import find_method
 
     command, arguments = parser(line)
     context = command.make_context(command.name, list(arguments))
@@ -91,7 +91,7 @@ def parse(line: str) -> Any:
     if context.args:
         subcommands()["eval"].make_context("eval", list(context.args))
     for method in (context.params.get("methods") or "full").split(","):
-        assert method in POLICIES
+        find_method(method)
     return context
 
 
