@@ -1,4 +1,4 @@
-"""Around the work of a command: lists without PyTorch, terminals of any encoding, paths of any name."""
+"""Around the work of a command: terminals of any encoding, paths of any name."""
 
 import io
 import json
@@ -11,28 +11,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cokv_bench.catalogue import KINDS
 from cokv_bench.report import write_results
 from cokv_bench.report.layout import lay_out
 from cokv_bench.report.terminal import print_scores
 from tests.report.made_run import make_run
-
-LISTED = """
-import sys
-from cokv_bench.cli import main
-statuses = []
-for line in sys.stdin.read().splitlines():
-    sys.argv = ["cokv-bench", *line.split()]
-    try:
-        main()
-        statuses.append(0)
-    except SystemExit as stop:
-        statuses.append(int(stop.code or 0))
-    loaded = [name for name in ("torch", "transformers", "scipy") if name in sys.modules]
-    assert not loaded, (line, loaded)
-print("statuses", *statuses)
-"""
-
 
 SHOWN = """
 import sys
@@ -46,46 +28,6 @@ def show(*arguments):
             raise
     sys.argv = named
 """
-
-
-def run(code: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, **options)
-
-
-@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="doctor asks torch for the GPUs where there is a driver")
-def test_lists_and_refusals_of_names_need_no_pytorch(tmp_path: Path) -> None:
-    make_run(tmp_path / "run", examples=2)
-    commands = {
-        **{
-            f"{name} --help": 0
-            for name in ("eval", "profile", "search", "ls", "bench", "report", "inspect", "reproduce")
-        },
-        **{f"ls {kind}": 0 for kind in KINDS},
-        "inspect": 0,
-        "inspect run": 0,
-        "report run --terminal": 0,
-        "eval --method snapvk": 2,
-        "eval --tasks neddle": 2,
-        "eval --method full --no-such-option": 2,
-        "eval --tasks ruler/qa_1": 2,
-        "profile --utility logilk": 2,
-        "profile --estimator svv": 2,
-        "profile --sampling slice": 2,
-        "profile --metric qa_f2": 2,
-        "eval --metric qa_f2": 2,
-        "tune --metric qa_f2": 2,
-        "search --metric qa_f2": 2,
-        "profile --tasks longbench/hotpot": 2,
-        "search --utility logilk": 2,
-        "bench --method snapvk": 2,
-        "doctor": 0,
-    }
-    result = run(LISTED, input="\n".join(commands), cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    statuses = [int(word) for word in result.stdout.splitlines()[-1].split()[1:]]
-    # Where the embedded model is not installed, doctor says so with status 1.
-    assert statuses[:-1] == list(commands.values())[:-1]
-    assert "did you mean snapkv" in result.stderr
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
