@@ -130,7 +130,7 @@ def test_a_ledger_of_something_else_is_refused_with_the_difference(texty: Model,
     with pytest.raises(RequestError, match=r'config\.sampling is "slices" there and "strata" here'):
         profile(game_for(texty), tmp_path, estimator="cc", sampling="strata", seed=0, stopping=Stopping(samples=4))
     tasks = resolve(["needle"], texty, TaskOptions(lengths=(400,), examples=2))
-    for change, told in (({"utility": "metric"}, "utility is"), ({"window": 9}, "window is 8 there, 9 here")):
+    for change, told in (({"utility": "metric"}, "utility is"), ({"window": 9}, "window is 8 there and 9 here")):
         game = make_game(texty, tasks, change.get("utility", "loglik"), window=change.get("window", 8))
         with pytest.raises(RequestError, match=told):
             profile(game, tmp_path, estimator="ssv", seed=0, stopping=Stopping(samples=4))
