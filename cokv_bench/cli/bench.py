@@ -57,7 +57,7 @@ def bench(
     """
     embedded = random_weights is None and model in (None, spec.name)
     methods = options.methods or METHODS[embedded]
-    o.check_names("methods", methods)
+    o.check_methods(methods)
 
     from cokv_bench.bench import BenchRequest, check_preset, random_model
     from cokv_bench.bench import bench as measure_all

@@ -48,12 +48,22 @@ def evaluate(
     """
     o.check_engine(engine)
     o.check_tasks(tasks)
-    o.check_names("methods", grid.methods)
+    o.check_methods(grid.methods)
     o.check_names("utilities", [] if grid.utility == SCORE else [grid.utility])
     if comparing.reference is not None and grid.utility != SCORE:
         raise RequestError(
             f"--reference has published scores; with --utility {grid.utility} there are none to compare."
         )
+    grid.check()
+    share = None if shard is None else Shard.parse(shard)
+    memory = None if memory_limit is None else gibibytes(memory_limit)
+
+    from cokv_bench.scores.comparisons import choose_baselines
+    from cokv_bench.scores.reference import check_reference
+
+    choose_baselines(list(grid.methods), list(comparing.baselines))
+    if comparing.reference is not None:
+        check_reference(comparing.reference)
 
     from cokv_bench.cli.estimates import print_estimate, print_power
     from cokv_bench.cli.outcome import show_outcome
@@ -62,17 +72,10 @@ def evaluate(
     from cokv_bench.runs.execute import execute
     from cokv_bench.runs.overlap import left_out_line
     from cokv_bench.runs.request import Request, plan_request
-    from cokv_bench.scores.comparisons import choose_baselines
     from cokv_bench.scores.power import planned
-    from cokv_bench.scores.reference import check_reference
 
     request = Request(grid, tasks, encoding, heads)
     request.check()
-    choose_baselines(list(grid.methods), list(comparing.baselines))
-    if comparing.reference is not None:
-        check_reference(comparing.reference)
-    share = None if shard is None else Shard.parse(shard)
-    memory = None if memory_limit is None else gibibytes(memory_limit)
     with o.workers(EngineOptions() if dry_run else engine, model) as (pool, loaded):
         plan = plan_request(request, loaded)
         if plan.left_out:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from cokv_bench.engines.check import check_engine as check_engine
 from cokv_bench.engines.options import EngineOptions
+from cokv_bench.registries import ENGINES
 from cokv_bench.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -43,6 +44,20 @@ def check_names(kind: str, names: Sequence[str]) -> None:
     from cokv_bench.catalogue import check
 
     check(kind, names)
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Refuse unknown methods, and options in their names that they do not take, before a model is loaded.
+
+    Raises:
+        RequestError: with the nearest names, or what the method takes.
+    """
+    check_names("methods", methods)
+    if any(":" in method for method in methods):
+        from cokv_bench.policies.registry import find_method  # Options are those of classes, which need PyTorch.
+
+        for method in methods:
+            find_method(method)
 
 
 def check_tasks(options: TaskOptions) -> None:
@@ -85,11 +100,10 @@ def workers(options: EngineOptions, spec: "ModelSpec") -> "Iterator[tuple[RayWor
     Raises:
         RequestError: the model cannot be loaded, or there are not that many places for workers.
     """
-    if options.engine == "local":
+    start = ENGINES.get(options.engine).start
+    if start is None:
         yield None, load(spec)
         return
-    from cokv_bench.engines.ray import RayWorkers
-
-    progress_console.print("Starting Ray ...", highlight=False)
-    with RayWorkers(spec, options.workers, options.address) as started:
+    progress_console.print(f"Starting {options.engine} ...", highlight=False)
+    with start(spec, options.workers, options.address) as started:
         yield started, load(replace(spec, dtype=started.dtype(), device="cpu", device_map=None))

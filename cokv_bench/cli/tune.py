@@ -40,7 +40,7 @@ def tune_knobs(
     FILE`; benchmarks that it already holds stay in it, and those tried on the same examples are not tried again.
     """
     o.check_tasks(tasks)
-    o.check_names("methods", grid.methods)
+    o.check_methods(grid.methods)
     o.check_names("utilities", [utility])
 
     from cokv_bench.budgets.knobs import Knobs, Options

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import cast
 
 from cokv_bench.costs.estimate import Load
-from cokv_bench.errors import unknown
 from cokv_bench.limits import DEFAULT_SAMPLES, Stopping
 from cokv_bench.policies import find_method
 from cokv_bench.policies.names import FULL, each_once
@@ -48,7 +47,7 @@ def eval_work(grid: Grid, tasks: TaskOptions, encoding: Encoding, counted: Mappi
     def load(size: Size, length: int) -> Load:
         return Load(size.examples, length, rows, size.new_tokens, accumulated)
 
-    return _work(tasks, encoding, grid.split, counted, load)
+    return _work(tasks, encoding, cast(Split, grid.split), counted, load)
 
 
 def profile_work(stopping: Stopping, tasks: TaskOptions, encoding: Encoding, counted: Mapping[str, int]) -> Work:
@@ -74,16 +73,14 @@ def scores_work(tasks: TaskOptions, encoding: Encoding, counted: Mapping[str, in
 def _work(
     tasks: TaskOptions,
     encoding: Encoding,
-    split: str,
+    split: Split,
     counted: Mapping[str, int],
     load: Callable[[Size, int], Load],
 ) -> Work:
-    if split not in get_args(Split):
-        raise unknown("split", split, get_args(Split))
     found = Work()
     for task in dict.fromkeys(full for name in tasks.names for full in expand(name, tasks)):
         try:
-            size = family_of(task).size(task, tasks, split, counted.get(task))  # type: ignore[arg-type]
+            size = family_of(task).size(task, tasks, split, counted.get(task))
             lengths = size.lengths or (_longest(encoding),)
         except UncountedError as error:
             found.uncounted[task] = str(error)

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache.selection import Selection, rank_positions
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
+    from cokv_bench.kvcache.selection import Selection
 
 
 class Scorer(Protocol):
@@ -85,7 +85,7 @@ class Policy:
             raise RequestError(f"Method '{self.name}' ranks no tokens; it keeps all.")
         return _scored(self._narrowed(prompt), self.scorer)[1]
 
-    def select(self, prompt: "Prompt", budget: int | None) -> Selection:
+    def select(self, prompt: "Prompt", budget: int | None) -> "Selection":
         """The tokens that each KV head keeps.
 
         Prompts of at most `budget` tokens are kept whole. Of longer ones exactly budget * layers * kv_heads tokens
@@ -98,6 +98,9 @@ class Policy:
         Raises:
             RequestError: the budget is not a whole number above the window, or what the method needs is missing.
         """
+        # On first use, here and below: options of methods are checked without the prompt cache and its transformers.
+        from cokv_bench.kvcache.selection import Selection
+
         prompt = self._narrowed(prompt)
         keep_all = self.scorer is None or self.allocator is None
         if not (keep_all and budget is None):
@@ -127,6 +130,8 @@ class Policy:
         Raises:
             RequestError: as for `select`, or the method shares tokens out between the layers by their scores.
         """
+        from cokv_bench.kvcache.selection import Selection
+
         whole = torch.ones(part.kv_heads, part.tokens, dtype=torch.bool)
         if self.scorer is None or self.allocator is None:
             return whole
@@ -170,6 +175,8 @@ def is_whole(value: object) -> TypeGuard[int]:
 
 def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:
     """Scores and ranks of a prompt, computed once for all budgets and all policies with this scorer."""
+    from cokv_bench.kvcache.selection import rank_positions
+
     key = ("scored", scorer)
     if key not in prompt.memo:
         scores = scorer(prompt)

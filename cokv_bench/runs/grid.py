@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
+from cokv_bench.errors import unknown
 from cokv_bench.option import Option
+from cokv_bench.tasks.base import Split
 
 #: The settings of `--knobs` that are no file.
 TUNED, PAPERS = "tuned", "papers"
@@ -81,3 +83,8 @@ class Grid:
             "(log-probability of the reference answers) or agreement (of the full cache's own)."
         ),
     ] = SCORE
+
+    def check(self) -> None:
+        """Refuse a split that is none. Raises `RequestError` with the nearest ones."""
+        if self.split not in get_args(Split):
+            raise unknown("split", self.split, get_args(Split))

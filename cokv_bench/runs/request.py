@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 from cokv_bench.budgets.knobs import Options
-from cokv_bench.errors import RequestError, unknown
+from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.names import each_once
@@ -23,8 +24,6 @@ from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 from cokv_bench.tasks.registry import resolve
 
-SPLITS: dict[str, Split] = {"test": "test", "profile": "profile", "report": "report", "all": "all"}
-
 
 @dataclass(frozen=True)
 class Request:
@@ -41,8 +40,7 @@ class Request:
         Raises:
             RequestError: an unknown method or split, a budget that is not above any window, or a bad option.
         """
-        if self.grid.split not in SPLITS:
-            raise unknown("split", self.grid.split, SPLITS)
+        self.grid.check()
         for budget in self.grid.budgets:
             check_budget(budget, self.grid.window or 1)
         self.shared.check(self.grid.methods, self.grid.budgets)
@@ -98,7 +96,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         },
         grid.budgets,
         window=request.shared.ranking()["window"],
-        split=SPLITS[grid.split],
+        split=cast(Split, grid.split),
         seed=request.tasks.seed,
         encoding=request.encoding,
         settings={

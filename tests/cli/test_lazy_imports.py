@@ -27,6 +27,8 @@ UNKNOWN = {
     "profile --tasks nedle": "did you mean needle",
     "profile --tasks longbench/hotpot": "did you mean longbench/hotpotqa",
     "profile --utility loglk": "did you mean loglik",
+    "eval --split tset": "did you mean test",
+    "eval --shard 9/2": "is no shard",
     "profile --estimator svs": "did you mean ssv",
     "profile --sampling slics": "did you mean slices",
     "profile --metric f2": "Unknown metric",
@@ -79,6 +81,11 @@ def test_lists_help_and_version(tmp_path: Path) -> None:
 
 def test_unknown_names(tmp_path: Path) -> None:
     do_without(HEAVY + TABLES, [f"{line}\t{said}" for line, said in UNKNOWN.items()], tmp_path)
+
+
+def test_names_of_what_tables_compare_with(tmp_path: Path) -> None:
+    asked = {"eval --baseline snapkw": "did you mean snapkv", "eval --reference cokw": "did you mean cokv"}
+    do_without(HEAVY, [f"{line}\t{said}" for line, said in asked.items()], tmp_path)
 
 
 @pytest.mark.skipif(any(Path(driver).exists() for driver in _DRIVERS), reason="a GPU's name is asked of PyTorch")

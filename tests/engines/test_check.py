@@ -16,8 +16,8 @@ def test_engines_are_listed_and_checked(monkeypatch: pytest.MonkeyPatch) -> None
     check_engine(EngineOptions())
     for engine, workers, address, said in (
         ("rai", None, None, "Unknown engine 'rai'; did you mean ray"),
-        ("local", 2, None, "--workers 2 is for Ray; add --engine ray"),
-        ("local", None, "auto", "--address auto is for Ray; add --engine ray"),
+        ("local", 2, None, "--workers 2 is for engines with workers; add --engine ray"),
+        ("local", None, "auto", "--address auto is for engines with workers; add --engine ray"),
     ):
         with pytest.raises(RequestError, match=said):
             check_engine(EngineOptions(engine, workers, address))

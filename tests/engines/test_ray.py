@@ -262,8 +262,8 @@ def test_the_memory_of_a_host_is_shared(pool: RayWorkers) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--workers", "2"), "--workers 2 is for Ray; add --engine ray."),
-        (("--address", "auto"), "--address auto is for Ray; add --engine ray."),
+        (("--workers", "2"), "--workers 2 is for engines with workers; add --engine ray."),
+        (("--address", "auto"), "--address auto is for engines with workers; add --engine ray."),
         (("--engine", "rya"), "did you mean ray?"),
     ],
 )
