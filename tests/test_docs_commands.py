@@ -61,7 +61,7 @@ FILES = {"import": "cc_llama_qasper_64.npy", "inspect": "values.json", "reproduc
 LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
     "bench": (r"bench\.csv.* are in (.*)", ("bench.csv", "run.json")),
     "budgets": (r"Wrote (.*)", ("",)),
-    "eval": (r"Tables, records and settings are in (.*)", ("run.json", "scores.csv", "table.csv", "table.md")),
+    "eval": (r"Tables, records and settings are in (.*)", ("run.json", "table.csv", "table.md")),
     "head-scores": (r"Wrote ([^:]*):", ("",)),
     "import": (r"Wrote ([^:]*):", ("",)),
     "profile": (r"Ledger and head values are in (.*)", ("ledger.jsonl", "values.json")),
@@ -196,6 +196,10 @@ def desk(texty_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     shutil.copytree(ROOT / "cokv_bench/tasks/made/haystack", folder / "FOLDER_OF_TXT")
     for number in ("", "1", "2"):
         make_run(folder / f"RUN{number}")
+    asked = {"model": "FOLDER", "tasks": "needle", "lengths": 300, "method": ["full", "snapkv"]}
+    (folder / "run.yaml").write_text(yaml.safe_dump({**asked, "budget": [64, 128]}), encoding="utf-8")
+    run_json = folder / "RUN" / "run.json"
+    run_json.write_text(json.dumps({**json.loads(run_json.read_text(encoding="utf-8")), "request": asked}))
     shutil.copytree(ROOT / "results/gpu/decode", folder / "BENCH")
     shutil.copytree(ROOT / "results/smollm2-135m", folder / "results/smollm2-135m")
     shutil.copy(embedded.values_path(), folder / "values.json")
