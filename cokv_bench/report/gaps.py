@@ -51,18 +51,16 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -
     series = []
     for method, line in rows[~rows["method"].isin([LOWER, UPPER])].groupby("method", sort=False):
         ordered = line.sort_values("budget")
-        shown = ordered[["closed", "closed_ci_low", "closed_ci_high"]].where(
-            ordered["gap" if summing else "gap_ci_low"] > 0
-        )
+        # Means of shares are over tasks that have a gap, and have no interval of their own.
+        there = (ordered["gap_ci_low"] > 0) | (ordered["gap_ci_low"].isna() & (ordered["gap"] > 0) & summing)
+        shown = ordered[["closed", "closed_ci_low", "closed_ci_high"]].where(there)
         share, low, high = (numbers(shown[name]) for name in shown)
         series.append(Series(str(method), tuple(map(float, ordered["budget"])), share, low, high, style[str(method)]))
     ends = [
         Series(name, (0.0,), (share,), (None,), (None,), reference=True, dash=place)
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
     ]
-    about = _gaps(rows, unit)
-    if not summing:
-        about += " Where the interval reaches 0 there is nothing to close, and no share is shown."
+    about = f"{_gaps(rows, unit)} Where the interval reaches 0 there is nothing to close, and no share is shown."
     return Lines(title, about, BUDGET_AXIS, "share of the gap closed", (*ends, *series), log_x=True, apart=True)
 
 

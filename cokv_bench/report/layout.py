@@ -186,7 +186,7 @@ def _comparison_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
     if pd.isna(row["difference"]):
         return tuple(map(Cell, (*start, "", "", "", "", "unequal totals, not compared")))
     ends = "..".join(f"{row[end]:+.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
-    verdict = "" if not row["within_noise"] else "noise" if row["discriminates"] else "cannot discriminate"
+    verdict = "" if not row["within_noise"] else "noise" if row["discriminates"] else BLIND_MARK
     texts = (
         *start,
         f"{row['difference']:+.{unit.decimals}f}",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from rich import box
 from rich.columns import Columns
 from rich.console import Console
 from rich.measure import Measurement
@@ -21,6 +22,8 @@ _SPOKEN = 12
 _WIDTH = 72
 #: From low to high, where a terminal has no colours.
 _SHADES = " ░▒▓█"
+#: Of a column of names, the least where some are that long.
+_NAME = 16
 # Wider than any table.
 _UNBOUNDED = 10_000
 
@@ -43,12 +46,15 @@ def print_scores(console: Console, layout: Layout, unit: Unit) -> None:
 
 
 def print_grid(console: Console, grid: Grid) -> None:
-    """Print a table in which, where the terminal is narrow, names are folded and no number is cut."""
+    """Print a table in which, where the terminal is narrow, names and verdicts are folded and no number is cut."""
     first, *others = grid.header
-    table = _titled(grid)
-    table.add_column(first, overflow="fold")
+    # Without lines between the columns there is room for names.
+    table = Table(title=Text(grid.caption), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    names = [row[0].text for section in grid.sections for row in section]
+    table.add_column(first, overflow="fold", min_width=min(_NAME, max(map(len, (first, *names)))))
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True)
+        # A column of words has no name.
+        table.add_column(name, justify="right" if name else "left", no_wrap=bool(name), overflow="fold")
     _fill(table, grid)
     console.print(table)
 

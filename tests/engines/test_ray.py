@@ -59,7 +59,7 @@ def pool(texty_folder: Path) -> Iterator[RayWorkers]:
         patch.undo()
 
 
-def plan_for(model: Model) -> Plan:
+def plan_for(model: Model, **changes: Any) -> Plan:
     tasks = resolve(["needle", "ruler/vt"], model, TaskOptions(lengths=(900,), examples=6))
     budgets = [[20 + layer + head for head in range(model.kv_heads)] for layer in range(model.layers)]
     total = sum(map(sum, budgets)) // (model.layers * model.kv_heads)
@@ -80,6 +80,7 @@ def plan_for(model: Model) -> Plan:
         seed=0,
         settings={},
         profiled={},
+        **changes,
     )
 
 
