@@ -30,7 +30,7 @@ def make_budgets(
 ) -> None:
     """Turn head values into tokens a head by CoKV's rule, one budget JSON for each budget.
 
-    The total is exactly budget x layers x KV heads. `cokv-bench eval --method cokv --budgets FILE` uses the file;
+    The total is exactly budget x layers x KV heads. `cokv-bench eval --method cokv --heads FILE` uses the file;
     it names the model it is for and is checked when it is read.
     """
     from cokv_bench.budgets.from_profile import write_budgets

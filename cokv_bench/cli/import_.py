@@ -31,8 +31,8 @@ def import_scores(
 ) -> None:
     """Turn head scores that were published with CoKV and HeadKV into checked files, without running a model.
 
-    CoKV's slices become a values.json for `cokv-bench budgets` and `cokv-bench eval --profile`; HeadKV's scores become
-    a *.head_scores.json for `cokv-bench eval --head-scores`. Pickles in the files are read as data: nothing is run.
+    CoKV's slices become a values.json for `cokv-bench budgets` and `cokv-bench eval --heads`; HeadKV's scores become
+    a *.head_scores.json for `cokv-bench eval --heads`. Pickles in the files are read as data: nothing is run.
     """
     from cokv_bench.budgets import HeadValues
     from cokv_bench.budgets.importers import Layout, convert

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from cokv_bench.option import Option
 
 _PANEL = "Head files"
+_EARLIER = "Earlier name of --heads, for a release."
 
 
 @dataclass(frozen=True)
@@ -21,31 +22,15 @@ class HeadSources:
     heads: Annotated[
         tuple[Path, ...],
         Option(
-            "A file about heads (budgets, values, scores, shares) or the folder of a profile or search; once for each.",
+            "A file about heads (budgets, values, scores, shares) or the folder of a profile or search; once for each. "
+            "Of several, each serves its own tasks and budgets.",
             _PANEL,
         ),
     ] = ()
-    budget_files: Annotated[
-        tuple[Path, ...],
-        Option(
-            "CoKV, HeadKV, CoKV-Search: a budget JSON; may be given once for each budget, or budget and task.",
-            _PANEL,
-            name="budgets",
-        ),
-    ] = ()
-    profiles: Annotated[
-        tuple[Path, ...],
-        Option(
-            "CoKV: head values (values.json or its folder); given several times, each for its own tasks.",
-            _PANEL,
-            name="profile",
-        ),
-    ] = ()
-    shares: Annotated[
-        Path | None,
-        Option("CoKV-Search: shares.json of a search, or its folder; any budget in its range.", _PANEL),
-    ] = None
-    head_scores: Annotated[Path | None, Option("HeadKV: a file of head scores.", _PANEL)] = None
+    budget_files: Annotated[tuple[Path, ...], Option(_EARLIER, _PANEL, name="budgets")] = ()
+    profiles: Annotated[tuple[Path, ...], Option(_EARLIER, _PANEL, name="profile")] = ()
+    shares: Annotated[Path | None, Option(_EARLIER, _PANEL)] = None
+    head_scores: Annotated[Path | None, Option(_EARLIER, _PANEL)] = None
     zeroed: Annotated[
         int | None,
         Option("CoKV's alpha: heads with the window only. Default: the profile's choice.", _PANEL, least=1),
