@@ -7,7 +7,7 @@ PyTorch and SciPy, whose imports take seconds.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cokv_bench.registry import Registry
+from cokv_bench.registry import Registry, declared
 
 if TYPE_CHECKING:
     from cokv_bench.engines.check import EngineKind
@@ -21,27 +21,12 @@ if TYPE_CHECKING:
 Metric = Callable[[str, str, Sequence[str]], float]
 """(prediction, answer, class names of the task) -> score in [0, 1]."""
 
-_SCORERS = "cokv_bench.policies.scorers"
+#: Rankings and splits say in their own files what they are called: a new one needs no other.
 SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
-    "scorer",
-    {
-        "sinks-recency": ("the first tokens, then the most recent ones (StreamingLLM)", f"{_SCORERS}:SinksRecency"),
-        "accumulated": ("the attention received over the whole prompt (H2O)", f"{_SCORERS}:AccumulatedAttention"),
-        "window": ("the pooled attention of the last prompt tokens (SnapKV)", f"{_SCORERS}:WindowAttention"),
-        "random": ("chance, from a seed and the prompt", f"{_SCORERS}:Random"),
-    },
+    "scorer", declared("policies/scorers/*.py", first=("sinks-recency", "accumulated", "window", "random"))
 )
-
-_ALLOCATORS = "cokv_bench.policies.allocators"
 ALLOCATORS: "Registry[Callable[..., Allocator]]" = Registry(
-    "allocator",
-    {
-        "uniform": ("the same for every head", f"{_ALLOCATORS}:Uniform"),
-        "pyramid": ("more in early layers than in late ones (PyramidKV)", f"{_ALLOCATORS}:Pyramid"),
-        "adaptive": ("the heads of each layer compete (Ada-KV)", f"{_ALLOCATORS}:Adaptive"),
-        "ada-pyramid": ("a pyramid over layers, whose heads compete (Ada-KV)", f"{_ALLOCATORS}:AdaPyramid"),
-        "static": ("what a file or a function of the budget says (HeadKV, CoKV)", f"{_ALLOCATORS}:Static"),
-    },
+    "allocator", declared("policies/allocators/*.py", first=("uniform", "pyramid", "adaptive", "ada-pyramid", "static"))
 )
 
 _RECIPES = "cokv_bench.policies.registry"
@@ -148,15 +133,9 @@ ESTIMATORS: "Registry[Estimator]" = Registry(
 )
 
 _TASKS = "cokv_bench.tasks"
+#: Benchmarks are found in `tasks/NAME/family.py`.
 FAMILIES: "Registry[Family]" = Registry(
-    "task family",
-    {
-        "needle": ("a fact hidden in a text, then asked for", f"{_TASKS}.needle.family:NEEDLE"),
-        "text": ("a text to go on with; no labels", f"{_TASKS}.text.family:TEXT"),
-        "ruler": ("RULER's subtasks, made at any length", f"{_TASKS}.ruler.family:RULER"),
-        "longbench": ("LongBench v1 and LongBench-E", f"{_TASKS}.longbench.family:LONGBENCH"),
-        "jsonl": ("rows of the user's own", f"{_TASKS}.rows.family:OWN_ROWS"),
-    },
+    "task family", declared("tasks/*/family.py", first=("needle", "text", "ruler", "longbench", "jsonl"))
 )
 
 _ENGINES = "cokv_bench.engines.check"

@@ -1,11 +1,13 @@
 """Things by name, each with one line and its origin: what `cokv-bench ls` lists and what options choose from."""
 
-from collections.abc import Iterator, Mapping
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from cokv_bench.errors import RequestError, brief, unknown
 
@@ -24,6 +26,38 @@ def adding(origin: str) -> Iterator[None]:
         yield
     finally:
         _adding.reset(token)
+
+
+def declared(modules: str, first: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+    """What modules of the package say of themselves, for `Registry`: a new one is found without a list to edit.
+
+    A module has `ENTRY = (name, line, attribute)`, which is read and not run.
+
+    Args:
+        modules: pattern of their files inside the package.
+        first: names that come first, in this order; the others follow by name.
+    """
+    root = Path(__file__).parent
+    found: dict[str, tuple[str, str]] = {}
+    for path in sorted(root.glob(modules)):
+        entry = _constant(path.read_text(encoding="utf-8"), "ENTRY")
+        if entry is not None:
+            name, line, attribute = entry
+            found[name] = line, f"{_module(path.relative_to(root))}:{attribute}"
+    return {name: found[name] for name in (*first, *sorted(found.keys() - set(first)))}
+
+
+def _module(path: Path) -> str:
+    return ".".join((__package__, *path.with_suffix("").parts))
+
+
+def _constant(code: str, name: str) -> Any:
+    """The value of a constant of a module; None where it has none of that name."""
+    if f"\n{name} = " not in code:
+        return None
+    assigned = [node for node in ast.parse(code).body if isinstance(node, ast.Assign)]
+    values = [node.value for node in assigned if [ast.unparse(target) for target in node.targets] == [name]]
+    return ast.literal_eval(values[0]) if values else None
 
 
 @dataclass

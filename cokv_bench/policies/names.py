@@ -16,7 +16,8 @@ from cokv_bench.registry import Registry
 #: For the reader of `cokv-bench ls methods`.
 HOW = (
     "Options follow a name, as in snapkv:kernel=11:pooling=avg. A ranking and a split make a method too, as in "
-    "window+adaptive: a scorer or a method on the left, an allocator or a method on the right (docs/methods.md)."
+    "window+adaptive: a scorer or a method on the left, an allocator or a method on the right (docs/methods.md). "
+    "A scorer alone gives every head the same."
 )
 #: The method that keeps all tokens, so that it neither ranks nor splits.
 FULL = "full"
@@ -113,7 +114,8 @@ def check(text: str) -> None:
     """
     found = parse(text)
     if found.split is None:
-        METHODS.check(found.ranking.name)
+        if found.ranking.name not in SCORERS:
+            METHODS.check(found.ranking.name)
         if found.ranking.name == FULL and found.ranking.options:
             raise RequestError(f"The method '{FULL}' keeps all tokens and takes no options; write {FULL}.")
         return

@@ -16,6 +16,9 @@ from cokv_bench.registries import ALLOCATORS, SCORERS
 from cokv_bench.registries import METHODS as POLICIES
 from cokv_bench.registry import Registry
 
+#: The split of a ranking that is named alone.
+_EVENLY = "uniform"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -187,9 +190,9 @@ def find_method(name: str) -> Method:
     """
     check(name)
     found = parse(name)
-    if found.split is None:
+    if found.split is None and found.ranking.name in POLICIES:
         return _single(found)
-    left, right = found.ranking, found.split
+    left, right = found.ranking, found.split or Part(_EVENLY)
     ranking, split = _half(left, SCORERS, "scorer"), _half(right, ALLOCATORS, "allocator")
     scorer = replace(ranking, fixed=read(dict(left.options), {**written(ranking.factory), "window": int}, left.name))
     pair = Method(found, f"{_line(left, SCORERS)}; {_line(right, ALLOCATORS)}", scorer, split)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("ada-pyramid", "a pyramid over layers, whose heads compete (Ada-KV)", "AdaPyramid")
+
+
 @dataclass(frozen=True)
 class AdaPyramid:
     """Gives each layer its total by `pyramid` and splits it among the layer's heads by `adaptive`."""

@@ -13,6 +13,9 @@ from cokv_bench.errors import RequestError
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("adaptive", "the heads of each layer compete (Ada-KV)", "Adaptive")
+
 #: Shares that `cokv-bench tune` tries, the published one first.
 SAFEGUARDS = (0.2, 0.0, 0.1, 0.3, 0.5)
 

@@ -15,6 +15,9 @@ from cokv_bench.errors import RequestError
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("pyramid", "more in early layers than in late ones (PyramidKV)", "Pyramid")
+
 #: Steepnesses that `cokv-bench tune` tries, the published one first.
 BETAS = (20, 2, 5, 10, 50)
 

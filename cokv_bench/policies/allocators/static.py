@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("static", "what a file or a function of the budget says (HeadKV, CoKV)", "Static")
+
+
 @dataclass(frozen=True)
 class EmbeddedBudgets:
     """The budgets of a rule that come with the package, for the embedded model.

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("uniform", "the same for every head", "Uniform")
+
+
 def uniform(layers: int, kv_heads: int, base: int) -> Tensor:
     """`base` tokens beyond the window for every head.
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("accumulated", "the attention received over the whole prompt (H2O)", "AccumulatedAttention")
+
+
 @dataclass(frozen=True)
 class AccumulatedAttention:
     """Scores a prompt by the attention each key receives over the whole prefill, without pooling."""

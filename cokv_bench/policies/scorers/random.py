@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("random", "chance, from a seed and the prompt", "Random")
+
+
 @dataclass(frozen=True)
 class Random:
     """Scores a prompt by chance, from `seed` and the prompt's own tokens.

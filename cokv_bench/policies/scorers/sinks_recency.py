@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("sinks-recency", "the first tokens, then the most recent ones (StreamingLLM)", "SinksRecency")
+
+
 @dataclass(frozen=True)
 class SinksRecency:
     """Scores a prompt by position alone: the first `sinks` tokens are best, then later beats earlier."""

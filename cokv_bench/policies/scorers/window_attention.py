@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 Pooling = Literal["max", "avg"]
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("window", "the pooled attention of the last prompt tokens (SnapKV)", "WindowAttention")
+
+
 def window_attention(queries: Tensor, keys: Tensor, *, kernel: int = 7, pooling: Pooling = "max") -> Tensor:
     """Pooled mean attention of the window's queries, for each KV head and each token before the window.
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cokv_bench.models import Model
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("longbench", "LongBench v1 and LongBench-E", "LONGBENCH")
+
+
 class LongBench(Family):
     """Tasks such as "longbench/hotpotqa"; those of LongBench-E end in "_e" and have a mean and buckets of their own."""
 

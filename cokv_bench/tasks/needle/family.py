@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cokv_bench.models import Model
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("needle", "a fact hidden in a text, then asked for", "NEEDLE")
+
+
 class Needle(MadeFamily):
     """One task, "needle"."""
 

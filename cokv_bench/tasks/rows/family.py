@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cokv_bench.models import Model
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("jsonl", "rows of the user's own", "OWN_ROWS")
+
+
 class OwnRows(Family):
     """Tasks called "jsonl:PATH", each the rows of one file."""
 

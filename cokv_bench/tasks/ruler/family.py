@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cokv_bench.models import Model
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("ruler", "RULER's subtasks, made at any length", "RULER")
+
+
 class Ruler(MadeFamily):
     """Its subtasks, such as "ruler/vt", and all of them as "ruler"."""
 

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from cokv_bench.models import Model
 
 
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("text", "a text to go on with; no labels", "TEXT")
+
+
 class Text(MadeFamily):
     """One task, "text"."""
 
