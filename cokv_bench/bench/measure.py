@@ -1,6 +1,5 @@
 """One measurement: a prompt is prefilled, what a method drops is dropped, and the answer is decoded."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from cokv_bench.bench.memory import Meter
+from cokv_bench.bench.timing import clock
 from cokv_bench.kvcache import RaggedCache, compress
 from cokv_bench.kvcache.graph import GraphStep
 from cokv_bench.kvcache.ragged import RaggedLayer
@@ -78,14 +78,14 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
     """
     device = model.device
     meter = Meter.start(device)
-    started = _clock(device)
+    started = clock(device)
     if variant.budget is None:
         cache, logits = _prefill_plain(model, token_ids)
     else:
         cache, logits = _prefill_compressed(model, token_ids, variant, settings)
-    prefilled = _clock(device)
+    prefilled = clock(device)
     first = int(logits.argmax())
-    known = _clock(device)
+    known = clock(device)
     if not logits.isfinite().all():
         raise not_finite(model, "logits")
     del logits
@@ -97,7 +97,7 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
     after = meter.held()
     prompt = torch.cat([token_ids, token_ids.new_tensor([first])]).repeat(settings.rows, 1)
     steps = settings.new_tokens - 1
-    began = _clock(device)
+    began = clock(device)
     answer = model.network.generate(
         prompt,
         # Random ids may be padding or end tokens, which generate would otherwise read as such.
@@ -107,7 +107,7 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
         min_new_tokens=steps,
         do_sample=False,
     )
-    ended = _clock(device)
+    ended = clock(device)
     peak = meter.peak()
     return Reading(
         prefill_s=prefilled - started,
@@ -169,10 +169,10 @@ def _graph_ms(model: Model, cache: Any, prompt: Tensor, steps: int) -> float | N
     step, chosen = GraphStep(model, cache, len(prompt), prompt.shape[1]), prompt[:, -1:]
     # The first step captures the graph.
     chosen = model.logits(step(chosen, tokens)).argmax(-1, keepdim=True)
-    began = _clock(model.device)
+    began = clock(model.device)
     for number in range(1, steps):
         chosen = model.logits(step(chosen, tokens + number)).argmax(-1, keepdim=True)
-    return 1000 * (_clock(model.device) - began) / (steps - 1)
+    return 1000 * (clock(model.device) - began) / (steps - 1)
 
 
 def _as_ragged(cache: Any, reserve: int) -> RaggedCache:
@@ -184,10 +184,3 @@ def _as_ragged(cache: Any, reserve: int) -> RaggedCache:
         everything = torch.ones(keys.shape[:3], dtype=torch.bool)
         layers.append(RaggedLayer(keys[0], values[0], everything, reserve))
     return RaggedCache.of_layers(layers)
-
-
-def _clock(device: torch.device) -> float:
-    """Seconds, read when the device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
