@@ -12,7 +12,6 @@ to be filled as well. Keys, values and queries are random, lengths are given or 
 """
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +20,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import typer
-from rich.table import Table
 from torch import Tensor
 
+from cokv_bench.bench.timing import seconds
 from cokv_bench.budgets import embedded_budgets
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
@@ -121,13 +120,8 @@ def layers() -> dict[str, list[Layer]]:
 
 def microseconds(works: list[Work], repeats: int) -> float:
     """Median over the repeats of the mean over the layers."""
-    times = []
-    for _ in range(repeats + 3):
-        started = time.perf_counter()
-        for work in works:
-            work()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times[3:])) / len(works) * 1e6
+    times = seconds(lambda: [work() for work in works], repeats, warm_up=3)
+    return float(np.median(times)) / len(works) * 1e6
 
 
 @torch.inference_mode()
@@ -137,10 +131,6 @@ def main(
 ) -> None:
     """Compare the ways, print and save."""
     torch.manual_seed(0)
-    table = Table(title=f"Microseconds a layer and step, {torch.get_num_threads()} threads")
-    table.add_column("")
-    for name in WAYS:
-        table.add_column(name, justify="right")
     rows = []
     for name, members in layers().items():
         expected = [heads(layer)() for layer in members]
@@ -151,8 +141,8 @@ def main(
                 torch.testing.assert_close(work(), one, atol=1e-4, rtol=1e-4)
             figures[way] = microseconds(works, repeats)
         rows.append({"case": name, "longest": max(max(layer.lengths) for layer in members), **figures})
-        table.add_row(name, *(f"{value:.0f}" for value in figures.values()))
-    o.console.print(table)
+    title = f"Microseconds a layer and step, {torch.get_num_threads()} threads"
+    o.print_table(title, ("", *WAYS), [(row["case"], *(f"{row[way]:.0f}" for way in WAYS)) for row in rows], words=[""])
     if json is not None:
         write_json(json, {"threads": torch.get_num_threads(), "microseconds": rows, "versions": versions()})
 

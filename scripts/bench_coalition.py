@@ -7,7 +7,6 @@ batch of coalitions from one shared prompt cache. (c) scores a given answer unde
 answer are random: time depends on shapes alone. `scripts/bench_profile.py` measures the same on a model that answers.
 """
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,24 +16,13 @@ import torch
 import typer
 
 from cokv_bench.bench.shapes import random_model
+from cokv_bench.bench.timing import seconds
 from cokv_bench.cli.failing import run_script
 from cokv_bench.files import write_json
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.runs.versions import versions
 
 _WINDOW = 8
-
-
-def seconds(work: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each call after one that warms up."""
-    times = []
-    for _ in range(repeats + 1):
-        started = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return times[1:]
 
 
 def main(
@@ -64,13 +52,12 @@ def main(
         decode(model, prompt, selections[coalitions // 2 :][:1], max_new_tokens=answer)
 
     prompt = prefill(model, prompt_ids, window=_WINDOW, accumulated_attention=False)
-    times = {
-        "a": seconds(published, repeats),
-        "b": [
-            t / coalitions for t in seconds(lambda: decode(model, prompt, selections, max_new_tokens=answer), repeats)
-        ],
-        "c": [t / coalitions for t in seconds(lambda: decode(model, prompt, selections, teacher=teacher), repeats)],
+    ways: dict[str, tuple[Callable[[], Any], int]] = {
+        "a": (published, 1),
+        "b": (lambda: decode(model, prompt, selections, max_new_tokens=answer), coalitions),
+        "c": (lambda: decode(model, prompt, selections, teacher=teacher), coalitions),
     }
+    times = {name: [t / count for t in seconds(work, repeats, warm_up=1)] for name, (work, count) in ways.items()}
     medians = {name: float(np.median(values)) for name, values in times.items()}
     place = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu"
     typer.echo(f"{model.name} on {place}, {length} tokens, answers of {answer}, batches of {coalitions} coalitions")

@@ -25,7 +25,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.table import Table
 from torch import Tensor
 
 from cokv_bench.cli import options as o
@@ -217,10 +216,7 @@ def main(json: Annotated[Path | None, typer.Option(help="File for the figures.")
     flush = torch.zeros(_FLUSH_BYTES // 4, device="cuda")
     copied = copy_bandwidth(flush)
     name = torch.cuda.get_device_name()
-    table = Table(title=f"{name}: copy {copied / 1e9:.0f} GB/s", title_justify="left")
-    for column in ("heads", "rows", "budget", "µs", "GB/s", "copy", "error", "SDPA", "varlen"):
-        table.add_column(column, justify="right", no_wrap=True)
-    rows, reasons = [], set()
+    rows, told, reasons = [], [], set()
     for kind in ("equal", "unequal"):
         for budget in BUDGETS:
             for batch in BATCHES:
@@ -233,15 +229,12 @@ def main(json: Annotated[Path | None, typer.Option(help="File for the figures.")
                 if "refused" not in ours:
                     ours["share_of_copy"] = ours["bytes_per_second"] / copied
                 rows.append({"heads": kind, "rows": batch, "budget": budget, "longest": int(lengths.max()), **found})
-                table.add_row(kind, str(batch), str(budget), *_cells(found))
-    o.console.print(table)
-    o.console.print(
-        "GB/s: of the kept keys and values alone. copy: its share of the copy's. SDPA, varlen: their µs.",
-        highlight=False,
-        soft_wrap=True,
-    )
+                told.append((kind, str(batch), str(budget), *_cells(found)))
+    header = ("heads", "rows", "budget", "µs", "GB/s", "copy", "error", "SDPA", "varlen")
+    o.print_table(f"{name}: copy {copied / 1e9:.0f} GB/s", header, told)
+    o.tell("GB/s: of the kept keys and values alone. copy: its share of the copy's. SDPA, varlen: their µs.")
     for reason in sorted(reasons):
-        o.console.print(f"- {reason}", highlight=False, soft_wrap=True)
+        o.tell(f"- {reason}")
     if json is not None:
         properties = torch.cuda.get_device_properties(0)
         figures = {

@@ -21,11 +21,11 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.table import Table
 
 # Read by the profiler when torch is imported: no lines of its own between ours.
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
+from cokv_bench.bench.timing import seconds
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import grouped
@@ -61,12 +61,7 @@ class Bench:
 
     def seconds(self, work: Callable[[], Any]) -> float:
         """Median seconds a coalition."""
-        times = []
-        for _ in range(self.repeats):
-            started = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - started)
-        return float(np.median(times)) / len(self.members)
+        return float(np.median(seconds(work, self.repeats))) / len(self.members)
 
 
 def greedy(model: Model, example: Example, prompt: Prompt, selections: Sequence[Selection]) -> list[Generation]:
@@ -126,10 +121,6 @@ def floor_seconds(bench: Bench, prompt: Prompt, passes: Sequence[tuple[int, int]
         return bench.seconds(products)
 
 
-def rows_in_batch(model: Model, prompt: Prompt, coalitions: int, new: int, reserve: int) -> int:
-    return min(coalitions, rows_at_a_time(model, prompt, tokens_a_pass=new, reserve=reserve))
-
-
 def passes_of(answers: Sequence[Generation], limit: int) -> list[tuple[int, int]]:
     """Rows still at work in each forward pass of greedy decoding; the first token needs none."""
     lengths = np.array([len(answer.token_ids) for answer in answers])
@@ -181,7 +172,7 @@ def measure_example(bench: Bench, number: int, count: int) -> dict[str, Any]:
         ("b", "metric", 1, example.max_new_tokens - 1),
         ("c", "loglik", scored, scored),
     ):
-        rows = rows_in_batch(model, prompt, len(selections), new, reserve)
+        rows = min(len(selections), rows_at_a_time(model, prompt, tokens_a_pass=new, reserve=reserve))
         measure = get_utility(utility).measure
 
         def work(measure: Any = measure) -> None:
@@ -236,30 +227,29 @@ def main(
         "a_seconds": a,
         "prefill_seconds": float(np.median([row["prefill"] for row in rows])),
     }
-    table = Table(title=f"Seconds a coalition and example of {length} tokens, {torch.get_num_threads()} threads")
-    table.add_column("", no_wrap=True)
-    for column in ("seconds", "(a) /", "floor", "/ floor", "memory"):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_row("(a) prefill and generate anew", f"{a:.3f}", "1", "", "", "")
+    told = [("(a) prefill and generate anew", f"{a:.3f}", "1", "", "", "")]
     for name, label in (("b", "(b) shared prompt, metric"), ("c", "(c) shared prompt, loglik")):
         cost, floor = (float(np.median([row[key] for row in rows])) for key in (name, f"{name}_floor"))
         memory = max(row[f"{name}_memory"] for row in rows)
         figures |= {f"{name}_seconds": cost, f"{name}_ratio": a / cost, f"{name}_floor_seconds": floor}
         figures |= {f"{name}_floor_ratio": a / floor, f"{name}_memory": memory}
-        table.add_row(label, f"{cost:.4f}", f"{a / cost:.0f}", f"{floor:.4f}", f"{cost / floor:.2f}", f"{memory:.2f}")
+        told.append((label, f"{cost:.4f}", f"{a / cost:.0f}", f"{floor:.4f}", f"{cost / floor:.2f}", f"{memory:.2f}"))
     compared, other, utilities, ties = (
         sum(row[key] for row in rows) for key in ("compared", "other_tokens", "other_utilities", "ties")
     )
     figures |= {"compared": compared, "other_tokens": other, "other_utilities": utilities, "ties": ties}
-    o.console.print(table)
-    o.console.print(
+    o.print_table(
+        f"Seconds a coalition and example of {length} tokens, {torch.get_num_threads()} threads",
+        ("", "seconds", "(a) /", "floor", "/ floor", "memory"),
+        told,
+        words=[""],
+    )
+    o.tell(
         "(a) /: times cheaper than (a). Floor: the matrix products alone. Memory: most bytes of tensors at a time, "
         "less the batch's own tokens, over the prompt's KV; the worst example.\n"
         f"(a) and (b): {compared - utilities} of {compared} utilities equal, {compared - other} answers equal token by "
         f"token; of the {other} others {ties} part at a tie (less than {TIE} nats apart).\n"
-        f"Prefill of an example: {figures['prefill_seconds']:.2f} s, once for all coalitions in (b) and (c).",
-        highlight=False,
-        soft_wrap=True,
+        f"Prefill of an example: {figures['prefill_seconds']:.2f} s, once for all coalitions in (b) and (c)."
     )
     if json is not None:
         write_json(json, {**figures, "examples": rows})

@@ -8,7 +8,6 @@ of as many answers is the forward pass alone. Prompts are random ids. To try the
 """
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +17,7 @@ import torch
 import typer
 
 from cokv_bench.bench.shapes import PRESETS, check_preset, random_model
+from cokv_bench.bench.timing import seconds
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
@@ -37,7 +37,7 @@ def measure(model: Model, length: int, answer: int, budget: int, repeats: int) -
     """Median seconds of a prefill, of a step and of a scoring, and the bytes of one prompt's cache."""
     ids = torch.randint(0, model.config.vocab_size, (length,), generator=torch.Generator().manual_seed(0)).tolist()
     prompts = []
-    seconds = {
+    found = {
         "prefill_seconds": _median(
             lambda: prompts.append(prefill(model, ids, window=_WINDOW, accumulated_attention=False)), repeats
         )
@@ -57,20 +57,13 @@ def measure(model: Model, length: int, answer: int, budget: int, repeats: int) -
         with torch.no_grad():
             answer_logprobs(model, rows(False))
 
-    seconds["step_seconds"] = _median(lambda: answer_logprobs(model, rows(True)).sum().backward(), repeats)
-    seconds["scoring_seconds"] = _median(score, repeats)
-    return {**seconds, "prompt_bytes": float(prompt.nbytes)}
+    found["step_seconds"] = _median(lambda: answer_logprobs(model, rows(True)).sum().backward(), repeats)
+    found["scoring_seconds"] = _median(score, repeats)
+    return {**found, "prompt_bytes": float(prompt.nbytes)}
 
 
 def _median(work: Callable[[], Any], repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        work()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return float(np.median(times))
+    return float(np.median(seconds(work, repeats)))
 
 
 def extend(depths: list[int], measured: list[dict[str, float]], layers: int) -> dict[str, float]:

@@ -9,7 +9,6 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import typer
-from rich.table import Table
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
@@ -36,17 +35,16 @@ def main(
         raise RequestError(f"{before} and {after} have no method, budget and example of '{task}' in common.")
     shares = (changed / changed.count()).fillna(0.0).to_numpy(float)
     test = family_test(shares, changed.count().to_numpy(), seed=0)
-    table = Table(title=f"{after} less {before}: {task}, mean over budgets, {unit.gain}", title_justify="left")
-    for column in ("method", "examples", "difference", "95%", "p, corrected"):
-        table.add_column(column, justify="left" if column == "method" else "right")
+    rows = []
     gains = scale_of(read_run(before)["configuration"]).gains
     for place, method in enumerate(changed):
         known = changed[method].dropna().to_numpy(float)
         low, high = interval([known], gains)
         ends = " to ".join(f"{end:.{unit.decimals}f}" for end in (low, high))
         mean = f"{known.mean():+.{unit.decimals}f}"
-        table.add_row(str(method), str(len(known)), mean, ends, f"{test.adjusted[place]:.3f}")
-    o.console.print(table)
+        rows.append((str(method), str(len(known)), mean, ends, f"{test.adjusted[place]:.3f}"))
+    title = f"{after} less {before}: {task}, mean over budgets, {unit.gain}"
+    o.print_table(title, ("method", "examples", "difference", "95%", "p, corrected"), rows, words=["method"])
 
 
 def scores(folder: Path, task: str) -> pd.Series:

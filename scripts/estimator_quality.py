@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.table import Table
 
 from cokv_bench.budgets import from_head_values
 from cokv_bench.cli import options as o
@@ -148,31 +147,27 @@ def main(
         ends = (end if np.isfinite(end) else None for end in interval([found], SCORES))
         row |= dict(zip(("ci_low", "ci_high"), ends, strict=True))
         row |= {"found": found.mean(), "logprob": measured["loglik"][index].mean()}
-    table = Table(title=f"{budget} tokens per head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs")
-    for column in ("method", "sampling", "alpha", "halves", "error", "found %", "95%", "log-prob."):
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        cells = (row.get("half_split_correlation"), row.get("standard_error"))
-        tested = (
-            (
-                f"{row['found']:.0f}",
-                "" if row["ci_low"] is None else f"{row['ci_low']:.0f} to {row['ci_high']:.0f}",
-                f"{row['logprob']:.2f}",
-            )
-            if "found" in row
-            else ("", "", "")
-        )
-        table.add_row(
-            row.get("estimator", row["budgets"]),
-            row.get("sampling", ""),
-            str(row.get("alpha", "")),
-            *("" if cell is None else f"{cell:.2f}" for cell in cells),
-            *tested,
-        )
-    o.console.print(table)
+    o.print_table(
+        f"{budget} tokens per head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs",
+        ("method", "sampling", "alpha", "halves", "error", "found\n%", "95%", "log-\nprob."),
+        map(_cells, rows),
+        words=("method", "sampling"),
+    )
     if json is not None:
         settings = {"budget": budget, "pairs": pairs, "validation": validation, "examples": examples, "seed": seed}
         write_json(json, {"model": loaded.name, **settings, "rows": rows})
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    """A row of the table; what is not known stays empty."""
+
+    def number(name: str, decimals: int) -> str:
+        return "" if row.get(name) is None else f"{row[name]:.{decimals}f}"
+
+    interval = " to ".join(filter(None, (number("ci_low", 0), number("ci_high", 0))))
+    known = (number("half_split_correlation", 2), number("standard_error", 2), number("found", 0), interval)
+    start = (row.get("estimator", row["budgets"]), row.get("sampling", ""), str(row.get("alpha", "")))
+    return [*start, *known, number("logprob", 2)]
 
 
 if __name__ == "__main__":

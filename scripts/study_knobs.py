@@ -32,7 +32,7 @@ def main(
     windows = windows_table(file)
     for name, table in (("knobs.csv", curves_table(file)), ("windows.csv", windows)):
         write_text(out / name, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
-    print_knobs(o.console, file)
+    print_knobs(file)
     print(windows.pivot_table(index=["benchmark", "budget", "kernel"], columns="window", values="utility").round(2))
     o.console.print(f"The tables are in {out}", highlight=False)
 

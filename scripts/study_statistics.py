@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import typer
 from numpy.typing import NDArray
-from rich.table import Table
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
@@ -272,12 +271,8 @@ def main(
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for name in rows[0]:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(f"{100 * value:.1f}%" if isinstance(value, float) else str(value) for value in row.values()))
-    o.console.print(table)
+    cells = [[f"{value:.1%}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    o.print_table(title, list(rows[0]), cells, words=list(rows[0]))
 
 
 if __name__ == "__main__":

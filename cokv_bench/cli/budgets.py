@@ -45,5 +45,5 @@ def make_budgets(
         folder=out,
     )
     for path, file in files:
-        print_budgets(o.console, file)
+        print_budgets(file)
         o.tell(f"Wrote {path}")

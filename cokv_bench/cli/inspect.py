@@ -35,7 +35,7 @@ def inspect(
     if (shown / "run.json").is_file() or (shown / BENCH).is_file():
         _show_folder(*read_folders([shown]))
     elif kind_of(shown) == KIND:
-        print_knobs(o.console, Knobs.load(shown))
+        print_knobs(Knobs.load(shown))
     else:
         _show_heads(shown, load_head_file(shown), budget)
 
@@ -73,7 +73,7 @@ def _show_heads(path: Path, file: "HeadFile", budget: int) -> None:
     _tell("File", path)
     _tell("Model", f"{model['id']}, {model['layers']} layers, {model['kv_heads']} KV heads of size {model['head_dim']}")
     _tell("Made on", f"{', '.join(file.tasks) or 'unknown tasks'}; {len(file.examples)} examples")
-    print_heads(o.console, file)
+    print_heads(file)
     group = head_figures([head_map(path.name, file)], [budget] if file.only_budget is None else [])
     if group is not None:
         print_maps(o.console, group)

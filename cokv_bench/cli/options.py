@@ -1,12 +1,14 @@
 """What several commands share: the console, options of no group, and how models and workers are loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from cokv_bench.engines.check import check_engine as check_engine
 from cokv_bench.engines.options import EngineOptions
@@ -33,6 +35,18 @@ MemoryLimit = Annotated[
 def tell(line: str) -> None:
     """Print a sentence as it is: what looks like markup in a name or a path is none."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_table(
+    title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]], *, words: Sequence[str] = ()
+) -> None:
+    """Print cells as they are, folded where the terminal is narrow; columns of `words` to the left, others right."""
+    table = Table(title=Text(title), title_justify="left")
+    for name in header:
+        table.add_column(name, justify="left" if name in words else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    console.print(table)
 
 
 def check_names(kind: str, names: Sequence[str]) -> None:

@@ -78,7 +78,7 @@ def profile_heads(
                 stopping=stopping,
                 progress=progress,
             )
-    print_heads(o.console, values)
+    print_heads(values)
     if game.prompts.spilled:
         o.console.print(
             f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."

@@ -74,7 +74,7 @@ def search_budgets(
     )
     with progress_bar(o.progress_console, "Searching", "steps") as progress:
         shares = search(material, folder, aim.budgets, seed=tasks.seed, stopping=limits, progress=progress)
-    print_budgets(o.console, budget_file(shares, aim.budgets[0]))
+    print_budgets(budget_file(shares, aim.budgets[0]))
     closed = ", ".join(f"{share:.0%} at {known}" for known, share in shares.search["gap_closed"].items())
     o.tell(
         f"Of the gap between equal shares and the full cache, the examples to choose on say, {closed} is closed.\n"

@@ -1,34 +1,30 @@
-"""Rich tables of head files."""
+"""Tables of head files."""
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
 from cokv_bench.budgets import HeadBudgets, HeadFile
+from cokv_bench.cli import options as o
 
 
-def print_heads(console: Console, file: HeadFile) -> None:
+def print_heads(file: HeadFile) -> None:
     """Print the heads of most value, where the file has any, and what else it says."""
     for first in list(file.measured.values())[:1]:
         places = sorted(np.ndindex(*first.shape), key=lambda place: (-first[place], place))
-        table = Table(title=f"Most valuable of {len(places)} heads", title_justify="left")
         head = "KV head" if first.shape[1] == file.model["kv_heads"] else "query head"
-        for column in ("layer", head, *file.measured):
-            table.add_column(column, justify="right")
-        for layer, number in places[:10]:
-            cells = (f"{each[layer, number]:.4f}" for each in file.measured.values())
-            table.add_row(str(layer), str(number), *cells)
-        console.print(table)
+        rows = [(*map(str, place), *(f"{each[place]:.4f}" for each in file.measured.values())) for place in places[:10]]
+        o.print_table(f"Most valuable of {len(places)} heads", ("layer", head, *file.measured), rows)
     for name, line in file.describe().items():
-        console.print(f"{name}: {line}", highlight=False, markup=False, soft_wrap=True)
+        o.tell(f"{name}: {line}")
 
 
-def print_budgets(console: Console, file: HeadBudgets) -> None:
+def print_budgets(file: HeadBudgets) -> None:
     """Print how a total is split over layers and heads."""
-    table = Table(title=f"Tokens per head at budget {file.budget}, {file.total} in all", title_justify="left")
-    table.add_column("layer", justify="right")
-    for head in range(file.tokens.shape[1]):
-        table.add_column(f"head {head}", justify="right")
-    for layer, row in enumerate(file.tokens.tolist()):
-        table.add_row(str(layer), *(f"[dim]{count}[/dim]" if count == file.window else str(count) for count in row))
-    console.print(table)
+    o.print_table(
+        f"Tokens per head at budget {file.budget}, {file.total} in all",
+        ("layer", *(f"head {head}" for head in range(file.tokens.shape[1]))),
+        [
+            (str(layer), *(Text(str(count), style="dim" if count == file.window else "") for count in row))
+            for layer, row in enumerate(file.tokens.tolist())
+        ],
+    )

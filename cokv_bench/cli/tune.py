@@ -96,7 +96,7 @@ def tune_knobs(
                 tuning = tune(game, methods, grid.budgets, make, window=grid.window, heads=hashes, progress=tell)
             found = replace(found, benchmarks={**found.benchmarks, benchmark: tuning})
             found.save(path)
-    print_knobs(o.console, found)
+    print_knobs(found)
     o.tell(f"Knobs and their curves are in {path}")
 
 
