@@ -244,7 +244,7 @@ def main(
 
     searched, test = material("profile", examples), material("test", unseen)
     # Those that budgets can change; prefilled before any clock runs.
-    cases, followed = ([case for case in range(len(each.groups)) if each.counts(case)] for each in (test, searched))
+    cases, followed = test.counted, searched.counted
     full = np.array([test.full(case) for case in cases])
     heads = loaded.layers * loaded.kv_heads
     values = HeadValues.load(profile or embedded.values_path())

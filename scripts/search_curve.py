@@ -29,7 +29,6 @@ from cokv_bench.report.figures import Lines, Series
 from cokv_bench.report.scores import numbers
 from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
-from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import KIND, Ends
 from cokv_bench.tasks.prompts import Encoding
@@ -80,11 +79,10 @@ def main(
         encoding=replace(encoding, question_agnostic=header["question_agnostic"]),
         split="test",
     )
-    cases = [case for case in range(len(test.groups)) if test.counts(case)]
+    cases = test.counted
 
     def scores(budget: int, shares: torch.Tensor) -> dict[int, float]:
-        found = test.score([Point(case, budget) for case in cases], [shares] * len(cases))
-        return dict(zip(cases, found, strict=True))
+        return dict(zip(cases, test.score_all(cases, budget, shares).tolist(), strict=True))
 
     equal = torch.zeros(loaded.layers, loaded.kv_heads)
     everyone = range(len(test.groups))

@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 import typer
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cokv_bench.budgets import HeadShares, HeadValues, embedded
 from cokv_bench.cli import options as o
@@ -30,7 +29,7 @@ from cokv_bench.files import make_folder
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.scores.intervals import interval
 from cokv_bench.search import SearchExamples, SearchLimits, search
-from cokv_bench.search.examples import Point
+from cokv_bench.tasks import Split
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -58,27 +57,20 @@ def main(
     make_folder(out)
     loaded = o.load(model)
 
-    def options(count: int) -> TaskOptions:
-        return replace(tasks, examples=count, limit=count)
-
     everything = HeadShares.load(embedded.shares_path())
     # All rank as the embedded shares do.
     ranking: dict[str, Any] = {"kernel": everything.kernel, "pooling": everything.pooling}
+
+    def material(name: str, count: int, utility: str, split: Split) -> SearchExamples:
+        found = resolve([name], loaded, replace(tasks, examples=count, limit=count))
+        return SearchExamples(loaded, found, [utility], window=8, encoding=encoding, split=split, **ranking)
+
     found: dict[str, NDArray[np.float64]] = {}
     with progress_bar(o.progress_console, "Searching", "steps") as progress:
         for name in tasks.names:
-            material = SearchExamples(
-                loaded,
-                resolve([name], loaded, options(examples)),
-                ["agreement"],
-                window=8,
-                encoding=encoding,
-                **ranking,
-            )
-            folder = out / "searches" / name.replace("/", "-")
             shares = search(
-                material,
-                folder,
+                material(name, examples, "agreement", "profile"),
+                out / "searches" / name.replace("/", "-"),
                 [budget],
                 seed=tasks.seed,
                 stopping=SearchLimits(steps=steps),
@@ -92,16 +84,7 @@ def main(
     with progress_bar(o.progress_console, "Judging", "tasks") as progress:
         for done, name in enumerate(tasks.names):
             progress(done, len(tasks.names), name)
-            test = SearchExamples(
-                loaded,
-                resolve([name], loaded, options(unseen)),
-                ["loglik"],
-                window=8,
-                encoding=encoding,
-                split="test",
-                **ranking,
-            )
-            rows += _judge(test, name, budget, found)
+            rows += _judge(material(name, unseen, "loglik", "test"), name, budget, found)
     table = pd.DataFrame(rows)
     table.to_csv(out / "transfer.csv", index=False)
     typer.echo(table.pivot(index="searched_on", columns="judged_on", values="closed").round(2).to_string())
@@ -112,16 +95,11 @@ def _judge(
     test: SearchExamples, name: str, budget: int, found: dict[str, NDArray[np.float64]]
 ) -> Iterator[dict[str, object]]:
     """A row of the table for each set of log-shares."""
-    cases = [case for case in range(len(test.groups)) if test.counts(case)]
-    points = [Point(case, budget) for case in cases]
-
-    def scores(shares: Tensor) -> NDArray[np.float64]:
-        return np.array(test.score(points, [shares] * len(points)))
-
+    cases = test.counted
     full = np.array([test.full(case) for case in cases])
-    equal = scores(torch.zeros(test.model.layers, test.model.kv_heads))
+    equal = test.score_all(cases, budget, torch.zeros(test.model.layers, test.model.kv_heads))
     for searched_on, shares in found.items():
-        gained = scores(torch.from_numpy(shares).float()) - equal
+        gained = test.score_all(cases, budget, torch.from_numpy(shares).float()) - equal
         low, high = interval([gained])
         yield {
             "searched_on": searched_on,

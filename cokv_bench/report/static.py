@@ -105,11 +105,11 @@ def draw(figure: Figure) -> "Canvas":
     return canvas
 
 
-def _canvas(width: float, height: float, panels: int) -> "tuple[Canvas, list[Axes]]":
+def _canvas(width: float, height: float, panels: int, across: int = _COLUMNS) -> "tuple[Canvas, list[Axes]]":
     # Not pyplot: it would choose a display, and keep every figure.
     from matplotlib.figure import Figure as Canvas
 
-    columns = min(panels, _COLUMNS)
+    columns = min(panels, across)
     canvas = Canvas(figsize=(width, height), layout="constrained")
     axes = canvas.subplots(-(-panels // columns), columns, squeeze=False).ravel().tolist()
     for axis in axes[panels:]:
@@ -179,10 +179,11 @@ def _heat(figure: Heat) -> "Canvas":
     from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
     rows, columns = len(figure.y), len(figure.x)
-    across = min(len(figure.panels), _COLUMNS)
-    down = -(-len(figure.panels) // across)
     width, height = max(2.2, 0.13 * columns), max(1.1, 0.16 * rows + 0.6)
-    canvas, axes = _canvas(1.5 + width * across, 1 + height * down, len(figure.panels))
+    # Wide maps of the same layers are read one below the other.
+    across = 1 if width > 2 * height else min(len(figure.panels), _COLUMNS)
+    down = -(-len(figure.panels) // across)
+    canvas, axes = _canvas(1.5 + width * across, 1 + height * down, len(figure.panels), across)
     colours = LinearSegmentedColormap.from_list("ours", DIVERGING if figure.diverging else SEQUENTIAL)
     norm: Any = (LogNorm if figure.log else Normalize)(figure.low, figure.high)
     for axis, panel in zip(axes, figure.panels, strict=True):

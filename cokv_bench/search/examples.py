@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cokv_bench.budgets.apportion import apportion
@@ -98,6 +99,11 @@ class SearchExamples:
         """Tokens of the longest prompt."""
         return max(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.rows)
 
+    @property
+    def counted(self) -> list[int]:
+        """The cases that count."""
+        return [case for case in range(len(self.groups)) if self.counts(case)]
+
     def counts(self, case: int) -> bool:
         """Whether budgets can change the answer's score: not where all of it is the first token, see `RankedRow`."""
         self._prompt(case)
@@ -136,6 +142,11 @@ class SearchExamples:
         """
         rows = [self._row(point, shares, weights is not None) for point, shares in zip(points, log_shares, strict=True)]
         return self._measure(rows, weights)
+
+    def score_all(self, cases: Sequence[int], budget: int, log_shares: Tensor) -> NDArray[np.float64]:
+        """The score of each case when all have the same budget and log-shares, float [layers, kv_heads]."""
+        points = [Point(case, budget) for case in cases]
+        return np.array(self.score(points, [log_shares] * len(points)))
 
     def full(self, case: int) -> float:
         """The same with the full cache."""
