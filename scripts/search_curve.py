@@ -26,7 +26,6 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import make_folder
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.report.figures import Lines, Series
-from cokv_bench.report.scores import numbers
 from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.gaps import Gaps
@@ -124,10 +123,9 @@ def _curves(table: pd.DataFrame) -> list[Lines]:
     """A figure a budget: what the search saw, dashed, and unseen examples."""
     figures = []
     for budget, part in table.groupby("budget", sort=False):
-        steps, none = tuple(map(float, part["step"])), (None,) * len(part)
         series = (
-            Series("examples to choose on", steps, numbers(part["chosen"]), none, none, dash=1),
-            Series("unseen examples", steps, numbers(part["unseen"]), none, none, style=1),
+            Series.plain("examples to choose on", part["step"], part["chosen"], dash=1),
+            Series.plain("unseen examples", part["step"], part["unseen"], style=1),
         )
         figures.append(Lines(f"{budget} tokens per head", "", "steps", "share of the gap closed", series))
     return figures

@@ -4,7 +4,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -103,6 +103,8 @@ def bench(
 
 def _print(table: "pd.DataFrame") -> None:
     """A row a length, method and budget; what a platform does not count and what did not fit stays empty."""
+    from cokv_bench.report.layout import decimal
+
     first = table.iloc[0]
     o.console.print(
         f"{first['model']}, {first['dtype']} on {first['device']}, {first['new_tokens']} new tokens, rows: "
@@ -119,33 +121,21 @@ def _print(table: "pd.DataFrame") -> None:
     for length, rows in table.groupby("prompt_tokens", sort=False):
         shown.add_section()
         for row in rows.to_dict("records"):
-            low, high = (_number(row[f"decode_ms_{end}"], ".0f") for end in ("low", "high"))
-            held, ideal = _mebibytes(row["kv_bytes_held"]), _mebibytes(row["kv_bytes_ideal"])
+            low, high = (decimal(row[f"decode_ms_{end}"], 0) for end in ("low", "high"))
+            held, ideal, peak, after = (
+                decimal(row[name] / 2**20) for name in ("kv_bytes_held", "kv_bytes_ideal", "peak_bytes", "after_bytes")
+            )
             shown.add_row(
                 str(length),
-                escape(f"{row['method']} {_number(row['budget'], 'd')}"),
-                _number(row["ttft_s"], ".2f"),
-                _number(row["decode_ms"], ".1f") + (f" [dim]{low}–{high}[/dim]" if low else ""),
-                _number(row["decode_vs_full"], ".2f"),
-                *((_number(row["graph_ms"], ".1f"), _number(row["graph_vs_full"], ".2f")) if graphs else ()),
-                _mebibytes(row["peak_bytes"]),
-                _mebibytes(row["after_bytes"]),
+                escape(f"{row['method']} {decimal(row['budget'], 0)}"),
+                decimal(row["ttft_s"], 2),
+                decimal(row["decode_ms"], 1) + (f" [dim]{low}–{high}[/dim]" if low else ""),
+                decimal(row["decode_vs_full"], 2),
+                *((decimal(row["graph_ms"], 1), decimal(row["graph_vs_full"], 2)) if graphs else ()),
+                peak,
+                after,
                 # The budget's own bytes are told where the cache holds others.
                 held if held in ("", ideal) else f"{held} of {ideal}",
                 escape(row["note"] or ""),
             )
     o.console.print(shown)
-
-
-def _number(value: Any, form: str) -> str:
-    return "" if _missing(value) else format(value, form)
-
-
-def _mebibytes(value: Any) -> str:
-    return "" if _missing(value) else f"{value / 2**20:.1f}"
-
-
-def _missing(value: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.isna(value))

@@ -50,11 +50,8 @@ def print_results(results: "Results") -> None:
     """Print the table of scores, the comparisons that sum the run up, and the share of the gap that methods close."""
     from cokv_bench.report.gaps import closed
     from cokv_bench.report.layout import lay_out
-    from cokv_bench.report.terminal import print_grid, print_lines, print_scores
+    from cokv_bench.report.terminal import print_lines, print_tables
 
-    layout = lay_out(*results)
-    print_scores(o.console, layout, results.unit)
-    for grid in layout.comparisons:
-        print_grid(o.console, grid)
+    print_tables(o.console, lay_out(*results), results.unit)
     if "gaps.csv" in results.tables:
         print_lines(o.console, [closed(results.tables["gaps.csv"], results.unit, results.configuration["methods"])])

@@ -103,15 +103,12 @@ def _recount(folders: "Sequence[Path]") -> None:
 def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:
     """Tables of each run, then the maps, and costs as tables; what else the page has needs the page."""
     from cokv_bench.report.layout import lay_out
-    from cokv_bench.report.terminal import print_grid, print_lines, print_maps, print_scores
+    from cokv_bench.report.terminal import print_lines, print_maps, print_tables
 
     for run in runs:
         if len(runs) > 1:
             o.console.print(run.name, highlight=False, markup=False, style="bold")
-        layout = lay_out(run.tables, run.configuration, run.unit)
-        print_scores(o.console, layout, run.unit)
-        for grid in layout.comparisons:
-            print_grid(o.console, grid)
+        print_tables(o.console, lay_out(run.tables, run.configuration, run.unit), run.unit)
     for group in groups:
         print_maps(o.console, group)
         if group.key in ("costs", "estimators"):

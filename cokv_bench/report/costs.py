@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.report.figures import Group, Lines, Number, Series
+from cokv_bench.report.figures import Group, Lines, Number, Series, numbers
 from cokv_bench.report.folders import Bench
 
 _MIB = 2**20
@@ -40,8 +40,8 @@ def _latency(table: pd.DataFrame, name: str, machine: str) -> Lines:
         low, high = _column(rows, "decode_ms_low"), _column(rows, "decode_ms_high")
         series.append(Series(line, _lengths(rows), _column(rows, "decode_ms"), low, high, style))
         if "graph_ms" in rows and rows["graph_ms"].notna().any():
-            graph, none = _column(rows, "graph_ms"), (None,) * len(rows)
-            series.append(Series(f"{line}, as a CUDA graph", _lengths(rows), graph, none, none, style, dash=1))
+            graph = _column(rows, "graph_ms")
+            series.append(Series.plain(f"{line}, as a CUDA graph", _lengths(rows), graph, style=style, dash=1))
     about = f"{machine}. Median of the repeats, lowest to highest. Dashed: steps replayed as one CUDA graph."
     return Lines(
         f"Decoding time, {name}", about, "prompt (tokens)", "ms a token", tuple(series), log_x=True, log_y=True
@@ -51,10 +51,9 @@ def _latency(table: pd.DataFrame, name: str, machine: str) -> Lines:
 def _memory(table: pd.DataFrame, name: str, machine: str) -> Lines:
     series = []
     for line, style, rows in _lines(table):
-        none = (None,) * len(rows)
         for what, column, dash in (("peak", "peak_bytes", 0), ("KV kept", "kv_bytes_held", 1)):
-            mebibytes = tuple(None if v is None else v / _MIB for v in _column(rows, column))
-            series.append(Series(f"{line}, {what}", _lengths(rows), mebibytes, none, none, style, dash=dash))
+            mebibytes = (rows[column] / _MIB).astype(float)
+            series.append(Series.plain(f"{line}, {what}", _lengths(rows), mebibytes, style=style, dash=dash))
     about = f"{machine}. Peak beyond the model's own memory, and (dashed) the KV cache that is kept."
     return Lines(f"Memory, {name}", about, "prompt (tokens)", "MiB", tuple(series), log_x=True, log_y=True)
 
@@ -80,6 +79,4 @@ def _lengths(rows: pd.DataFrame) -> tuple[float, ...]:
 
 
 def _column(rows: pd.DataFrame, name: str) -> tuple[Number, ...]:
-    if name not in rows:
-        return (None,) * len(rows)
-    return tuple(None if pd.isna(value) else float(value) for value in rows[name])
+    return numbers(rows[name].astype(float)) if name in rows else (None,) * len(rows)

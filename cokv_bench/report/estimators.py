@@ -101,9 +101,7 @@ def _over_files(files: Sequence[dict[str, Any]], what: str, told: str) -> Lines:
 
 def _series(lines: Iterable[tuple[str, tuple[float, ...], tuple[Number, ...]]]) -> tuple[Series, ...]:
     """Lines without intervals, each with a style of its own."""
-    return tuple(
-        Series(name, x, y, (None,) * len(x), (None,) * len(x), style) for style, (name, x, y) in enumerate(lines)
-    )
+    return tuple(Series.plain(name, x, y, style=style) for style, (name, x, y) in enumerate(lines))
 
 
 def _found(path: Path, file: dict[str, Any]) -> Dots:

@@ -1,10 +1,21 @@
 """What the figures of a report show, before a page, a file or a terminal draws them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 Number = float | None
+
+
+def known(value: Number) -> Number:
+    """A number as figures have it: None where there is none or it is not finite."""
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def numbers(column: Iterable[Number]) -> tuple[Number, ...]:
+    """A column of a table as figures have it."""
+    return tuple(map(known, column))
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,13 @@ class Series:
     style: int = 0
     reference: bool = False
     dash: int = 0
+
+    @classmethod
+    def plain(cls, name: str, x: Iterable[float], y: Iterable[Number], **look: Any) -> "Series":
+        """A line without intervals; `look` is its style, reference and dash."""
+        places, values = tuple(map(float, x)), numbers(y)
+        none = (None,) * len(places)
+        return cls(name, places, values, none, none, **look)
 
 
 @dataclass(frozen=True)

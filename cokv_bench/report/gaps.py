@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cokv_bench.report.figures import Group, Lines, Series, number
+from cokv_bench.report.figures import Group, Lines, Series, number, numbers
 from cokv_bench.report.folders import Run
-from cokv_bench.report.scores import BUDGET_AXIS, methods_of, numbers, styles
+from cokv_bench.report.scores import BUDGET_AXIS, methods_of, styles
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
 from cokv_bench.scores.units import Unit
 
@@ -57,7 +57,7 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -
         share, low, high = (numbers(shown[name]) for name in shown)
         series.append(Series(str(method), tuple(map(float, ordered["budget"])), share, low, high, style[str(method)]))
     ends = [
-        Series(name, (0.0,), (share,), (None,), (None,), reference=True, dash=place)
+        Series.plain(name, [0], [share], reference=True, dash=place)
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
     ]
     about = f"{_gaps(rows, unit)} Where the interval reaches 0 there is nothing to close, and no share is shown."

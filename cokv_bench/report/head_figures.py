@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cokv_bench.errors import RequestError
-from cokv_bench.report.figures import Group, Heat, Kind, Number, Panel
+from cokv_bench.report.figures import Group, Heat, Kind, Panel, numbers
 from cokv_bench.report.heads import Array, HeadMap
 
 #: Tokens by budget and name, float64 [layers, kv_heads].
@@ -133,8 +133,4 @@ def _heat(
 
 def _panel(name: str, table: Array) -> Panel:
     """A table [layers, heads] as a map, a row a head."""
-    return Panel(name, tuple(tuple(map(_known, row)) for row in table.T.tolist()))
-
-
-def _known(value: float) -> Number:
-    return value if np.isfinite(value) else None
+    return Panel(name, tuple(map(numbers, table.T.tolist())))

@@ -33,6 +33,11 @@ class Cell:
     uncompared: bool = False
     interval: str = ""
 
+    @property
+    def marks(self) -> str:
+        """What stands behind the text."""
+        return "†" * self.differs + "‡" * self.uncompared
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -74,6 +79,11 @@ class Layout:
     uncompared: str
     notes: tuple[str, ...]
 
+    @property
+    def legend(self) -> list[str]:
+        """What the marks of the cells mean, a sentence each."""
+        return [f"{mark} {words}." for mark, words in (("†", self.differs), ("‡", self.uncompared)) if words]
+
 
 def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any], unit: Unit = PERCENT) -> Layout:
     """Decide what stands in each cell.
@@ -96,12 +106,14 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     compared = _by_cell(first)
     sections: list[list[dict[str, Cell]]] = []
     costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in wholes}
+    kept: list[tuple[Cell, ...]] = []
     for _, part in wide.groupby("budget"):
         rows = part.to_dict("records")
         best = {task: _best(part, task, measured) for task in columns}
         sections.append([_score_row(row, columns, best, measured, compared, unit) for row in rows])
         for whole, of_whole in costs.items():
             of_whole.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
+        kept.append(tuple(_kept(row, wholes, measured) for row in rows))
     blind = blind_tasks({"comparisons.csv": first})
 
     def table(shown: Sequence[str]) -> Grid:
@@ -117,9 +129,7 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     return Layout(
         whole_table,
         table([column for column in wholes if column in columns]),
-        tuple(
-            tuple(_kept(row, wholes, measured) for row in part.to_dict("records")) for _, part in wide.groupby("budget")
-        ),
+        tuple(kept),
         primary,
         tuple(grid for each in by_baseline for grid in _comparisons(each, wholes, unit)),
         tuple(
@@ -154,11 +164,11 @@ def _primary(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> Grid:
 def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
     if pd.isna(row["difference"]):
         return (Cell(row["method"]), Cell(row["task"]), Cell("", uncompared=True), Cell(""), Cell(""))
-    low, high = (_number(row[end], unit.decimals) for end in ("ci_low", "ci_high"))
+    low, high = (decimal(row[end], unit.decimals) for end in ("ci_low", "ci_high"))
     return (
         Cell(row["method"]),
         Cell(row["task"]),
-        Cell(_number(row["difference"], unit.decimals), differs=not row["within_noise"]),
+        Cell(decimal(row["difference"], unit.decimals), differs=not row["within_noise"]),
         Cell(f"{low} to {high}" if low and high else ""),
         Cell("<0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"),
     )
@@ -230,9 +240,9 @@ def _score_row(
         comparison = compared.get((row["method"], row["budget"], task))
         uncompared = comparison is not None and bool(pd.isna(comparison["within_noise"]))
         found = measured.get((row["method"], row["budget"], task), {})
-        low, high = (_number(found.get(end), unit.decimals - 1) for end in ("ci_low", "ci_high"))
+        low, high = (decimal(found.get(end), unit.decimals - 1) for end in ("ci_low", "ci_high"))
         cells[task] = Cell(
-            _number(row[task], unit.decimals),
+            decimal(row[task], unit.decimals),
             bold=_competes(row, task, measured) and row[task] == best[task],
             differs=comparison is not None and not uncompared and not comparison["within_noise"],
             uncompared=uncompared,
@@ -245,8 +255,8 @@ def _cost_row(
     row: Mapping[Any, Any], whole: str, measured: Mapping[_Key, Mapping[str, Any]], unit: Unit, *, sized: bool
 ) -> tuple[Cell, ...]:
     total = measured.get((row["method"], row["budget"], whole), {})
-    score, low, high = (_number(total.get(name), unit.decimals) for name in ("score", "ci_low", "ci_high"))
-    kept = _number(total.get("kept_per_head"))
+    score, low, high = (decimal(total.get(name), unit.decimals) for name in ("score", "ci_low", "ci_high"))
+    kept = decimal(total.get("kept_per_head"))
     unequal = "" if total.get("exact_total", True) else " unequal"
     texts = [
         row["method"],
@@ -256,19 +266,19 @@ def _cost_row(
         f"{kept}{unequal}".strip(),
     ]
     if sized:
-        texts.append(_number(total.get("kv_bytes", float("nan")) / _MIB))
+        texts.append(decimal(total.get("kv_bytes", float("nan")) / _MIB))
     return tuple(Cell(text) for text in texts)
 
 
 def _kept(row: Mapping[Any, Any], wholes: list[str], measured: Mapping[_Key, Mapping[str, Any]]) -> Cell:
     totals = [found for whole in wholes if (found := measured.get((row["method"], row["budget"], whole)))]
     kept = sorted(found["kept_per_head"] for found in totals)
-    ends = dict.fromkeys(map(_number, kept[:1] + kept[-1:]))
+    ends = dict.fromkeys(map(decimal, kept[:1] + kept[-1:]))
     return Cell("–".join(ends) + " unequal" * any(not found["exact_total"] for found in totals))
 
 
-def _number(value: float | None, decimals: int = 1) -> str:
-    """Nothing where there is no number."""
+def decimal(value: float | None, decimals: int = 1) -> str:
+    """A number with so many decimals, and nothing where there is none."""
     # Rounded before it is printed, so that the same mean summed in another order prints the same.
     return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
 
@@ -320,7 +330,7 @@ def beside_reference(reference: pd.DataFrame) -> tuple[Grid, str]:
     header = ("method", "budget", "task", *for_model, "published", "n", "here", "95%", "points")
     rows = []
     for row in reference.to_dict("records"):
-        low, high = _number(row["ci_low"], 0), _number(row["ci_high"], 0)
+        low, high = decimal(row["ci_low"], 0), decimal(row["ci_high"], 0)
         texts = (
             row["method"],
             "" if pd.isna(row["budget"]) else str(row["budget"]),

@@ -7,7 +7,7 @@ import numpy as np
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game import ESTIMATORS, Ledger, get_sampling, stability
-from cokv_bench.report.figures import Number
+from cokv_bench.report.figures import Number, known
 
 LEDGER = "ledger.jsonl"
 #: Each length is half of the next, so that all of them together cost less than twice the last.
@@ -61,8 +61,8 @@ def read_growth(folder: Path) -> Grown:
         for rows in _lengths(units):
             _, found = stability(estimator, coalitions[:rows], utilities[:rows], units[:rows], sizes[:rows])
             pairs.append(rows / 2)
-            correlations.append(_known(found.rank_correlation))
-            errors.append(_known(found.standard_error))
+            correlations.append(known(found.rank_correlation))
+            errors.append(known(found.standard_error))
         estimators[estimator.name] = Growth(tuple(pairs), tuple(correlations), tuple(errors))
     return Grown(sampling, header.utility, estimators)
 
@@ -71,7 +71,3 @@ def _lengths(units: np.ndarray) -> list[int]:
     """Rows of a ledger's beginnings, rising to all of it; none of them ends inside a unit."""
     wanted = [len(units) >> step for step in range(1, _LENGTHS)]
     return sorted({int(np.searchsorted(units, units[rows])) for rows in wanted} - {0} | {len(units)})
-
-
-def _known(value: float) -> Number:
-    return float(value) if np.isfinite(value) else None

@@ -15,8 +15,7 @@ def escape(text: str) -> str:
 
 def markdown(layout: Layout) -> str:
     """All tables with the notes under them."""
-    legend = [f"{mark} {escape(text)}." for mark, text in (("†", layout.differs), ("‡", layout.uncompared)) if text]
-    notes = [*map(escape, layout.notes), *legend]
+    notes = map(escape, (*layout.notes, *layout.legend))
     return "\n\n".join([_grid(layout.scores), *map(_grid, (*layout.primary, *layout.costs)), *notes]) + "\n"
 
 
@@ -31,6 +30,4 @@ def _grid(grid: Grid) -> str:
 
 def _cell(cell: Cell) -> str:
     text = escape(cell.text)
-    if cell.bold:
-        text = f"**{text}**"
-    return text + ("†" if cell.differs else "") + ("‡" if cell.uncompared else "")
+    return (f"**{text}**" if cell.bold else text) + cell.marks

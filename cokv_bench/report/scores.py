@@ -7,7 +7,7 @@ import pandas as pd
 
 from cokv_bench.policies.names import base
 from cokv_bench.registries import METHODS
-from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Number, Panel, Series
+from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Panel, Series, known, numbers
 from cokv_bench.report.folders import Run
 from cokv_bench.scores.means import is_mean, overall
 from cokv_bench.scores.units import PERCENT, Unit, capital
@@ -138,9 +138,9 @@ def _forest(run: Run, baseline: str, task: str, rows: pd.DataFrame, runs: Sequen
         dots.append(
             Dot(
                 f"{row['method']} {'mean' if pd.isna(row['budget']) else row['budget']}",
-                _number(row["difference"]),
-                _number(row["ci_low"]),
-                _number(row["ci_high"]),
+                known(row["difference"]),
+                known(row["ci_low"]),
+                known(row["ci_high"]),
                 cells=(str(row["n"]), *cells),
                 style=style[row["method"]],
                 faint=noise,
@@ -175,7 +175,7 @@ def needles(runs: Sequence[Run]) -> Group | None:
             table = tables[run.name]
             shown = table[table["budget"].isna() | (table["budget"] == budget)]
             for method, rows in shown.groupby("method", sort=False):
-                cells = {(int(r["length"]), float(r["depth"])): _number(r["score"]) for r in rows.to_dict("records")}
+                cells = {(int(r["length"]), float(r["depth"])): known(r["score"]) for r in rows.to_dict("records")}
                 values = tuple(tuple(cells.get((length, depth)) for length in lengths) for depth in depths)
                 panels.append(Panel(line_name(run, str(method), runs), values))
         figures.append(
@@ -194,11 +194,3 @@ def needles(runs: Sequence[Run]) -> Group | None:
         )
     about = "Percent of the needles that the answer names, a map a method, the full cache first."
     return Group("needles", "Needle in a Haystack", about, tuple(figures)) if figures else None
-
-
-def numbers(column: pd.Series) -> tuple[Number, ...]:
-    return tuple(map(_number, column))
-
-
-def _number(value: float) -> Number:
-    return None if pd.isna(value) else float(value)

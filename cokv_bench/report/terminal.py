@@ -37,12 +37,18 @@ def print_scores(console: Console, layout: Layout, unit: Unit) -> None:
     width = Measurement.get(console, console.options.update(max_width=_UNBOUNDED), whole).maximum
     summed = width > console.width and layout.summary != layout.scores
     console.print(_scores(layout.summary, layout) if summed else whole)
-    legend = [f"{mark} {words}." for mark, words in (("†", layout.differs), ("‡", layout.uncompared)) if words]
-    for note in (*layout.notes, *legend):
+    for note in (*layout.notes, *layout.legend):
         console.print(note, highlight=False, markup=False)
     if summed:
         tasks = sum(not is_mean(name.removesuffix(BLIND_MARK)) for name in layout.scores.header[2:])
         console.print(f"The {tasks} tasks one by one are in table.csv, table.md and {unit.file}.")
+
+
+def print_tables(console: Console, layout: Layout, unit: Unit) -> None:
+    """Print the table of scores, and the comparisons that sum a run up."""
+    print_scores(console, layout, unit)
+    for grid in layout.comparisons:
+        print_grid(console, grid)
 
 
 def print_grid(console: Console, grid: Grid) -> None:
@@ -86,7 +92,7 @@ def _fill(table: Table, grid: Grid) -> None:
 
 def _marked(cell: Cell) -> Text:
     text = Text(cell.text, style="bold" if cell.bold else "")
-    marked = Text().append_text(text).append("†" * cell.differs + "‡" * cell.uncompared)
+    marked = Text().append_text(text).append(cell.marks)
     return marked.append(f" {cell.interval}", style="dim") if cell.interval else marked
 
 

@@ -115,9 +115,7 @@ def _in_short(tasks: Iterable[str]) -> str:
 def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
     for number, run in enumerate(runs):
         layout = lay_out(run.tables, run.configuration, run.unit)
-        marks = [f"{mark} {words}." for mark, words in (("†", layout.differs), ("‡", layout.uncompared)) if words]
-        if layout.differs:
-            marks.append("Without a mark: within noise of it.")
+        marks = [*layout.legend, *["Without a mark: within noise of it."] * bool(layout.differs)]
         notes = "".join(f"<p>{text(note)}</p>" for note in (*layout.notes, " ".join(marks)) if note)
         costs = "".join(
             f"<details><summary>{text(grid.caption)}: {text(grid.header[2])}</summary>{_grid(grid)}</details>"
@@ -149,8 +147,7 @@ def _row(row: tuple[Cell, ...]) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    shown = f"<strong>{text(cell.text)}</strong>" if cell.bold else text(cell.text)
-    return shown + ("†" if cell.differs else "") + ("‡" if cell.uncompared else "")
+    return (f"<strong>{text(cell.text)}</strong>" if cell.bold else text(cell.text)) + cell.marks
 
 
 def _groups(groups: Sequence[Group]) -> Iterable[tuple[str, str, str]]:
