@@ -21,6 +21,7 @@ from cokv_bench.game.step_journal import StepJournal, clear_journal
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 from cokv_bench.tasks import split_rule
+from cokv_bench.tasks.base import made_from
 from cokv_bench.tasks.prompts import reading
 
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
@@ -63,13 +64,14 @@ def profile(
     name = chosen.sampling if sampling is None else sampling
     plan = get_sampling(name).plan(game.players, seed)
     chosen.check_sampling(name)
+    made = made_from(game.rows)
     header = LedgerHeader(
         model=game.model.fingerprint,
-        tasks=tuple(dict.fromkeys(task.name for task, _ in game.rows)),
+        tasks=made["tasks"],
         window=game.window,
         utility=game.utility.name,
         seed=seed,
-        examples=tuple(example.id for _, example in game.rows),
+        examples=made["examples"],
         players=(game.model.layers, game.model.kv_heads),
         config={
             **plan.config(),
@@ -100,13 +102,11 @@ def profile(
         seed=seed,
         utility=game.utility.name,
         window=game.window,
-        tasks=header.tasks,
-        examples=header.examples,
         model=header.model,
         ledger_sha256=digest,
         alphas=_known_curve(folder / "values.json", digest, values) or alpha_curve(game, values),
         status=status(stable, game.players, reason, name),
-        documents=tuple(dict.fromkeys(example.document for _, example in game.rows)),
+        **made,
     )
     head_values.save(folder / "values.json")
     return head_values

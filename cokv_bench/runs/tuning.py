@@ -11,6 +11,7 @@ from cokv_bench.game.head_game import ExampleProgress, Game
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.policy import check_budget
+from cokv_bench.tasks.base import made_from
 
 #: Knobs that are tried together; one group after the other, each at the best setting of those before. Window and kernel
 #: belong together: RULER's answers want a wide kernel, and a window of 32 is the best with it alone. Knobs of no group
@@ -106,9 +107,7 @@ def tune(
         for (method, budget, options), mean in zip(trials, means, strict=True):
             tried[method, budget].append(Tried(options, float(mean)))
     return Tuning(
-        tasks=tuple(dict.fromkeys(task.name for task, _ in game.rows)),
-        examples=tuple(example.id for _, example in game.rows),
-        documents=tuple(dict.fromkeys(example.document for _, example in game.rows)),
+        **made_from(game.rows),
         curves={
             method: {budget: tried[method, budget] for budget in budgets if (method, budget) in tried}
             for method in methods
@@ -140,7 +139,7 @@ def kept(path: Path, header: Knobs) -> Knobs:
 
 def is_done(tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: Sequence[int]) -> bool:
     """Whether these methods and budgets were tried on this game's examples."""
-    if tuning is None or tuning.examples != tuple(example.id for _, example in game.rows):
+    if tuning is None or tuning.examples != made_from(game.rows)["examples"]:
         return False
     shortest = game.shortest_prompt()
     wanted = {(method, budget) for method in methods for budget in budgets if budget < shortest}

@@ -24,6 +24,7 @@ from cokv_bench.search.examples import Point, SearchExamples
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
 from cokv_bench.tasks import split_rule
+from cokv_bench.tasks.base import made_from
 from cokv_bench.tasks.prompts import reading
 
 #: Called with steps done, steps in all where they are known, and what is known.
@@ -63,11 +64,10 @@ def search(
     _check_budgets(examples, budgets)
     searched, chosen = examples.parts()
     wanted = sorted(set(budgets))
-    tasks = tuple(dict.fromkeys(task.name for task, _ in examples.rows))
-    ids = tuple(example.id for _, example in examples.rows)
+    made = made_from(examples.rows)
     header = {
         "model": examples.model.fingerprint,
-        "tasks": tasks,
+        "tasks": made["tasks"],
         "utilities": examples.utilities,
         "window": examples.window,
         "kernel": examples.kernel,
@@ -78,7 +78,7 @@ def search(
         "budgets": wanted,
         "seed": seed,
         "batch": BATCH,
-        "examples": ids,
+        "examples": made["examples"],
         **split_rule(task for task, _ in examples.rows),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
@@ -90,12 +90,10 @@ def search(
         tables=torch.stack([kept[budget].log_shares for budget in wanted]).double().numpy(),
         window=examples.window,
         utilities=examples.utilities,
-        tasks=tasks,
-        examples=ids,
         model=examples.model.fingerprint,
         kernel=examples.kernel,
         pooling=examples.pooling,
-        documents=tuple(dict.fromkeys(example.document for _, example in examples.rows)),
+        **made,
         search={
             "seed": seed,
             "steps": ledger.rounds[-1].step,

@@ -1,9 +1,9 @@
 """What a task is: examples with a prompt and answers, and a score for a prediction."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
 
 Split = Literal["profile", "test", "report", "all"]
 
@@ -87,6 +87,23 @@ def documents_of(tasks: Iterable[Task]) -> dict[str, str]:
         RequestError: the rows cannot be read.
     """
     return {name: document for task in tasks if isinstance(task, OfRows) for name, document in task.documents().items()}
+
+
+class MadeFrom(TypedDict):
+    """What files about heads and knobs say of the examples behind them: names of tasks, ids, and documents."""
+
+    tasks: tuple[str, ...]
+    examples: tuple[str, ...]
+    documents: tuple[str, ...]
+
+
+def made_from(rows: Sequence[tuple[Task, Example]]) -> MadeFrom:
+    """Of some examples, each with its task; tasks and documents once each."""
+    return {
+        "tasks": tuple(dict.fromkeys(task.name for task, _ in rows)),
+        "examples": tuple(example.id for _, example in rows),
+        "documents": tuple(dict.fromkeys(example.document for _, example in rows)),
+    }
 
 
 def content_id(*parts: str) -> str:
