@@ -42,7 +42,7 @@ from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import Journal, read_run
 from cokv_bench.runs.knobs import find_knobs
 from cokv_bench.runs.sources import static_budgets
-from cokv_bench.scores.reference import check_reference
+from cokv_bench.scores.reference import read_reference
 from cokv_bench.scores.tables import write_tables
 from cokv_bench.search.ledger import Ends, Round, SearchLedger
 from cokv_bench.search.search import best_round
@@ -352,7 +352,7 @@ def read_on(folder: Path) -> None:
 
 
 def compare(folder: Path) -> None:
-    check_reference(str(folder / "reference.csv"))
+    read_reference(str(folder / "reference.csv"))
     write_tables(folder / "run", reference=str(folder / "reference.csv"))
 
 

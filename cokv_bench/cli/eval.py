@@ -59,11 +59,11 @@ def evaluate(
     memory = None if memory_limit is None else gibibytes(memory_limit)
 
     from cokv_bench.scores.comparisons import choose_baselines
-    from cokv_bench.scores.reference import check_reference
+    from cokv_bench.scores.reference import read_reference
 
     choose_baselines(list(grid.methods), list(comparing.baselines))
     if comparing.reference is not None:
-        check_reference(comparing.reference)
+        read_reference(comparing.reference)
 
     from cokv_bench.cli.estimates import print_estimate, print_power
     from cokv_bench.cli.outcome import show_outcome

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cokv_bench.policies.names import base
 from cokv_bench.scores.intervals import interval
-from cokv_bench.scores.means import means
+from cokv_bench.scores.means import groups
 from cokv_bench.scores.units import scale_of
 
 #: Methods that choose tokens without looking at the prompt's content.
@@ -35,6 +35,6 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     floor = next((each for each in floors if len(each)), full * 0 if scale.gains else full[:0])
     gains = (scale.factor * (full - floor)).dropna()
     by_task = {str(task): gain.to_numpy(float) for task, gain in gains.groupby(level="task")}
-    groups = {**{task: [task] for task in by_task}, **means(task for task in configuration["tasks"] if task in by_task)}
-    lows = {name: interval([by_task[task] for task in group], scale.gains)[0] for name, group in groups.items()}
+    behind = groups(task for task in configuration["tasks"] if task in by_task)
+    lows = {name: interval([by_task[task] for task in group], scale.gains)[0] for name, group in behind.items()}
     return [name for name, low in lows.items() if low <= 0]

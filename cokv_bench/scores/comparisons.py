@@ -10,7 +10,7 @@ from cokv_bench.errors import unknown
 from cokv_bench.policies.names import base, canonical
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.intervals import Bounds, interval, spread
-from cokv_bench.scores.means import means, overall
+from cokv_bench.scores.means import groups, overall
 from cokv_bench.scores.signflips import LEVEL, family_test
 from cokv_bench.scores.units import scale_of
 
@@ -78,13 +78,13 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
         been found: least_p is below 0.05, and the full cache is not at chance, see `at_chance`).
     """
     tasks = [task for task in configuration["tasks"] if (frame["task"] == task).any()]
-    wholes, groups = overall(tasks), {**{task: [task] for task in tasks}, **means(tasks)}
+    wholes, behind = overall(tasks), groups(tasks)
     scale = scale_of(configuration)
     rows: list[dict[str, Any]] = []
     shares: list[pd.Series] = []
     for start, pairs in _all_pairs(frame, baseline, scale.factor):
-        for task in wholes if start["family"] == PRIMARY and pd.isna(start["budget"]) else groups:
-            cell = pairs[pairs["task"].isin(groups[task])]
+        for task in wholes if start["family"] == PRIMARY and pd.isna(start["budget"]) else behind:
+            cell = pairs[pairs["task"].isin(behind[task])]
             if len(cell):
                 family = start["family"] if task in wholes else TASK
                 numbers, added = _compare(cell, scale.gains)

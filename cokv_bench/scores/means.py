@@ -20,6 +20,12 @@ def means(tasks: Iterable[str]) -> dict[str, list[str]]:
     return {_MEAN if len(groups) == 1 else f"{name} {_MEAN}": group for name, group in several.items()}
 
 
+def groups(tasks: Iterable[str]) -> dict[str, list[str]]:
+    """The tasks behind each row or column of a table: of each task itself, and of each mean."""
+    tasks = list(tasks)
+    return {**{task: [task] for task in tasks}, **means(tasks)}
+
+
 def is_mean(task: str) -> bool:
     """Whether a row's task is such a mean; no task is called like one."""
     return task == _MEAN or task.endswith(f" {_MEAN}")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.scores.comparisons import PRIMARY
-from cokv_bench.scores.means import means, overall
+from cokv_bench.scores.means import groups, overall
 from cokv_bench.scores.signflips import LEVEL
 
 #: Chance of finding a difference that is there.
@@ -43,11 +43,11 @@ def planned(configuration: Mapping[str, Any]) -> list[Detectable]:
     """
     counts = {task: int(told["examples"]) for task, told in configuration["tasks"].items()}
     methods = [method for method in configuration["methods"] if method != "full"]
-    wholes, groups = overall(counts), {**{task: [task] for task in counts}, **means(counts)}
+    wholes, behind = overall(counts), groups(counts)
     comparisons = max(len(methods) - 1, 0) * len(wholes)
     found = []
     for whole in wholes if comparisons else ():
-        sizes = np.array([counts[task] for task in groups[whole]])
+        sizes = np.array([counts[task] for task in behind[whole]])
         error = 100 * np.sqrt(DISCORDANT * (1 / sizes).sum()) / len(sizes)
         found.append(_detectable(whole, int(sizes.sum()), comparisons, float(error)))
     return found

@@ -22,15 +22,6 @@ _CELL = ["method", "budget", "task"]
 _MEAN = "mean"
 
 
-def check_reference(name_or_path: str) -> None:
-    """Refuse a reference that cannot be used, before there is a run to put it beside.
-
-    Raises:
-        RequestError: an unknown name, a file that cannot be read, a missing column, or a row that is no score.
-    """
-    read_reference(name_or_path)
-
-
 def read_reference(name_or_path: str) -> pd.DataFrame:
     """Published scores, a row a source, model, mode, method, budget and task.
 
@@ -42,7 +33,7 @@ def read_reference(name_or_path: str) -> pd.DataFrame:
         for `full`), `score` in percent.
 
     Raises:
-        RequestError: as for `check_reference`.
+        RequestError: an unknown name, a file that cannot be read, a missing column, or a row that is no score.
     """
     path = _path(name_or_path)
     try:
@@ -121,7 +112,7 @@ def reference_table(
         difference (score minus published, points), same_model (bool).
 
     Raises:
-        RequestError: as for `check_reference`, or the reference has none of the run's methods, budgets and tasks.
+        RequestError: as for `read_reference`, or the reference has none of the run's methods, budgets and tasks.
     """
     published = read_reference(name_or_path)
     mode = _MODES[bool(configuration.get("question_agnostic", False))]

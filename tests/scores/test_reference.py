@@ -8,7 +8,7 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.policies import POLICIES
-from cokv_bench.scores.reference import COLUMNS, REFERENCES, check_reference, read_reference, reference_table
+from cokv_bench.scores.reference import COLUMNS, REFERENCES, read_reference, reference_table
 from cokv_bench.tasks.longbench import expand
 
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
@@ -127,13 +127,13 @@ def test_files_that_are_no_reference(tmp_path: Path, text: str, words: str) -> N
     path = tmp_path / "own.csv"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(RequestError, match=words):
-        check_reference(str(path))
+        read_reference(str(path))
 
 
 def test_names_that_are_no_reference(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="did you mean cokv"):
-        check_reference("cokvv")
+        read_reference("cokvv")
     with pytest.raises(RequestError, match="cannot be read"):
-        check_reference(str(tmp_path / "nowhere.csv"))
+        read_reference(str(tmp_path / "nowhere.csv"))
     for name in REFERENCES:
-        check_reference(name)
+        read_reference(name)
