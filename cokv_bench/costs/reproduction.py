@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from cokv_bench.checks import Check, an_object, listed, number, one_of, or_null, problem, text, whole
+from cokv_bench.checks import Check, an_object, listed, one_of, or_null, problem, text, whole
 from cokv_bench.costs.estimate import Shape
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.lists import join
@@ -105,7 +105,6 @@ def _steps(entry: dict[str, Any], model: str, tasks: list[str], path: Path) -> I
     if entry["command"] not in COMMANDS:
         raise unknown(f"command in {path}", str(entry["command"]), COMMANDS)
     _refuse(path, problem(entry, {"options": an_object}, {"each": one_of("task")}))
-    _refuse(path, problem(entry["options"], {}, dict.fromkeys(entry["options"], _option)))
     if any(text(name) for name in entry["options"]):
         raise RequestError(f"The options of a step in {path} must be names with values, such as 'budget: 64'.")
     options = {"model": model, **entry["options"]}
@@ -118,22 +117,12 @@ def _refuse(path: Path, found: str | None) -> None:
         raise RequestError(f"{path} is no reproduction: {found}; see configs/reproduce for how one is written.")
 
 
-def _single(value: Any) -> str | None:
-    # A truth value is written as an option without a value.
-    return None if not text(value) or not number(value) else "a text or a number"
-
-
 def _steps_listed(value: Any) -> str | None:
     return (
         None
         if not listed(an_object, 1)(value)
         else "a list of steps, each of which must have a 'command' and 'options'"
     )
-
-
-def _option(value: Any) -> str | None:
-    good = isinstance(value, bool) or not _single(value) or not listed(_single, 1)(value)
-    return None if good else "a text, a number, true, false or a list"
 
 
 _NEEDED: dict[str, Check] = {"model": text, "shape": an_object, "steps": _steps_listed}
