@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 import typer
 
-from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
@@ -29,29 +28,9 @@ from cokv_bench.report.figures import Lines, Series
 from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.gaps import Gaps
-from cokv_bench.search.ledger import KIND, Ends
+from cokv_bench.search.ledger import Ends, SearchLedger
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
-
-
-def read_ledger(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The header of a search's ledger and its rounds.
-
-    Raises:
-        RequestError: there is none, it is of something else, damaged, or has no round yet.
-    """
-    try:
-        header, *records = [strict_loads(line) for line in path.read_bytes().splitlines()]
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read ({error.strerror}); name the folder of a search.") from None
-    except (ValueError, RecursionError):
-        raise RequestError(f"{path} is not the ledger of a finished search; let the search end first.") from None
-    if not isinstance(header, dict) or header.get("kind") != KIND:
-        raise RequestError(f"{path} is not a search's ledger; name the folder of a search.")
-    # The first record is what both ends of the gap score.
-    if len(records) < 2:
-        raise RequestError(f"{path} has no round yet; let the search end first.")
-    return header, records[1:]
 
 
 @grouped
@@ -63,8 +42,11 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the table and the figure.")] = Path("results/search/curve"),
 ) -> None:
     """Judge the rounds, write the table and the figure."""
-    header, rounds = read_ledger(folder / "search.jsonl")
     make_folder(out)
+    ledger = SearchLedger.read(folder / "search.jsonl")
+    if not ledger.rounds:
+        raise RequestError(f"{ledger.path} has no round yet; let the search end first.")
+    header = ledger.settings
     budgets: list[int] = header["budgets"]
     loaded = o.load(model)
     check_same_model(header["model"], loaded.fingerprint, str(folder))
@@ -96,18 +78,18 @@ def main(
     )
     rows: list[dict[str, Any]] = []
     with progress_bar(o.progress_console, "Judging", "rounds") as progress:
-        for done, each in enumerate(rounds):
-            progress(done, len(rounds), f"step {each['step']}")
-            average = torch.tensor(each["average"])
+        for done, each in enumerate(ledger.rounds):
+            progress(done, len(ledger.rounds), f"step {each.step}")
+            average = torch.tensor(each.average)
             for budget in budgets:
                 found = scores(budget, average[budgets.index(budget)])
                 rows.append(
                     {
-                        "step": each["step"],
-                        "seconds": round(each["seconds"], 1),
+                        "step": each.step,
+                        "seconds": round(each.seconds, 1),
                         "budget": budget,
-                        "followed": each["followed"],
-                        "chosen": each["chosen"].get(str(budget)),
+                        "followed": each.followed,
+                        "chosen": each.chosen[str(budget)],
                         "unseen": gaps.closed_over(budget, found),
                         "logprob": float(np.mean(list(found.values()))),
                     }

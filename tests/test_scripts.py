@@ -266,6 +266,7 @@ BAD_REQUESTS = {
     "headkv_scores --model nowhere": "nowhere",
     "search_curve .": "search.jsonl cannot be read (No such file or directory)",
     "search_curve --out file/curve ledger": "The folder file/curve cannot be made",
+    "search_curve --out curve ledger": "search.jsonl has schema version None",
     "transfer_matrix --out file": "The folder file cannot be made",
 }
 
@@ -290,20 +291,23 @@ def test_a_bad_request_is_a_sentence_and_status_2(
     assert BAD_REQUESTS[line] in said[0]
 
 
+SETTINGS = '{"kind": "search-ledger", "schema": 3, "budgets": [20], "model": {"layers": 1, "kv_heads": 1}}\n'
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("", "not the ledger of a finished search"),
-        ('{"kind": "search-ledger"}\n{}\n{"st', "not the ledger of a finished search"),
-        ('{"kind": "head-shares"}\n', "not a search's ledger"),
-        ("[]\n", "not a search's ledger"),
-        ('{"kind": "search-ledger"}\n{}\n', "no round yet"),
+        ("", "does not begin with the header of a search-ledger"),
+        ('{"kind": "head-shares"}\n', "does not begin with the header of a search-ledger"),
+        ("[]\n", "does not begin with the header of a search-ledger"),
+        (SETTINGS + '{"st', "no round yet"),
+        (SETTINGS + "{}\n", "line 2 is not the ends of a search"),
     ],
 )
 def test_files_that_are_no_ledger_with_rounds(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "search.jsonl").write_text(content)
     with pytest.raises(RequestError, match=said):
-        script("search_curve").read_ledger(tmp_path / "search.jsonl")
+        script("search_curve").main(folder=tmp_path, out=tmp_path / "curve")
 
 
 def test_the_study_of_the_statistics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
