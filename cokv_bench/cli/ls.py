@@ -3,8 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from cokv_bench.cli import options as o
 
@@ -24,14 +22,8 @@ def list_things(
 
     found = catalogue(what)
     added = {name: origin for name, origin in origins(what).items() if origin != PACKAGE}
-    table = Table(title=what, title_justify="left")
-    table.add_column("name", no_wrap=True)
-    table.add_column("what it is")
-    if added:
-        table.add_column("from", overflow="fold")
-    for name, description in found.items():
-        cells = [name, description, *([added.get(name, PACKAGE)] if added else [])]
-        table.add_row(*map(escape, cells))
-    o.console.print(table)
+    header = ("name", "what it is", *["from"] * bool(added))
+    rows = [(name, about, *[added.get(name, PACKAGE)] * bool(added)) for name, about in found.items()]
+    o.print_table(what, header, rows, words=header)
     if what in NOTES:
         o.tell(NOTES[what])

@@ -1,9 +1,10 @@
 """What several commands share: the console, options of no group, and how models and workers are loaded."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,6 +14,7 @@ from rich.text import Text
 from cokv_bench.engines.check import check_engine as check_engine
 from cokv_bench.engines.options import EngineOptions
 from cokv_bench.registries import ENGINES
+from cokv_bench.files import write_json
 from cokv_bench.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ progress_console = Console(stderr=True)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done: counts, memory, rough time.")]
 Window = Annotated[int, typer.Option(min=1, help="Last prompt tokens that every head keeps; part of the budget.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
 Seed = Annotated[int, typer.Option(min=0, help="Fixes the split, the needles and the sampling.")]
 MemoryLimit = Annotated[
     float | None,
@@ -35,6 +38,12 @@ MemoryLimit = Annotated[
 def tell(line: str) -> None:
     """Print a sentence as it is: what looks like markup in a name or a path is none."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def save_figures(file: Path | None, figures: Mapping[str, Any]) -> None:
+    """Write figures into the `JsonFile` that was asked for, if one was."""
+    if file is not None:
+        write_json(file, figures)
 
 
 def print_table(
