@@ -13,7 +13,6 @@ to be filled as well. Keys, values and queries are random, lengths are given or 
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -26,7 +25,6 @@ from cokv_bench.bench.timing import seconds
 from cokv_bench.budgets import embedded_budgets
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
-from cokv_bench.files import write_json
 from cokv_bench.runs.versions import versions
 
 Work = Callable[[], Tensor]
@@ -127,7 +125,7 @@ def microseconds(works: list[Work], repeats: int) -> float:
 @torch.inference_mode()
 def main(
     repeats: Annotated[int, typer.Option(min=1, help="Measurements, of which the median counts.")] = 30,
-    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
+    json: o.JsonFile = None,
 ) -> None:
     """Compare the ways, print and save."""
     torch.manual_seed(0)
@@ -143,8 +141,7 @@ def main(
         rows.append({"case": name, "longest": max(max(layer.lengths) for layer in members), **figures})
     title = f"Microseconds a layer and step, {torch.get_num_threads()} threads"
     o.print_table(title, ("", *WAYS), [(row["case"], *(f"{row[way]:.0f}" for way in WAYS)) for row in rows], words=[""])
-    if json is not None:
-        write_json(json, {"threads": torch.get_num_threads(), "microseconds": rows, "versions": versions()})
+    o.save_figures(json, {"threads": torch.get_num_threads(), "microseconds": rows, "versions": versions()})
 
 
 if __name__ == "__main__":

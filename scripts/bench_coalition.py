@@ -8,7 +8,6 @@ answer are random: time depends on shapes alone. `scripts/bench_profile.py` meas
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,8 +16,8 @@ import typer
 
 from cokv_bench.bench.shapes import random_model
 from cokv_bench.bench.timing import seconds
+from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
-from cokv_bench.files import write_json
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.runs.versions import versions
 
@@ -33,7 +32,7 @@ def main(
     coalitions: Annotated[int, typer.Option(help="Coalitions of a batch.")] = 64,
     repeats: Annotated[int, typer.Option(help="Measurements, of which the median counts.")] = 3,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. Default: a GPU if any.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json_file: o.JsonFile = None,
 ) -> None:
     """Measure, print and save."""
     model = random_model(random_weights, layers=layers, device=device)
@@ -65,21 +64,20 @@ def main(
         typer.echo(
             f"({name}) {label}: {1000 * medians[name]:.2f} ms a coalition, (a) / {medians['a'] / medians[name]:.0f}"
         )
-    if json_file is not None:
-        write_json(
-            json_file,
-            {
-                "model": model.name,
-                "device": place,
-                "dtype": str(model.network.dtype).removeprefix("torch."),
-                "prompt_tokens": length,
-                "answer_tokens": answer,
-                "coalitions": coalitions,
-                "seconds": times,
-                "ratios": {name: medians["a"] / medians[name] for name in ("b", "c")},
-                "versions": versions(),
-            },
-        )
+    o.save_figures(
+        json_file,
+        {
+            "model": model.name,
+            "device": place,
+            "dtype": str(model.network.dtype).removeprefix("torch."),
+            "prompt_tokens": length,
+            "answer_tokens": answer,
+            "coalitions": coalitions,
+            "seconds": times,
+            "ratios": {name: medians["a"] / medians[name] for name in ("b", "c")},
+            "versions": versions(),
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -18,19 +18,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 from statistics import median
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import typer
 from torch import Tensor
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
-from cokv_bench.files import write_json
 
 HEADS, KV_HEADS, DIM = 32, 8, 128
 GROUP = HEADS // KV_HEADS
@@ -208,7 +205,7 @@ def measure(layer: Layer, name: str, expected: Tensor, flush: Tensor) -> dict[st
     return {"microseconds": taken * 1e6, "bytes_per_second": layer.kept_bytes / taken, "error": error}
 
 
-def main(json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None) -> None:
+def main(json: o.JsonFile = None) -> None:
     """Time the split-KV decode kernel on a GPU."""
     if not torch.cuda.is_available() or find_spec("triton") is None or os.environ.get("TRITON_INTERPRET") == "1":
         raise RequestError("This benchmark needs a CUDA device, and Triton that compiles for it.")
@@ -235,20 +232,19 @@ def main(json: Annotated[Path | None, typer.Option(help="File for the figures.")
     o.tell("GB/s: of the kept keys and values alone. copy: its share of the copy's. SDPA, varlen: their µs.")
     for reason in sorted(reasons):
         o.tell(f"- {reason}")
-    if json is not None:
-        properties = torch.cuda.get_device_properties(0)
-        figures = {
-            "command": shlex.join(["python", *sys.argv]),
-            "device": name,
-            "multiprocessors": properties.multi_processor_count,
-            "torch": torch.__version__,
-            "cuda": torch.version.cuda,
-            "triton": version("triton"),
-            "shape": {"heads": HEADS, "kv_heads": KV_HEADS, "dim": DIM, "dtype": "bfloat16", "own_tokens": OWN},
-            "copy_bytes_per_second": copied,
-            "measured": rows,
-        }
-        write_json(json, figures)
+    properties = torch.cuda.get_device_properties(0)
+    figures = {
+        "command": shlex.join(["python", *sys.argv]),
+        "device": name,
+        "multiprocessors": properties.multi_processor_count,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "triton": version("triton"),
+        "shape": {"heads": HEADS, "kv_heads": KV_HEADS, "dim": DIM, "dtype": "bfloat16", "own_tokens": OWN},
+        "copy_bytes_per_second": copied,
+        "measured": rows,
+    }
+    o.save_figures(json, figures)
 
 
 def _cells(found: dict[str, dict[str, Any]]) -> list[str]:

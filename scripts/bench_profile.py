@@ -30,7 +30,6 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import grouped
 from cokv_bench.errors import RequestError
-from cokv_bench.files import write_json
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.sampling import get_sampling
 from cokv_bench.game.utilities import Case, get_utility
@@ -204,7 +203,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Times that (b), (c) and the floor are measured.")] = 3,
     window: o.Window = 8,
     seed: o.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
+    json: o.JsonFile = None,
 ) -> None:
     """Compare the cost of a coalition and example: repeated prefill, shared prompt, teacher forced."""
     if repeated > coalitions:
@@ -251,8 +250,7 @@ def main(
         f"token; of the {other} others {ties} part at a tie (less than {TIE} nats apart).\n"
         f"Prefill of an example: {figures['prefill_seconds']:.2f} s, once for all coalitions in (b) and (c)."
     )
-    if json is not None:
-        write_json(json, {**figures, "examples": rows})
+    o.save_figures(json, {**figures, "examples": rows})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ of as many answers is the forward pass alone. Prompts are random ids. To try the
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,9 +17,9 @@ import typer
 
 from cokv_bench.bench.shapes import PRESETS, check_preset, random_model
 from cokv_bench.bench.timing import seconds
+from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
-from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.models import Model
@@ -84,7 +83,7 @@ def main(
     prompts: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 200,
     steps: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 100,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. Default: a GPU if any.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json_file: o.JsonFile = None,
 ) -> None:
     """Measure each depth, print and save."""
     check_preset(random_weights, None)
@@ -106,25 +105,24 @@ def main(
     hours = (prompts * whole["prefill_seconds"] + steps * whole["step_seconds"]) / 3600
     typer.echo(f"extrapolated, {deepest} layers: {whole}")
     typer.echo(f"extrapolated, {prompts} prompts and {steps} steps: {hours:.1f} hours on {place}")
-    if json_file is not None:
-        write_json(
-            json_file,
-            {
-                "shape": shape,
-                "device": place,
-                "threads": torch.get_num_threads(),
-                "cores": os.cpu_count(),
-                "prompt_tokens": length,
-                "answer_tokens": answer,
-                "budget": budget,
-                "batch": BATCH,
-                "measured": [{"layers": n, **each} for n, each in zip(counts, measured, strict=True)],
-                "extrapolated": {"layers": deepest, **whole},
-                "step_of_prefill": whole["step_seconds"] / whole["prefill_seconds"],
-                "search": {"prompts": prompts, "steps": steps, "hours_extrapolated": hours},
-                "versions": versions(),
-            },
-        )
+    o.save_figures(
+        json_file,
+        {
+            "shape": shape,
+            "device": place,
+            "threads": torch.get_num_threads(),
+            "cores": os.cpu_count(),
+            "prompt_tokens": length,
+            "answer_tokens": answer,
+            "budget": budget,
+            "batch": BATCH,
+            "measured": [{"layers": n, **each} for n, each in zip(counts, measured, strict=True)],
+            "extrapolated": {"layers": deepest, **whole},
+            "step_of_prefill": whole["step_seconds"] / whole["prefill_seconds"],
+            "search": {"prompts": prompts, "steps": steps, "hours_extrapolated": hours},
+            "versions": versions(),
+        },
+    )
 
 
 if __name__ == "__main__":

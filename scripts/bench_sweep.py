@@ -12,7 +12,6 @@ On the same needles, one after the other so that all see the same machine:
 import json
 import time
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
@@ -22,7 +21,6 @@ import typer
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import Only, grouped
-from cokv_bench.files import write_json
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.runs.evaluate import Answer, Evaluation
@@ -42,7 +40,7 @@ def main(
     grid: Annotated[Grid, Only("methods", "budgets")] = Grid(METHODS, (64, 128, 256, 512, 1024)),  # noqa: B008 - frozen
     tasks: Annotated[TaskOptions, Only("lengths", "examples")] = TaskOptions(lengths=(2048,), examples=5),  # noqa: B008
     cells: Annotated[int, typer.Option(min=1, help="Examples on which the cells run too; they take long.")] = 2,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json_file: o.JsonFile = None,
 ) -> None:
     """Time a sweep in one pass, cell by cell, and FullKV alone, in one run on the same examples."""
     loaded = o.load(model)
@@ -64,8 +62,7 @@ def main(
         f"The grid costs {figures['grid_to_full']:.2f} times a FullKV pass and {figures['cells_to_grid']:.1f} times "
         "less than cell by cell (medians over the examples)."
     )
-    if json_file:
-        write_json(json_file, figures)
+    o.save_figures(json_file, figures)
 
 
 def _time(plan: Plan, model: Model, job: Job, *, with_cells: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ curves      the utility by the tokens of each head alone, then tokens where the 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,6 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.errors import unknown
-from cokv_bench.files import write_json
 from cokv_bench.kvcache import prefill
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import names
@@ -43,6 +43,7 @@ from cokv_bench.scores.intervals import interval
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.ascent import Ascent, follow
 from cokv_bench.search.examples import Point
+from cokv_bench.tasks.base import made_from
 from cokv_bench.tasks.prompts import encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -97,8 +98,8 @@ def gradient(problem: Problem) -> Iterator[Array]:
         yield ascent.average[0].double().numpy().ravel()
 
 
-def _evolve(problem: Problem, options: dict[str, Any], spread: Callable[[Array], Array], size: int) -> Iterator[Array]:
-    """The mean of the distribution after each generation; `spread` makes log-shares from what evolves."""
+def _evolve(problem: Problem, size: int, spread: Callable[[Array], Array], **options: Any) -> Iterator[Array]:
+    """The mean of CMA-ES' distribution after each generation; `spread` makes log-shares from what evolves."""
     random = np.random.default_rng(problem.seed)
     settings = {"popsize": POPULATION, "seed": problem.seed + 1, "verbose": -9, **options}
     strategy = cma.CMAEvolutionStrategy(np.zeros(size), 0.5, settings)
@@ -109,26 +110,15 @@ def _evolve(problem: Problem, options: dict[str, Any], spread: Callable[[Array],
         yield spread(strategy.mean)
 
 
-def full_matrix(problem: Problem) -> Iterator[Array]:
-    """CMA-ES."""
-    return _evolve(problem, {}, lambda each: problem.start + each, problem.heads)
-
-
-def diagonal(problem: Problem) -> Iterator[Array]:
-    """Separable CMA-ES."""
-    return _evolve(problem, {"CMA_diagonal": True}, lambda each: problem.start + each, problem.heads)
-
-
-def low_rank(problem: Problem) -> Iterator[Array]:
-    """VkD-CMA-ES."""
-    options = cma.restricted_gaussian_sampler.GaussVkDSampler.extend_cma_options({})
-    return _evolve(problem, options, lambda each: problem.start + each, problem.heads)
+def heads(problem: Problem, **options: Any) -> Iterator[Array]:
+    """One share a head, from the start on."""
+    return _evolve(problem, problem.heads, lambda each: problem.start + each, **options)
 
 
 def layers(problem: Problem) -> Iterator[Array]:
     """One share a layer."""
-    kv_heads = problem.examples.model.kv_heads
-    return _evolve(problem, {}, lambda each: np.repeat(each, kv_heads), problem.examples.model.layers)
+    model = problem.examples.model
+    return _evolve(problem, model.layers, lambda each: np.repeat(each, model.kv_heads))
 
 
 def surrogate(problem: Problem) -> Iterator[Array]:
@@ -192,9 +182,9 @@ def _fill(counts: Array, gains: Array, total: int) -> Array:
 
 FAMILIES: dict[str, Family] = {
     "gradient": gradient,
-    "cma": full_matrix,
-    "cma-diag": diagonal,
-    "cma-vkd": low_rank,
+    "cma": heads,
+    "cma-diag": partial(heads, CMA_diagonal=True),
+    "cma-vkd": partial(heads, **cma.restricted_gaussian_sampler.GaussVkDSampler.extend_cma_options({})),
     "layers": layers,
     "surrogate": surrogate,
     "curves": curves,
@@ -232,7 +222,7 @@ def main(
     examples: Annotated[int, typer.Option(help="A length, to search on.")] = 40,
     unseen: Annotated[int, typer.Option(help="A length, from the test split.")] = 30,
     seed: o.Seed = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the figures.")] = None,
+    json_file: o.JsonFile = None,
 ) -> None:
     """Run the families one after the other and print a table."""
     wanted = races(families)
@@ -246,13 +236,13 @@ def main(
     # Those that budgets can change; prefilled before any clock runs.
     cases, followed = test.counted, searched.counted
     full = np.array([test.full(case) for case in cases])
-    heads = loaded.layers * loaded.kv_heads
+    size = loaded.layers * loaded.kv_heads
     values = HeadValues.load(profile or embedded.values_path())
     cokv = np.log(values.budgets(budget, window=8).ravel() - 8 + 0.5)
-    equal = Problem(test, cases, budget, np.zeros(heads), seed)
-    known = {"full": full, "snapkv": equal.scores([np.zeros(heads)], cases)[0], "cokv": equal.scores([cokv], cases)[0]}
+    equal = Problem(test, cases, budget, np.zeros(size), seed)
+    known = {"full": full, "snapkv": equal.scores([np.zeros(size)], cases)[0], "cokv": equal.scores([cokv], cases)[0]}
     rows: dict[str, Any] = {name: _row(scores, known) for name, scores in known.items()}
-    starts = {"": np.zeros(heads), "cokv": cokv, "ada": _adaptive(searched, budget)}
+    starts = {"": np.zeros(size), "cokv": cokv, "ada": _adaptive(searched, budget)}
     for name, (family, start) in wanted.items():
         problem = Problem(searched, followed, budget, starts[start], seed, seconds)
         rows[name], shares = _race(family, problem, lambda each: equal.scores([each], cases)[0], known)
@@ -271,8 +261,7 @@ def main(
         "families": rows,
         "versions": versions(),
     }
-    if json_file is not None:
-        write_json(json_file, figures)
+    o.save_figures(json_file, figures)
 
 
 def _adaptive(examples: SearchExamples, budget: int) -> Array:
@@ -293,11 +282,9 @@ def _file(examples: SearchExamples, shares: Array, budget: int, family: str) -> 
         shares.reshape(1, model.layers, model.kv_heads),
         examples.window,
         examples.utilities,
-        tuple(dict.fromkeys(task.name for task, _ in examples.rows)),
-        tuple(example.id for _, example in examples.rows),
-        model.fingerprint,
-        {"family": family},
-        documents=tuple(dict.fromkeys(example.document for _, example in examples.rows)),
+        **made_from(examples.rows),
+        model=model.fingerprint,
+        search={"family": family},
     )
 
 

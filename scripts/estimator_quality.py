@@ -22,7 +22,6 @@ from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import grouped
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.errors import RequestError
-from cokv_bench.files import write_json
 from cokv_bench.game import ESTIMATORS, SAMPLINGS, Ledger, get_estimator, get_sampling
 from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.head_game import Game, make_game
@@ -114,7 +113,7 @@ def main(
     seed: o.Seed = 0,
     samplings: Annotated[str, typer.Option(help="Samplings, comma separated.")] = ",".join(SAMPLINGS),
     folder: Annotated[Path, typer.Option(help="Where the ledgers are kept.")] = Path("profiles/estimators"),
-    json: Annotated[Path | None, typer.Option(help="File for the figures.")] = None,
+    json: o.JsonFile = None,
 ) -> None:
     """Compare estimators and samplings by the stability of their values and the budgets that they lead to."""
     wanted = names(samplings, "sampling")
@@ -153,9 +152,8 @@ def main(
         map(_cells, rows),
         words=("method", "sampling"),
     )
-    if json is not None:
-        settings = {"budget": budget, "pairs": pairs, "validation": validation, "examples": examples, "seed": seed}
-        write_json(json, {"model": loaded.name, **settings, "rows": rows})
+    settings = {"budget": budget, "pairs": pairs, "validation": validation, "examples": examples, "seed": seed}
+    o.save_figures(json, {"model": loaded.name, **settings, "rows": rows})
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
-from cokv_bench.files import write_json
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.scores.intervals import GAINS, SCORES, Bounds, interval, ratio_intervals
-from cokv_bench.scores.means import means, overall
+from cokv_bench.scores.means import groups, overall
 from cokv_bench.scores.signflips import LEVEL, family_test
 from cokv_bench.scores.units import scale_of
 
@@ -67,8 +66,7 @@ class Records:
     def groups(self) -> dict[str, list[str]]:
         """The tasks of what sums the run up."""
         names = list(dict.fromkeys(self.tasks))
-        found = {**{task: [task] for task in names}, **means(names)}
-        return {whole: found[whole] for whole in overall(names)}
+        return {whole: groups(names)[whole] for whole in overall(names)}
 
 
 # Coverage.
@@ -76,14 +74,13 @@ class Records:
 
 @dataclass(frozen=True)
 class Case:
-    """Data with a known mean: names, how many rows of how many tasks, a draw of an interval, and the mean."""
+    """Data with a known mean: names, how many rows of how many tasks, and a draw of an interval less that mean."""
 
     interval: str
     data: str
     tasks: int
     rows: str
     draw: Callable[[np.random.Generator], tuple[float, float]]
-    truth: float
 
 
 def normal_cases() -> Iterator[Case]:
@@ -100,19 +97,19 @@ def normal_cases() -> Iterator[Case]:
         def draw(rng: np.random.Generator, counts: Sequence[int] = counts, scales: Array = scales) -> Any:
             return interval([scale * rng.normal(size=n) for n, scale in zip(counts, scales, strict=True)])
 
-        yield Case("mean", "normal", len(counts), rows, draw, 0.0)
+        yield Case("mean", "normal", len(counts), rows, draw)
 
 
-def share_cases(counts: Sequence[int] = (24, 72, 240)) -> Iterator[Case]:
+def share_cases() -> Iterator[Case]:
     """Answers that are right or wrong, the true share uniform between 2 and 98%."""
-    for n in counts:
+    for n in (24, 72, 240):
 
         def draw(rng: np.random.Generator, n: int = n) -> tuple[float, float]:
             share = rng.uniform(0.02, 0.98)
             low, high = interval([100.0 * (rng.random(n) < share)], SCORES)
             return low - 100 * share, high - 100 * share
 
-        yield Case("share of right answers", "true share uniform", 1, str(n), draw, 0.0)
+        yield Case("share of right answers", "true share uniform", 1, str(n), draw)
 
 
 def record_cases(records: Records, rows: int | None = None) -> Iterator[Case]:
@@ -159,7 +156,7 @@ def _drawn(kind: str, name: str, groups: _Groups, values: Array, bounds: Bounds 
         low, high = interval([part[:, 0] for part in parts], bounds if len(groups) == 1 else None)
         return low - truth[0], high - truth[0]
 
-    yield Case(kind, name, len(groups), _rows(groups), draw, 0.0)
+    yield Case(kind, name, len(groups), _rows(groups), draw)
 
 
 def _ratios(name: str, groups: _Groups, values: Array) -> Iterator[Case]:
@@ -172,7 +169,7 @@ def _ratios(name: str, groups: _Groups, values: Array) -> Iterator[Case]:
         lows, highs = ratio_intervals([part.T for part in parts])
         return lows[0] - truth[0] / truth[1], highs[0] - truth[0] / truth[1]
 
-    yield Case("share of the gap", name, len(groups), _rows(groups), draw, 0.0)
+    yield Case("share of the gap", name, len(groups), _rows(groups), draw)
 
 
 def _sample(rng: np.random.Generator, groups: Sequence[tuple[Array, int]]) -> tuple[list[Array], Array]:
@@ -200,7 +197,7 @@ def coverage(case: Case, draws: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     ends = np.array([case.draw(rng) for _ in range(draws)])
     ends = ends[~np.isnan(ends).any(axis=1)]
-    below, above = (ends[:, 1] < case.truth).mean(), (ends[:, 0] > case.truth).mean()
+    below, above = (ends[:, 1] < 0).mean(), (ends[:, 0] > 0).mean()
     row = {"interval": case.interval, "data": case.data, "tasks": case.tasks, "rows": case.rows, "draws": len(ends)}
     return {**row, "covered": 1 - below - above, "below": below, "above": above}
 
@@ -250,7 +247,7 @@ def main(
     draws: Annotated[int, typer.Option(min=10, help="Draws per interval.")] = 4000,
     runs: Annotated[int, typer.Option(min=10, help="Runs per family and null.")] = 2000,
     seed: o.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Write the numbers here, too.")] = None,
+    json: o.JsonFile = None,
 ) -> None:
     """Simulate, print, and write."""
     read = [Records.read(results / name, name) for name in RUNS]
@@ -266,8 +263,7 @@ def main(
         for null in ("methods shuffled", "signs drawn")
     ]
     _print("Runs of alike methods with a significant difference, at 5%", errors)
-    if json is not None:
-        write_json(json, {"draws": draws, "runs": runs, "seed": seed, "coverage": covered, "family_error": errors})
+    o.save_figures(json, {"draws": draws, "runs": runs, "seed": seed, "coverage": covered, "family_error": errors})
 
 
 def _print(title: str, rows: list[dict[str, Any]]) -> None:
