@@ -22,37 +22,25 @@ from cokv_bench.errors import RequestError
 
 # As one would type it: commands are recorded.
 SCRIPTS = Path(os.path.relpath(Path(__file__).parent))
-_LLAMA = ["-m", "cokv_bench", "bench", "--random-weights", "llama3-8b", "--budget", "128"]
 
 
 def parts(out: Path, layers: int | None) -> dict[str, list[str]]:
     """The commands by name; `layers` makes the models shallower, to try them."""
-    depth = [] if layers is None else ["--layers", str(layers)]
+    here, there = shlex.quote(str(SCRIPTS)), shlex.quote(str(out))
+    depth = "" if layers is None else f"--layers {layers}"
     depths = "16,32" if layers is None else f"1,{max(layers, 2)}"
-    tests = ["tests/gpu", "tests/kvcache/test_triton_decode.py"]
-    return {
-        "tests": ["-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        "kernel": [str(SCRIPTS / "bench_kernel.py"), "--json", str(out / "bench_kernel.json")],
-        "decode": [
-            *_LLAMA, *depth, "--method", "full,ada-snapkv", "--lengths", "4096,32768,131072",
-            "--new-tokens", "64", "--repeats", "3", "--chunk", "8192", "--out", str(out / "decode"),
-        ],
-        "batch": [
-            *_LLAMA, *depth, "--method", "full,ada-snapkv", "--lengths", "32768", "--rows", "8",
-            "--new-tokens", "64", "--repeats", "3", "--chunk", "8192", "--out", str(out / "batch"),
-        ],
-        "h2o": [
-            *_LLAMA, *depth, "--method", "full,h2o", "--lengths", "32768", "--new-tokens", "8", "--repeats", "1",
-            "--chunk", "8192", "--out", str(out / "h2o"),
-        ],
-        "coalition": [
-            str(SCRIPTS / "bench_coalition.py"), *depth, "--length", "8192",
-            "--json", str(out / "bench_coalition.json"),
-        ],
-        "search": [
-            str(SCRIPTS / "bench_search.py"), "--depths", depths, "--json", str(out / "bench_search.json"),
-        ],
-    }  # fmt: skip
+    bench = f"-m cokv_bench bench --random-weights llama3-8b --budget 128 {depth} --chunk 8192"
+    adaptive = f"{bench} --method full,ada-snapkv --new-tokens 64 --repeats 3"
+    lines = {
+        "tests": "-m pytest -q -p no:cacheprovider tests/gpu tests/kvcache/test_triton_decode.py",
+        "kernel": f"{here}/bench_kernel.py --json {there}/bench_kernel.json",
+        "decode": f"{adaptive} --lengths 4096,32768,131072 --out {there}/decode",
+        "batch": f"{adaptive} --lengths 32768 --rows 8 --out {there}/batch",
+        "h2o": f"{bench} --method full,h2o --lengths 32768 --new-tokens 8 --repeats 1 --out {there}/h2o",
+        "coalition": f"{here}/bench_coalition.py {depth} --length 8192 --json {there}/bench_coalition.json",
+        "search": f"{here}/bench_search.py --depths {depths} --json {there}/bench_search.json",
+    }
+    return {name: shlex.split(line) for name, line in lines.items()}
 
 
 def main(

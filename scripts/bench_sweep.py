@@ -83,12 +83,8 @@ def _time(plan: Plan, model: Model, job: Job, *, with_cells: bool) -> dict[str, 
     before, _ = run(full)
     grid, answers = run(others)
     after, _ = run(full)
-    row: dict[str, Any] = {
-        "tokens": len(encoded.prompt),
-        "full": (before + after) / 2,
-        "full_spread": abs(before - after),
-    }
-    row["grid"] = grid
+    spread = {"full": (before + after) / 2, "full_spread": abs(before - after)}
+    row: dict[str, Any] = {"tokens": len(encoded.prompt), **spread, "grid": grid}
     if with_cells:
         single = [run([variant]) for variant in others]
         row["cells"] = sum(seconds for seconds, _ in single)

@@ -38,6 +38,7 @@ from cokv_bench.kvcache import prefill
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import names
 from cokv_bench.policies import get_policy
+from cokv_bench.report.figures import numbers
 from cokv_bench.runs.versions import versions
 from cokv_bench.scores.intervals import interval
 from cokv_bench.search import SearchExamples
@@ -307,10 +308,11 @@ def _race(
 
 def _row(scores: Array, known: dict[str, Array]) -> dict[str, Any]:
     gap = (known["full"] - known["snapkv"]).mean()
-    low, high = (end if np.isfinite(end) else None for end in interval([scores - known["cokv"]]))
+    above = scores - known["cokv"]
+    low, high = numbers(interval([above]))
     return {
         "logprob": float(scores.mean()),
-        "above_cokv": float((scores - known["cokv"]).mean()),
+        "above_cokv": float(above.mean()),
         "above_cokv_ci_low": low,
         "above_cokv_ci_high": high,
         "gap_closed": float((scores - known["snapkv"]).mean() / gap),

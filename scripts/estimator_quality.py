@@ -34,6 +34,7 @@ from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import names
 from cokv_bench.policies import Policy, get_policy
+from cokv_bench.report.figures import known, numbers
 from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -72,8 +73,8 @@ def judge(
         "budgets": f"cokv, {estimator}, {sampling}",
         "estimator": estimator,
         "sampling": sampling,
-        "half_split_correlation": stable.rank_correlation if np.isfinite(stable.rank_correlation) else None,
-        "standard_error": stable.standard_error if np.isfinite(stable.standard_error) else None,
+        "half_split_correlation": known(stable.rank_correlation),
+        "standard_error": known(stable.standard_error),
     }
     if not np.isfinite(result.values).all():
         return row, None
@@ -143,9 +144,8 @@ def main(
     for index, label in enumerate(policies):
         row = next(row for row in rows if row["budgets"] == label)
         found = 100 * measured["metric"][index]
-        ends = (end if np.isfinite(end) else None for end in interval([found], SCORES))
-        row |= dict(zip(("ci_low", "ci_high"), ends, strict=True))
-        row |= {"found": found.mean(), "logprob": measured["loglik"][index].mean()}
+        low, high = numbers(interval([found], SCORES))
+        row |= {"ci_low": low, "ci_high": high, "found": found.mean(), "logprob": measured["loglik"][index].mean()}
     o.print_table(
         f"{budget} tokens per head on {examples} test needles of {_LENGTH} tokens, {pairs} pairs",
         ("method", "sampling", "alpha", "halves", "error", "found\n%", "95%", "log-\nprob."),
@@ -163,9 +163,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
         return "" if row.get(name) is None else f"{row[name]:.{decimals}f}"
 
     interval = " to ".join(filter(None, (number("ci_low", 0), number("ci_high", 0))))
-    known = (number("half_split_correlation", 2), number("standard_error", 2), number("found", 0), interval)
+    measured = (number("half_split_correlation", 2), number("standard_error", 2), number("found", 0), interval)
     start = (row.get("estimator", row["budgets"]), row.get("sampling", ""), str(row.get("alpha", "")))
-    return [*start, *known, number("logprob", 2)]
+    return [*start, *measured, number("logprob", 2)]
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ from cokv_bench.report.figures import Lines, Series
 from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.gaps import Gaps
-from cokv_bench.search.ledger import Ends, SearchLedger
+from cokv_bench.search.ledger import SearchLedger
+from cokv_bench.search.search import measure_ends
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -60,29 +61,13 @@ def main(
         encoding=replace(encoding, question_agnostic=header["question_agnostic"]),
         split="test",
     )
-    cases = test.counted
-
-    def scores(budget: int, shares: torch.Tensor) -> dict[int, float]:
-        return dict(zip(cases, test.score_all(cases, budget, shares).tolist(), strict=True))
-
-    equal = torch.zeros(loaded.layers, loaded.kv_heads)
-    everyone = range(len(test.groups))
-    uniform = {budget: scores(budget, equal) for budget in budgets}
-    full = {case: test.full(case) for case in cases}
-    gaps = Gaps(
-        test.groups,
-        Ends(
-            [full.get(case) for case in everyone],
-            {str(budget): [uniform[budget].get(case) for case in everyone] for budget in budgets},
-        ),
-    )
+    cases, gaps = test.counted, Gaps(test.groups, measure_ends(test, budgets))
     rows: list[dict[str, Any]] = []
     with progress_bar(o.progress_console, "Judging", "rounds") as progress:
         for done, each in enumerate(ledger.rounds):
             progress(done, len(ledger.rounds), f"step {each.step}")
-            average = torch.tensor(each.average)
-            for budget in budgets:
-                found = scores(budget, average[budgets.index(budget)])
+            for budget, average in zip(budgets, torch.tensor(each.average), strict=True):
+                found = test.score_all(cases, budget, average).tolist()
                 rows.append(
                     {
                         "step": each.step,
@@ -90,8 +75,8 @@ def main(
                         "budget": budget,
                         "followed": each.followed,
                         "chosen": each.chosen[str(budget)],
-                        "unseen": gaps.closed_over(budget, found),
-                        "logprob": float(np.mean(list(found.values()))),
+                        "unseen": gaps.closed_over(budget, dict(zip(cases, found, strict=True))),
+                        "logprob": float(np.mean(found)),
                     }
                 )
     table = pd.DataFrame(rows)

@@ -39,24 +39,15 @@ def main(
 
 def curves_table(file: Knobs) -> pd.DataFrame:
     """A row per benchmark, method, budget and setting that was tried; `gain` is over the published setting."""
-    rows = []
-    for benchmark, tuning in file.benchmarks.items():
-        for method, curves in tuning.curves.items():
-            for budget, tried in curves.items():
-                best = tuning.chosen(method, budget)
-                for each in tried:
-                    rows.append(
-                        {
-                            "benchmark": benchmark,
-                            "examples": len(tuning.examples),
-                            "method": method,
-                            "budget": budget,
-                            "setting": shown(each.options),
-                            "utility": each.utility,
-                            "gain": each.utility - tried[0].utility,
-                            "chosen": each.options == best,
-                        }
-                    )
+    rows = [
+        {"benchmark": benchmark, "examples": len(tuning.examples), "method": method, "budget": budget}
+        | {"setting": shown(each.options), "utility": each.utility, "gain": each.utility - tried[0].utility}
+        | {"chosen": each.options == tuning.chosen(method, budget)}
+        for benchmark, tuning in file.benchmarks.items()
+        for method, curves in tuning.curves.items()
+        for budget, tried in curves.items()
+        for each in tried
+    ]
     return pd.DataFrame(rows)
 
 

@@ -2,14 +2,13 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from cokv_bench.bench.options import BenchOptions
 from cokv_bench.cli import options as o
@@ -112,30 +111,28 @@ def _print(table: "pd.DataFrame") -> None:
         highlight=False,
         markup=False,
     )
-    shown = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     graphs = table["graph_ms"].notna().any()
     columns = ["prompt", "method", "first\ntoken s", "decoding\nms a token", "x"]
     columns += ["as a graph\nms a token", "x"] if graphs else []
-    for column in (*columns, "peak", "after", "KV", ""):
-        shown.add_column(column, justify="left" if column == "method" else "right", no_wrap=bool(column))
-    for length, rows in table.groupby("prompt_tokens", sort=False):
-        shown.add_section()
-        for row in rows.to_dict("records"):
-            low, high = (decimal(row[f"decode_ms_{end}"], 0) for end in ("low", "high"))
-            held, ideal, peak, after = (
-                decimal(row[name] / 2**20) for name in ("kv_bytes_held", "kv_bytes_ideal", "peak_bytes", "after_bytes")
-            )
-            shown.add_row(
-                str(length),
-                escape(f"{row['method']} {decimal(row['budget'], 0)}"),
-                decimal(row["ttft_s"], 2),
-                decimal(row["decode_ms"], 1) + (f" [dim]{low}–{high}[/dim]" if low else ""),
-                decimal(row["decode_vs_full"], 2),
-                *((decimal(row["graph_ms"], 1), decimal(row["graph_vs_full"], 2)) if graphs else ()),
-                peak,
-                after,
-                # The budget's own bytes are told where the cache holds others.
-                held if held in ("", ideal) else f"{held} of {ideal}",
-                escape(row["note"] or ""),
-            )
-    o.console.print(shown)
+
+    def cells(row: Mapping[Any, Any]) -> list[str | Text]:
+        low, high = (decimal(row[f"decode_ms_{end}"], 0) for end in ("low", "high"))
+        held, ideal, peak, after = (
+            decimal(row[name] / 2**20) for name in ("kv_bytes_held", "kv_bytes_ideal", "peak_bytes", "after_bytes")
+        )
+        return [
+            str(row["prompt_tokens"]),
+            f"{row['method']} {decimal(row['budget'], 0)}",
+            decimal(row["ttft_s"], 2),
+            Text.assemble(decimal(row["decode_ms"], 1), (f" {low}–{high}" if low else "", "dim")),
+            decimal(row["decode_vs_full"], 2),
+            *([decimal(row["graph_ms"], 1), decimal(row["graph_vs_full"], 2)] if graphs else []),
+            peak,
+            after,
+            # The budget's own bytes are told where the cache holds others.
+            held if held in ("", ideal) else f"{held} of {ideal}",
+            row["note"] or "",
+        ]
+
+    sections = [map(cells, rows.to_dict("records")) for _, rows in table.groupby("prompt_tokens", sort=False)]
+    o.print_table("", (*columns, "peak", "after", "KV", ""), *sections, words=("method", ""), wide=True)

@@ -4,48 +4,35 @@ import math
 from collections.abc import Sequence
 
 import torch
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from cokv_bench.cli import options as o
 from cokv_bench.costs.estimate import Load, Shape, estimate, matrix_speed
 from cokv_bench.scores.power import DISCORDANT, POWER, Detectable
 from cokv_bench.scores.units import PERCENT, Unit
 
 
-def print_estimate(console: Console, shape: Shape, parts: Sequence[tuple[str, Sequence[Load]]]) -> None:
+def print_estimate(shape: Shape, parts: Sequence[tuple[str, Sequence[Load]]]) -> None:
     """Print counts, operations, memory and a rough time of each part and of all, for a matrix product's speed here."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     speed = matrix_speed(device, dtype)
-    table = Table(
-        title="Plan: at most, if every answer reaches its limit of tokens",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
+
+    def row(name: str, loads: Sequence[Load]) -> tuple[str, ...]:
+        cost = estimate(shape, loads)
+        counts = map(_short, (cost.prompts, cost.prompt_tokens, cost.answers))
+        work = (_rough(cost.prefill / 1e15), _rough(cost.decode / 1e15))
+        return name, *counts, *work, f"{cost.memory / 2**30:.1f}", _rough(cost.seconds(speed) / 3600)
+
+    o.print_table(
+        "Plan: at most, if every answer reaches its limit of tokens",
+        ("what", "prompts", "tokens", "answers", "prefill\nPFLOP", "decode\nPFLOP", "memory\nGiB", "hours"),
+        [row(*part) for part in parts],
+        [row("all", [load for _, loads in parts for load in loads])],
+        words=["what"],
+        wide=True,
     )
-    table.add_column("what", overflow="fold")
-    for column in ("prompts", "tokens", "answers", "prefill\nPFLOP", "decode\nPFLOP", "memory\nGiB", "hours"):
-        table.add_column(column, justify="right", no_wrap=True)
-    rows = [(name, estimate(shape, loads)) for name, loads in parts]
-    total = estimate(shape, [load for _, loads in parts for load in loads])
-    for name, cost in [*rows, ("all", total)]:
-        if name == "all":
-            table.add_section()
-        table.add_row(
-            escape(name),
-            _short(cost.prompts),
-            _short(cost.prompt_tokens),
-            _short(cost.answers),
-            _rough(cost.prefill / 1e15),
-            _rough(cost.decode / 1e15),
-            f"{cost.memory / 2**30:.1f}",
-            _rough(cost.seconds(speed) / 3600),
-        )
-    console.print(table)
-    console.print(
+    o.console.print(
         f"Hours are rough: a matrix product in {str(dtype).removeprefix('torch.')} does {speed / 1e12:.2f} TFLOP a "
         f"second on this {device.type}. Memory is weights, the longest prompt and its rows, on one device.",
         highlight=False,

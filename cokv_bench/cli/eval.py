@@ -81,7 +81,7 @@ def evaluate(
         if plan.left_out:
             o.console.print(left_out_line(plan.left_out, plan.examples), highlight=False, soft_wrap=True)
         if dry_run:
-            print_estimate(o.console, Shape.of(loaded), plan_loads(plan))
+            print_estimate(Shape.of(loaded), plan_loads(plan))
             if plan.utility is None:
                 print_power(o.console, planned(plan.configuration), measured=False)
             return

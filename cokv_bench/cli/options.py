@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -47,14 +48,28 @@ def save_figures(file: Path | None, figures: Mapping[str, Any]) -> None:
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Iterable[Sequence[str | Text]], *, words: Sequence[str] = ()
+    title: str,
+    header: Sequence[str],
+    *sections: Iterable[Sequence[str | Text]],
+    words: Sequence[str] = (),
+    wide: bool = False,
 ) -> None:
-    """Print cells as they are, folded where the terminal is narrow; columns of `words` to the left, others right."""
-    table = Table(title=Text(title), title_justify="left")
+    """Print rows of cells as they are, folded where the terminal is narrow.
+
+    Args:
+        sections: rows, with a line between one section and the next.
+        words: columns to the left; the others have numbers and stand to the right.
+        wide: of many columns: nothing is drawn between them, and numbers are never folded.
+    """
+    room: dict[str, Any] = {"box": box.SIMPLE_HEAD, "collapse_padding": True, "pad_edge": False} if wide else {}
+    table = Table(title=Text(title), title_justify="left", **room)
     for name in header:
-        table.add_column(name, justify="left" if name in words else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        left = name in words
+        table.add_column(name, justify="left" if left else "right", overflow="fold", no_wrap=wide and not left)
+    for section in sections:
+        table.add_section()
+        for row in section:
+            table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     console.print(table)
 
 

@@ -146,7 +146,7 @@ def _plan(plan: "Reproduction", requests: Sequence[Mapping[str, Any]]) -> None:
         (f"{name} {_about(request)}", work.loads) for name, request, work in zip(names, requests, works, strict=True)
     ]
     if any(loads for _, loads in parts):
-        print_estimate(o.console, plan.shape, [part for part in parts if part[1]])
+        print_estimate(plan.shape, [part for part in parts if part[1]])
     published = dict.fromkeys(task for work in works for task in work.published)
     if published:
         o.tell(f"Rows as published, which may be more than your data has: {', '.join(published)}.")

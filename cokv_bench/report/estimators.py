@@ -88,12 +88,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _over_files(files: Sequence[dict[str, Any]], what: str, told: str) -> Lines:
     points: dict[str, dict[float, float]] = {}
-    for file in files:
-        for row in file["rows"]:
-            if row.get(what) is not None:
-                points.setdefault(f"{row.get('estimator')}, {row.get('sampling')}", {})[float(file["pairs"])] = row[
-                    what
-                ]
+    for pairs, row in ((float(file["pairs"]), row) for file in files for row in file["rows"]):
+        if row.get(what) is not None:
+            points.setdefault(f"{row.get('estimator')}, {row.get('sampling')}", {})[pairs] = row[what]
     series = _series((name, tuple(sorted(at)), tuple(at[x] for x in sorted(at))) for name, at in points.items())
     about = "A point a file. Estimators whose errors cannot be told have none."
     return Lines(capital(told), about, _PAIRS, told, series, log_x=True)

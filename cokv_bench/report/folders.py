@@ -11,7 +11,7 @@ import pandas as pd
 from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.checks import Check, an_object, any_text, listed, or_null, problem, text
 from cokv_bench.errors import RequestError
-from cokv_bench.log import whole_lines
+from cokv_bench.log import take_lines, whole_lines
 from cokv_bench.report.tables import read_tables
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records, read_run
@@ -143,13 +143,13 @@ def _read_examples(folder: Path) -> dict[tuple[str, str], tuple[str, list[str]]]
     if not path.is_file():
         return {}
     examples = {}
-    for number, line in enumerate(whole_lines(path), start=1):
-        try:
-            row = strict_loads(line)
-            found = problem(row, _EXAMPLE)
-        except ValueError:
-            found = "it is not a line of JSON"
+
+    def take(row: Any) -> str | None:
+        found = problem(row, _EXAMPLE)
         if found:
-            raise RequestError(f"{path} line {number} is not an example: {found}; delete the file or restore it.")
+            return f"is not an example: {found}"
         examples[row["task"], row["example"]] = (row["question"] or "", row["answers"])
+        return None
+
+    take_lines(path, whole_lines(path), take)
     return examples

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def reference_table(
     ours = scores[[*_CELL, "n", "score", "ci_low", "ci_high"]].astype({"budget": "Int64"})
     # The published mean is that of the papers' tasks, whatever a run with others calls its own.
     overall = means(task for task in scores["task"].unique() if not is_mean(task))
-    mean = next((name for name, tasks in overall.items() if set(tasks) == _published(tasks)), None)
+    mean = next((name for name, own in overall.items() if set(own) == set(family_of(own[0]).published_mean())), None)
     if mean is not None:
         ours = ours[(ours["task"] != _MEAN) | (mean == _MEAN)].replace({"task": {mean: _MEAN}})
     renamed = published[published["mode"] == mode].rename(columns={"score": "published", "model": "published_model"})
@@ -134,11 +134,6 @@ def reference_table(
     table["difference"] = (table["score"] - table["published"]).where(comparable)
     columns = ["published", "n", "score", "ci_low", "ci_high", "difference", "same_model"]
     return table[["source", "published_model", *_CELL, *columns]]
-
-
-def _published(tasks: Sequence[str]) -> set[str]:
-    """The tasks over which papers publish the mean of a benchmark, of which some tasks are."""
-    return set(family_of(tasks[0]).published_mean())
 
 
 def _is_one_of(model: str, ids: str) -> bool:

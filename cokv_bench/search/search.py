@@ -110,6 +110,27 @@ def search(
     return shares
 
 
+def measure_ends(
+    examples: SearchExamples, budgets: Sequence[int], progress: Callable[[str], None] = lambda note: None
+) -> Ends:
+    """Score every example with the full cache, and with equal shares at each budget.
+
+    Args:
+        progress: called before each answer.
+    """
+    equal = torch.zeros(examples.model.layers, examples.model.kv_heads)
+    cases = len(examples.groups)
+    ends = Ends([None] * cases, {str(budget): [None] * cases for budget in budgets})
+    for case in range(cases):
+        progress(f"answer {case + 1} of {cases}")
+        if examples.counts(case):
+            ends.full[case] = examples.full(case)
+            points = [Point(case, budget) for budget in budgets]
+            for point, score in zip(points, examples.score(points, [equal] * len(points)), strict=True):
+                ends.uniform[str(point.budget)][case] = score
+    return ends
+
+
 def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
     """The budget file of one budget."""
     rule = {
@@ -183,17 +204,8 @@ class _Run:
         return self.earlier + time.monotonic() - self.began
 
     def _measure_ends(self) -> Ends:
-        """Score every example with the full cache and with equal shares, once a search."""
-        equal = torch.zeros(self.examples.model.layers, self.examples.model.kv_heads)
-        cases = len(self.examples.groups)
-        ends = Ends([None] * cases, {str(budget): [None] * cases for budget in self.budgets})
-        for case in range(cases):
-            self.progress(0, self.stopping.last_step, f"answer {case + 1} of {cases}")
-            if self.examples.counts(case):
-                ends.full[case] = self.examples.full(case)
-                points = [Point(case, budget) for budget in self.budgets]
-                for point, score in zip(points, self.examples.score(points, [equal] * len(points)), strict=True):
-                    ends.uniform[str(point.budget)][case] = score
+        """Once a search."""
+        ends = measure_ends(self.examples, self.budgets, lambda note: self.progress(0, self.stopping.last_step, note))
         self.ledger.append(ends)
         return ends
 

@@ -107,11 +107,10 @@ def _reference(series: Series, ends: list[float]) -> list[dict[str, Any]]:
     """A level over the whole width, its interval as a band."""
     name, level = _safe(series.name), series.y[0]
     low, high = series.low[0], series.high[0]
+    across = {"type": "scatter", "mode": "lines", "x": ends}
     line = {
-        "type": "scatter",
-        "mode": "lines",
+        **across,
         "name": name,
-        "x": ends,
         "y": [level, level],
         "text": [_safe(f"{series.name}: {_with_interval(level, low, high)}")] * 2,
         "hoverinfo": "text",
@@ -119,14 +118,7 @@ def _reference(series: Series, ends: list[float]) -> list[dict[str, Any]]:
     }
     if low is None or high is None:
         return [line]
-    edge = {
-        "type": "scatter",
-        "mode": "lines",
-        "x": ends,
-        "hoverinfo": "skip",
-        "showlegend": False,
-        "line": {"width": 0},
-    }
+    edge = {**across, "hoverinfo": "skip", "showlegend": False, "line": {"width": 0}}
     band = {**edge, "y": [high, high], "fill": "tonexty", "fillcolor": "rgba(128, 128, 128, 0.18)"}
     return [{**edge, "y": [low, low]}, band, line]
 

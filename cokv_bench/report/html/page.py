@@ -132,13 +132,14 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
 
 
 def _grid(grid: Grid) -> str:
-    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in grid.header)
-    sections = "".join(
-        f"<tbody>{''.join(f'<tr>{_row(row)}</tr>' for row in section)}</tbody>" for section in grid.sections
-    )
-    return (
-        f'<div class="wide" tabindex="0"><table class="scores"><thead><tr>{head}</tr></thead>{sections}</table></div>'
-    )
+    return _wide("scores", grid.header, *([_row(row) for row in section] for section in grid.sections))
+
+
+def _wide(kind: str, header: Sequence[str], *sections: Iterable[str]) -> str:
+    """A table that scrolls where the window is narrow, from the cells of its rows."""
+    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in header)
+    body = "".join(f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody>" for rows in sections)
+    return f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>{body}</table></div>'
 
 
 def _row(row: tuple[Cell, ...]) -> str:
@@ -197,13 +198,8 @@ def _figure(number: int, figure: Figure) -> str:
 
 
 def _table(table: Table, *, numeric: bool = True) -> str:
-    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in table.header)
-    rows = "".join(f"<tr>{''.join(f'<td>{text(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
-    kind = "numbers" if numeric else "words"
-    return (
-        f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    rows = ("".join(f"<td>{text(cell)}</td>" for cell in row) for row in table.rows)
+    return _wide("numbers" if numeric else "words", table.header, rows)
 
 
 def _breakable(name: str) -> str:

@@ -1,22 +1,16 @@
 """All answers of the runs, as columns that a page can hold and search."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 from cokv_bench.report.folders import Run
 
 
-class _Numbered:
-    """Things by number, in the order in which they came, each once."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[Any, int] = {}
-
-    def __getitem__(self, thing: Any) -> int:
-        return self.numbers.setdefault(thing, len(self.numbers))
-
-    def __iter__(self) -> Any:
-        return iter(self.numbers)
+def _numbered() -> defaultdict[Any, int]:
+    """Things with their numbers, in the order in which they are first asked for."""
+    return defaultdict(count().__next__)
 
 
 def columns(runs: Sequence[Run]) -> dict[str, Any]:
@@ -27,7 +21,7 @@ def columns(runs: Sequence[Run]) -> dict[str, Any]:
         question, [answers]] as numbers into those lists (id is text, question -1 where unknown). `example`,
         `variant`, `text`, `score`: columns of the records, those of an example one after the other.
     """
-    names, tasks, strings, variants, examples = _Numbered(), _Numbered(), _Numbered(), _Numbered(), _Numbered()
+    names, tasks, strings, variants, examples = (_numbered() for _ in range(5))
     rows: list[tuple[int, int, int, float]] = []
     for run in runs:
         name = names[run.name]
