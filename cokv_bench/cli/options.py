@@ -14,8 +14,8 @@ from rich.text import Text
 
 from cokv_bench.engines.check import check_engine as check_engine
 from cokv_bench.engines.options import EngineOptions
-from cokv_bench.registries import ENGINES
 from cokv_bench.files import write_json
+from cokv_bench.registries import ENGINES
 from cokv_bench.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
