@@ -12,29 +12,25 @@ import pytest
 from tests.documented import ROOT
 
 
+def toy(name: str) -> str:
+    """The code of a toy without what adds it to a registry."""
+    adds = ("register_policy", "add_family")
+    imports = tuple(f"import {each}\n" for each in adds)
+    lines = (ROOT / "examples" / "toys" / f"{name}.py").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(adds) and not line.endswith(imports))
+
+
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the package with the toy policy and the toy benchmark as files of its own."""
     package = shutil.copytree(ROOT / "cokv_bench", tmp_path / "tree" / "cokv_bench").resolve()
-    policy, task = ((ROOT / "examples" / "toys" / f"{name}.py").read_text() for name in ("every_kth", "echo"))
-    policy = policy[: policy.index("\n\nregister_policy(")].replace(
-        "from cokv_bench.policies import register_policy\n", ""
-    )
-    entry = 'ENTRY = ("every-kth", "every fourth token, spread over the prompt", "EveryKth")\n'
-    # In the tree nothing is added to a registry by hand.
-    by_hand = ("register_policy\n", "add_family\n")
-    policy, task = (
-        "".join(line for line in text.splitlines(keepends=True) if not line.endswith(by_hand))
-        for text in (policy, task)
-    )
-    (package / "policies" / "scorers" / "every_kth.py").write_text(f"{policy}\n\n{entry}")
+    policy = 'ENTRY = ("every-kth", "every fourth token, spread over the prompt", "EveryKth")\n'
+    (package / "policies" / "scorers" / "every_kth.py").write_text(f"{toy('every_kth')}\n\n{policy}")
     folder = package / "tasks" / "echo"
     folder.mkdir()
     (folder / "__init__.py").write_text("")
-    entry = 'ENTRY = ("echo", "a word many times, then once more", "ECHOES")\n'
-    (folder / "family.py").write_text(
-        f"{task}\n\n{entry}ECHOES = Echoes()\n".replace("import add_family", "import family_of")
-    )
+    task = 'ENTRY = ("echo", "a word many times, then once more", "ECHOES")\nECHOES = Echoes()\n'
+    (folder / "family.py").write_text(f"{toy('echo')}\n\n{task}")
     return package.parent
 
 
