@@ -40,6 +40,7 @@ def eval_work(grid: Grid, tasks: TaskOptions, encoding: Encoding, counted: Mappi
     Raises:
         RequestError: an unknown task, method or split.
     """
+    grid.check()
     methods = each_once(grid.methods)
     rows = sum(1 if method == FULL else len(grid.budgets) for method in methods)
     accumulated = any(find_method(method).needs_accumulated_attention for method in methods)
