@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cokv_bench.bench.timing import seconds
 from cokv_bench.budgets import embedded_budgets
@@ -59,15 +60,11 @@ def heads(layer: Layer) -> Work:
 
 def _pad(layer: Layer, members: list[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Keys and values [members, longest, dim] and the mask [members, 1, longest]."""
-    longest = max(layer.lengths[head] for head in members)
-    segments = layer.segments()
-    keys, values = (torch.zeros(len(members), longest, layer.keys.shape[1]) for _ in range(2))
-    mask = torch.full((len(members), 1, longest), -math.inf)
-    for place, head in enumerate(members):
-        length = layer.lengths[head]
-        keys[place, :length], values[place, :length] = segments[head]
-        mask[place, :, :length] = 0
-    return keys, values, mask
+    chosen = [layer.segments()[head] for head in members]
+    keys, values = (pad_sequence(list(each), batch_first=True) for each in zip(*chosen, strict=True))
+    lengths = torch.tensor([layer.lengths[head] for head in members])
+    unseen = torch.arange(keys.shape[1]) >= lengths[:, None, None]
+    return keys, values, torch.zeros(unseen.shape).masked_fill_(unseen, -math.inf)
 
 
 def padded(layer: Layer) -> Work:

@@ -215,7 +215,7 @@ def main(
     bench = Bench(game, plan.coalitions(0, coalitions), repeats)
     rows = []
     for number in range(len(game.rows)):
-        o.progress_console.print(f"Example {number + 1} of {len(game.rows)}", highlight=False)
+        o.note(f"Example {number + 1} of {len(game.rows)}")
         rows.append(measure_example(bench, number, repeated))
     a = float(np.median([t for row in rows for t in row["a"]]))
     figures: dict[str, Any] = {

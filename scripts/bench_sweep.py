@@ -58,7 +58,7 @@ def main(
         "versions": versions(),
     }
     o.console.print_json(json.dumps({key: figures[key] for key in figures if key not in ("versions", "model")}))
-    o.console.print(
+    o.tell(
         f"The grid costs {figures['grid_to_full']:.2f} times a FullKV pass and {figures['cells_to_grid']:.1f} times "
         "less than cell by cell (medians over the examples)."
     )

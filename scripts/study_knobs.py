@@ -34,7 +34,7 @@ def main(
         write_text(out / name, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     print_knobs(file)
     print(windows.pivot_table(index=["benchmark", "budget", "kernel"], columns="window", values="utility").round(2))
-    o.console.print(f"The tables are in {out}", highlight=False)
+    o.tell(f"The tables are in {out}")
 
 
 def curves_table(file: Knobs) -> pd.DataFrame:

@@ -78,9 +78,7 @@ def bench(
         loaded = o.load(replace(spec, name=model or spec.name))
     else:
         check_preset(random_weights, layers)
-        o.progress_console.print(
-            f"Making random weights in the shape of {random_weights} ...", highlight=False, markup=False
-        )
+        o.note(f"Making random weights in the shape of {random_weights} ...")
         loaded = random_model(random_weights, layers=layers, seed=options.seed, dtype=spec.dtype, device=spec.device)
     folder = out or Path("results") / f"bench-{loaded.folder_name}"
     command = shlex.join(["cokv-bench", *sys.argv[1:]])
@@ -95,7 +93,7 @@ def bench(
     if drawn:
         save_beside(*bench_lines(table), folder / "bench.png")
     else:
-        o.console.print(f"The figure needs {PACKAGE}: pip install {PACKAGE}", highlight=False)
+        o.tell(f"The figure needs {PACKAGE}: pip install {PACKAGE}")
     files = "bench.csv, bench.png and run.json" if drawn else "bench.csv and run.json"
     o.tell(f"{files} are in {folder}")
 
@@ -105,11 +103,9 @@ def _print(table: "pd.DataFrame") -> None:
     from cokv_bench.report.layout import decimal
 
     first = table.iloc[0]
-    o.console.print(
+    o.tell(
         f"{first['model']}, {first['dtype']} on {first['device']}, {first['new_tokens']} new tokens, rows: "
-        f"{first['rows']}. Medians [lowest–highest]; x: times as fast as FullKV. Memory in MiB beyond the model's.",
-        highlight=False,
-        markup=False,
+        f"{first['rows']}. Medians [lowest–highest]; x: times as fast as FullKV. Memory in MiB beyond the model's."
     )
     graphs = table["graph_ms"].notna().any()
     columns = ["prompt", "method", "first\ntoken s", "decoding\nms a token", "x"]

@@ -32,10 +32,9 @@ def print_estimate(shape: Shape, parts: Sequence[tuple[str, Sequence[Load]]]) ->
         words=["what"],
         wide=True,
     )
-    o.console.print(
+    o.tell(
         f"Hours are rough: a matrix product in {str(dtype).removeprefix('torch.')} does {speed / 1e12:.2f} TFLOP a "
-        f"second on this {device.type}. Memory is weights, the longest prompt and its rows, on one device.",
-        highlight=False,
+        f"second on this {device.type}. Memory is weights, the longest prompt and its rows, on one device."
     )
 
 

@@ -79,7 +79,7 @@ def evaluate(
     with o.workers(EngineOptions() if dry_run else engine, model) as (pool, loaded):
         plan = plan_request(request, loaded)
         if plan.left_out:
-            o.console.print(left_out_line(plan.left_out, plan.examples), highlight=False, soft_wrap=True)
+            o.tell(left_out_line(plan.left_out, plan.examples))
         if dry_run:
             print_estimate(Shape.of(loaded), plan_loads(plan))
             if plan.utility is None:

@@ -50,9 +50,7 @@ def import_scores(
             line += f", {m['heads']} query heads a layer"
         o.tell(line)
     if any(isinstance(content, HeadValues) for _, content in result.files):
-        o.console.print(
+        o.tell(
             "Standard errors are unknown (only sums are published), and so are the validation examples: "
-            "an evaluation on the same task may include them.",
-            highlight=False,
-            soft_wrap=True,
+            "an evaluation on the same task may include them."
         )

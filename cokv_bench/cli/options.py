@@ -41,6 +41,11 @@ def tell(line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def note(line: str) -> None:
+    """Say on standard error what is going on, as it is."""
+    progress_console.print(line, highlight=False, markup=False)
+
+
 def save_figures(file: Path | None, figures: Mapping[str, Any]) -> None:
     """Write figures into the `JsonFile` that was asked for, if one was."""
     if file is not None:
@@ -117,14 +122,12 @@ def load(spec: "ModelSpec") -> "Model":
     from cokv_bench.models.greedy import in_words
 
     logging.disable_progress_bar()
-    progress_console.print(f"Loading {spec.name} ...", highlight=False, markup=False)
+    note(f"Loading {spec.name} ...")
     model = spec.load()
     if model.ignored_generation_settings:
-        progress_console.print(
+        note(
             f"generation_config.json of {spec.name} sets {in_words(model.ignored_generation_settings)}; evaluation is "
-            "plain greedy decoding and leaves it out.",
-            highlight=False,
-            markup=False,
+            "plain greedy decoding and leaves it out."
         )
     return model
 
@@ -142,6 +145,6 @@ def workers(options: EngineOptions, spec: "ModelSpec") -> "Iterator[tuple[RayWor
     if start is None:
         yield None, load(spec)
         return
-    progress_console.print(f"Starting {options.engine} ...", highlight=False)
+    note(f"Starting {options.engine} ...")
     with start(spec, options.workers, options.address) as started:
         yield started, load(replace(spec, dtype=started.dtype(), device="cpu", device_map=None))

@@ -80,7 +80,7 @@ def profile_heads(
             )
     print_heads(values)
     if game.prompts.spilled:
-        o.console.print(
+        o.tell(
             f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."
         )
     o.tell(f"Ledger and head values are in {folder}")

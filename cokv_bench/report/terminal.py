@@ -67,7 +67,7 @@ def print_grid(console: Console, grid: Grid) -> None:
 
 def _scores(grid: Grid, layout: Layout) -> Table:
     """The table of scores with what each method kept."""
-    table = _titled(grid)
+    table = Table(title=Text(grid.caption), title_justify="left")
     for name in grid.header[:2]:
         table.add_column(name, justify="left" if name == grid.header[0] else "right", no_wrap=True)
     for name in grid.header[2:]:
@@ -77,10 +77,6 @@ def _scores(grid: Grid, layout: Layout) -> Table:
     sections = tuple(tuple((*row, kept) for row, kept in zip(*pair, strict=True)) for pair in beside)
     _fill(table, Grid(grid.caption, grid.header, sections))
     return table
-
-
-def _titled(grid: Grid) -> Table:
-    return Table(title=Text(grid.caption), title_justify="left")
 
 
 def _fill(table: Table, grid: Grid) -> None:
