@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 import yaml
 
+from cokv_bench.checks import number
 from cokv_bench.errors import RequestError, brief, quoted, unknown
 from cokv_bench.lists import join
 from cokv_bench.option import Option, integers, names
@@ -128,6 +129,7 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
 
     def gather(options: Mapping[str, Any]) -> dict[str, Any]:
         left = defaults | {name: value for name, value in options.items() if name != _CONFIG}
+        _check_numbers(left, groups)
         given = {} if asked is None else {asked: Asked(_plain(left, groups))}
         return {**{name: group.gather(left) for name, group in groups.items()}, **left, **given}
 
@@ -154,9 +156,22 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _called(groups: Mapping[str, _Group]) -> dict[str, str]:
+    """The names of the groups' options, by those of the fields."""
+    return {name: option.name or name for group in groups.values() for name, (_, option) in group.options.items()}
+
+
+def _check_numbers(options: Mapping[str, Any], groups: Mapping[str, _Group]) -> None:
+    """Refuse numbers that no file of ours can hold, before anything is written. Raises `RequestError`."""
+    for name, value in options.items():
+        if type(value) in (int, float) and number(value) is not None:
+            option = _called(groups).get(name, name).replace("_", "-")
+            raise RequestError(f"--{option} is {quoted(value)}; it must be a finite number below 2**53.")
+
+
 def _plain(options: Mapping[str, Any], groups: Mapping[str, _Group]) -> dict[str, Any]:
     """What was asked for by the names of the options, as JSON; without what has no value or is false."""
-    called = {name: option.name or name for group in groups.values() for name, (_, option) in group.options.items()}
+    called = _called(groups)
 
     def text(value: Any) -> Any:
         return (

@@ -21,7 +21,8 @@ HOW = (
 )
 #: The method that keeps all tokens, so that it neither ranks nor splits.
 FULL = "full"
-_NUMBER = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(e-?\d+)?", re.ASCII)
+# With so few digits that Python reads it.
+_NUMBER = re.compile(r"-?(\d{1,40}(\.\d*)?|\.\d+)(e-?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True)

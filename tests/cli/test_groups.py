@@ -12,6 +12,7 @@ import yaml
 
 from cokv_bench.cli import make_app
 from cokv_bench.cli.groups import Only, grouped
+from cokv_bench.errors import RequestError
 from cokv_bench.option import Option, gibibytes
 from cokv_bench.runs.journal import read_run
 
@@ -25,6 +26,7 @@ class Wanted:
     files: Annotated[tuple[Path, ...], Option("Files.")] = ()
     memory: Annotated[int | None, Option("GiB.", read=gibibytes, written=float)] = None
     often: Annotated[int, Option("Times.", least=1)] = 2
+    share: Annotated[float, Option("Share.")] = 0.5
     loud: Annotated[bool, Option("Loud.")] = False
     hidden: str = "kept"
 
@@ -52,7 +54,7 @@ def test_a_group_is_spread_into_options_and_gathered_again() -> None:
         *("--name", 'b,"c,d"', "--counts", "64,128", "--files", "x", "--files", "y", "--memory", "0.5", "--often", "5"),
         *("--loud", "--further", "4"),
     )
-    wanted = Wanted(("b", "c,d"), (64, 128), (Path("x"), Path("y")), 2**29, 5, True)
+    wanted = Wanted(("b", "c,d"), (64, 128), (Path("x"), Path("y")), 2**29, 5, loud=True)
     assert found == {"wanted": wanted, "further": 4}
 
 
@@ -110,6 +112,15 @@ def test_what_a_file_cannot_say(cli, tmp_path: Path, text: str, said: str) -> No
     assert said in " ".join(err.split())
     assert "c.yaml" in err
     assert len(" ".join(err.split())) < 420
+
+
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [("--further", "9" * 30), ("--often", str(2**53)), ("--share", "inf"), ("--share", "nan"), ("--share", "-1e300")],
+)
+def test_numbers_that_no_file_can_hold_are_refused(option: str, number: str) -> None:
+    with pytest.raises(RequestError, match=f"{option} is .*; it must be a finite number below 2"):
+        called(option, number)
 
 
 def test_a_missing_file(cli) -> None:

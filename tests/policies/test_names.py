@@ -94,6 +94,7 @@ def test_what_is_no_method_is_refused_by_name(text: str, said: str) -> None:
         ("snapkv:kernel=wide", "'kernel' of 'snapkv' takes a whole number, not 'wide'"),
         ("snapkv:kernel=1_1", "takes a whole number"),
         ("snapkv:kernel=4", "odd"),
+        (f"snapkv:kernel={'1' * 5000}", "takes a whole number, not '111"),
         ("snapkv:pooling=sum", "takes max or avg, not 'sum'"),
         ("snapkv:window=0", "at least 1 token"),
         ("ada-snapkv:safeguard=nan", "takes a number, not 'nan'"),

@@ -62,6 +62,17 @@ def test_window_attention_is_the_formula(kv_heads, group, window, before, kernel
     )
 
 
+@pytest.mark.parametrize("pooling", ["max", "avg"])
+def test_a_kernel_wider_than_any_prompt_sees_the_whole_prompt(pooling):
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = torch.randn(2, 3, 4, generator=generator), torch.randn(1, 12, 4, generator=generator)
+    bare = window_attention(queries, keys, kernel=1, pooling="max")
+    for kernel in (10**30 + 1, 10**12 + 1, 10**4 + 1, 19):
+        whole = bare.max() if pooling == "max" else bare.sum().item() / kernel * torch.ones(())
+        found = window_attention(queries, keys, kernel=kernel, pooling=pooling)
+        torch.testing.assert_close(found, whole.expand(1, 9))
+
+
 def test_half_precision_is_widened_before_the_product():
     queries, keys = torch.randn(4, 4, 16).bfloat16(), torch.randn(2, 40, 16).bfloat16()
     assert torch.equal(window_attention(queries, keys), window_attention(queries.float(), keys.float()))

@@ -139,6 +139,29 @@ def test_what_is_printed_has_the_interval_of_the_mean_and_the_refused_comparison
     assert "unequal totals, not compared" in printed(print_grid, layout.comparisons[0])
 
 
+def test_long_names_of_methods_are_read_beside_numbers_in_a_narrow_terminal() -> None:
+    row = {
+        "family": "primary",
+        "baseline": "snapkv",
+        "method": "window+adaptive",
+        "budget": 64,
+        "task": "mean",
+        "difference": -12.5,
+        "ci_low": -35.25,
+        "ci_high": 10.0,
+        "p_adjusted": 1.0,
+        "wins": 10,
+        "ties": 26,
+        "losses": 10,
+        "within_noise": True,
+        "discriminates": False,
+    }
+    frame = frame_of([record("t/a", i, 1.0) for i in range(2)])
+    text = printed(print_grid, layout_of(frame, CONFIGURATION, [row]).comparisons[0], width=80)
+    assert all(each in text for each in ("-12.5", "-35..+10", "1.000", "10/26/10"))
+    assert any(line.split()[:2] == ["window+adaptive", "64"] for line in text.splitlines())
+
+
 @pytest.mark.parametrize(("model", "other"), [("Meta-Llama-3-8B-Instruct", False), ("tiny", True)])
 def test_the_printed_reference_says_when_the_model_differs(model: str, other: bool) -> None:
     frame = frame_of([record("longbench/trec", i, 1.0) for i in range(2)])

@@ -52,8 +52,10 @@ def window_attention(queries: Tensor, keys: Tensor, *, kernel: int = 7, pooling:
     logits[..., before:].masked_fill_(future, -torch.inf)
     attention = logits.softmax(dim=-1)[..., :before]  # [kv_heads, group, window, tokens - window]
     received = attention.mean(dim=2).mean(dim=1)
+    # A wider kernel sees no further token, and its average has more zeros.
+    width = min(kernel, 2 * before - 1)
     pool = functional.max_pool1d if pooling == "max" else functional.avg_pool1d
-    return pool(received, kernel, stride=1, padding=kernel // 2)
+    return pool(received, width, stride=1, padding=width // 2) * (1 if pooling == "max" else width / kernel)
 
 
 @dataclass(frozen=True)
