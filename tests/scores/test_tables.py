@@ -145,7 +145,7 @@ def test_long_names_of_methods_are_read_beside_numbers_in_a_narrow_terminal() ->
         "baseline": "snapkv",
         "method": "window+adaptive",
         "budget": 64,
-        "task": "mean",
+        "task": "t/a",
         "difference": -12.5,
         "ci_low": -35.25,
         "ci_high": 10.0,
