@@ -2,6 +2,8 @@
 
 import multiprocessing
 import shlex
+import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,13 +12,13 @@ import typer
 
 from cokv_bench.cli import options as o
 from cokv_bench.cli.eval import evaluate
-from cokv_bench.cli.failing import ended
+from cokv_bench.cli.failing import BAD_REQUEST, ended, fail
 from cokv_bench.cli.groups import settings_of
 from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.search import search_budgets
 from cokv_bench.cli.tune import tune_knobs
-from cokv_bench.errors import RequestError, unknown
+from cokv_bench.errors import RequestError, quoted, unknown
 from cokv_bench.plugins import Plugin, load_same, loaded
 
 if TYPE_CHECKING:
@@ -45,17 +47,20 @@ def reproduce(
     path = _file(config)
     plan = read_reproduction(path)
     commands: Commands = context.parent.command.commands  # type: ignore[union-attr]
-    requests = [request_of(step, commands, path, context.args) for step in plan.steps]
     _refuse_strangers(context.args, [_command(commands, step) for step in plan.steps])
+    requests = [request_of(step, commands, path, context.args) for step in plan.steps]
     o.console.print(plan.description.strip(), highlight=False, markup=False)
     if dry_run:
         _plan(plan, requests)
         return
-    for step, request in zip(plan.steps, requests, strict=True):
+    for number, (step, request) in enumerate(zip(plan.steps, requests, strict=True), start=1):
         o.tell(f"\n$ {line_of(step, _taken(context.args, _command(commands, step)))}")
         status = spawned(step, request)
         if status:
-            raise RequestError(f"`{step.command}` ended with status {status}; the same command resumes from there.")
+            said = f"Step {number}, `{step.command}`, ended with status {status}; the same command resumes from there."
+            if status == BAD_REQUEST:
+                raise RequestError(said)
+            fail(said, status=1)
 
 
 def _function(command: str) -> Callable[..., None]:
@@ -66,19 +71,31 @@ def _function(command: str) -> Callable[..., None]:
 def spawned(step: "Step", request: Mapping[str, Any]) -> int:
     """Run a step in a process of its own, and return its exit status.
 
-    What a step has held in memory, on a GPU above all, is free for the next.
+    What a step has held in memory, on a GPU above all, is free for the next. Ctrl-C, or an interrupt of this process
+    alone, stops the step as well.
     """
     process = multiprocessing.get_context("spawn").Process(target=_run, args=(step.command, request, loaded()))
     process.start()
-    process.join()
+    try:
+        process.join()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.join()
+        raise
     return process.exitcode or 0
 
 
 def _run(command: str, request: Mapping[str, Any], plugins: Sequence[Plugin]) -> None:
     def run() -> None:
         load_same(plugins)
-        _function(command).__wrapped__(**request)  # type: ignore[attr-defined]
+        try:
+            _function(command).__wrapped__(**request)  # type: ignore[attr-defined]
+        except KeyboardInterrupt:
+            sys.exit(1)
 
+    # A terminal interrupts both processes: the first one stops this one, and says so.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ended(run)
 
 
@@ -116,12 +133,21 @@ def _taken(further: Sequence[str], command: Any) -> list[str]:
 
 
 def _refuse_strangers(further: Sequence[str], commands: Sequence[Any]) -> None:
-    """Further options that no step takes are slips."""
-    known = {opt for command in commands for each in command.params for opt in each.opts}
+    """Further options that no step takes are slips, and so is what is no option and no option's value."""
+    flags = {opt: each.is_flag for command in commands for each in command.params for opt in each.opts}
+    expects_value = False
     for argument in further:
-        name = argument.partition("=")[0]
-        if argument.startswith("--") and name not in known:
-            raise unknown("option", name, sorted(known))
+        name, equals, _ = argument.partition("=")
+        if expects_value and not argument.startswith("--"):
+            expects_value = False
+        elif name in flags:
+            expects_value = not equals and not flags[name]
+        elif argument.startswith("--"):
+            raise unknown("option", name, sorted(flags))
+        else:
+            raise RequestError(
+                f"Nothing takes {quoted(argument)}; after the file stand options of its steps, such as --device cuda."
+            )
 
 
 def _file(named: Path) -> Path:

@@ -42,9 +42,9 @@ class HeadSources:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All head files, by whatever option they were named."""
+        """All head files, by whatever option they were named; one that is named twice counts once."""
         single = [path for path in (self.shares, self.head_scores) if path is not None]
-        return (*self.heads, *self.budget_files, *self.profiles, *single)
+        return tuple(dict.fromkeys((*self.heads, *self.budget_files, *self.profiles, *single)))
 
     @property
     def knobs(self) -> dict[str, Any]:

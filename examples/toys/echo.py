@@ -1,7 +1,7 @@
 """A toy task and its benchmark: a word many times, and the answer is the word once more."""
 
 from cokv_bench.tasks import Example, content_id
-from cokv_bench.tasks.family import Family
+from cokv_bench.tasks.family import Family, Size
 from cokv_bench.tasks.registry import add_family
 
 WORDS = {"profile": "moss fern", "test": "salt iron", "report": "wool silk"}
@@ -31,6 +31,10 @@ class Echoes(Family):
 
     def make(self, name, model, options):
         return Echo()
+
+    def size(self, task, options, split, rows):
+        # A word is one token or two.
+        return Size(len(Echo().examples(split)), new_tokens=4, lengths=(400,))
 
 
 add_family(Echoes())

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from cokv_bench import plugins
 from cokv_bench.doctor import Finding, findings
 from cokv_bench.errors import RequestError
 from cokv_bench.registries import ESTIMATORS, METHODS, UTILITIES
 from tests.cli.test_reproduce import config
+from tests.costs.test_reproduction import SHAPE
 from tests.documented import ROOT
 
 TOYS = ROOT / "examples" / "toys"
@@ -65,6 +67,12 @@ def test_a_task_of_a_file_is_listed_counted_and_evaluated_with_a_policy_of_anoth
     status, out, err = cli("eval", *asked, *toys, "--dry-run")
     assert status == 0, err
     assert "echo" in out
+    step = {"command": "eval", "options": {"tasks": "echo", "method": "full,every-kth:every=8", "budget": 24}}
+    Path("r.yaml").write_text(yaml.safe_dump({"model": "m", "shape": SHAPE, "steps": [step]}))
+    status, out, err = cli("reproduce", "r.yaml", *toys, "--dry-run")
+    assert status == 0, err
+    assert "Not counted" not in out
+    assert next(line for line in out.splitlines() if "1. eval" in line and "echo" in line and "800" in line)
     status, _, err = cli("eval", *asked, *toys, "--out", "run")
     assert status == 0, err
     scores = pd.read_csv("run/scores.csv")

@@ -1,5 +1,10 @@
 """`cokv-bench reproduce` and `--dry-run`."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -41,7 +46,34 @@ def test_a_reproduction_runs_and_is_gone_through_again(cli, texty_folder: Path, 
     # An option that a step refuses ends it with what the step said.
     status, _, err = cli("reproduce", path, "--window", "21")
     assert status == 2
-    assert "ended with status 2" in err
+    assert "Step 1, `profile`, ended with status 2" in err
+
+
+@pytest.mark.parametrize("further", [("foo",), ("-x", "3"), ("--device", "cpu", "foo"), ("--device=cpu", "foo")])
+def test_what_no_step_takes_is_refused(cli, tmp_path: Path, further: tuple[str, ...]) -> None:
+    status, _, err = cli("reproduce", config(tmp_path, Path("m")), *further)
+    assert (status, "Nothing takes" in err) == (2, True)
+
+
+@pytest.mark.parametrize("all_processes", [True, False])
+def test_an_interrupt_stops_the_step_too(texty_folder: Path, tmp_path: Path, all_processes: bool) -> None:
+    document = yaml.safe_load(config(tmp_path, texty_folder).read_text())
+    document["steps"][0]["options"]["samples"] = 10**6
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    command = [sys.executable, "-m", "cokv_bench", "reproduce", "config.yaml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        while not (tmp_path / "profile" / "ledger.jsonl").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        (os.killpg if all_processes else os.kill)(process.pid, signal.SIGINT)
+        # Standard error ends with the last process that has it.
+        _, err = process.communicate(timeout=60)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 1
+    assert err.count("Error: ") == err.count("Error: Stopped; what was done is kept") == 1
 
 
 def test_dry_runs_do_nothing(cli, texty_folder: Path, tmp_path: Path) -> None:

@@ -212,3 +212,8 @@ def test_what_earlier_runs_were_evaluated_on_is_left_out_row_by_row(texty: Model
     assert plan.configuration["left_out"] == {TASKS[0]: rows[:4]}
     with pytest.raises(RequestError, match="none"):
         later("none")
+
+
+def test_a_head_file_that_is_named_twice_counts_once() -> None:
+    file = Path("values.json")
+    assert HeadSources(heads=(file, file), profiles=(file,), shares=file).files == (file,)
