@@ -13,6 +13,7 @@ import yaml
 
 from cokv_bench.checks import number
 from cokv_bench.errors import RequestError, brief, quoted, unknown
+from cokv_bench.files import at_home
 from cokv_bench.lists import join
 from cokv_bench.option import Option, integers, names
 
@@ -192,6 +193,7 @@ def _plain(options: Mapping[str, Any], groups: Mapping[str, _Group]) -> dict[str
 def _take_settings(context: typer.Context, path: Path | None) -> Path | None:
     """Make what a file of settings says the defaults of a command's options."""
     if path is not None:
+        path = at_home(path)
         context.default_map = settings_of(context, read_settings(path), str(path))
     return path
 

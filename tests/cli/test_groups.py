@@ -123,6 +123,12 @@ def test_numbers_that_no_file_can_hold_are_refused(option: str, number: str) -> 
         called(option, number)
 
 
+def test_a_file_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "c.yaml").write_text("often: 3")
+    assert called("--config", "~/c.yaml")["wanted"] == Wanted(often=3)
+
+
 def test_a_missing_file(cli) -> None:
     status, _, err = cli("profile", "--config", "none.yaml")
     assert (status, "cannot be read" in err) == (2, True)
