@@ -85,7 +85,11 @@ def plan_request(request: Request, model: Model) -> Plan:
 
     def policy(method: str, task: str, budget: int | None) -> Policy:
         mine = static.get(method, {}).get(task)
-        return request.policy(method, mine, knobs.options(method, task, budget, mine))
+        options = knobs.options(method, task, budget, mine)
+        if mine is not None and budget is not None:
+            # What its head file cannot give, such as more heads than there are, is refused before a run begins.
+            mine.tokens(budget, window=request.shared.ranking(method, mine, options)["window"], knobs=options)
+        return request.policy(method, mine, options)
 
     return make_plan(
         model,

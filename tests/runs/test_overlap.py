@@ -1,6 +1,7 @@
 """No head file is judged on what it was made from, nor on another example of the same document."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,11 @@ def test_what_earlier_runs_were_evaluated_on_is_left_out_row_by_row(texty: Model
 def test_a_head_file_that_is_named_twice_counts_once() -> None:
     file = Path("values.json")
     assert HeadSources(heads=(file, file), profiles=(file,), shares=file).files == (file,)
+
+
+def test_what_a_head_file_cannot_give_is_refused_before_the_run_has_a_folder(texty: Model) -> None:
+    sources = profile(texty, ())
+    for asked in (replace(sources, zeroed=10**4), sources):
+        methods = ["full", "cokv" if asked.zeroed != 1 else "cokv:alpha=10000"]
+        with pytest.raises(RequestError, match="10000 heads cannot be zeroed"):
+            plan_for(texty, asked, methods=methods)
