@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from itertools import accumulate
 
 #: The most characters of a refusal.
 LONGEST = 400
@@ -33,8 +34,16 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> RequestError:
     """An error for a name that no registry holds, with the nearest names ("did you mean")."""
     names = sorted(known)
     near = difflib.get_close_matches(name.lower()[:_QUOTED], names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {_listed(names)}."
     return RequestError(f"Unknown {kind} '{_cut(name)}'; {hint}")
+
+
+def _listed(names: list[str]) -> str:
+    """Names with commas; of many the first ones, none of them cut, and how many more there are."""
+    room = LONGEST // 2
+    shown = [name for name, end in zip(names, accumulate(len(name) + 2 for name in names), strict=True) if end <= room]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _short(message: str) -> str:

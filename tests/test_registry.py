@@ -7,7 +7,7 @@ import pytest
 
 from cokv_bench import registries
 from cokv_bench.catalogue import KINDS, REGISTRIES, catalogue, check, origins
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, unknown
 from cokv_bench.registry import PACKAGE, Registry, adding
 
 
@@ -87,3 +87,12 @@ def test_names_are_listed_and_checked_without_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "set()\n"
+
+
+def test_of_many_names_whole_ones_are_told_and_how_many_more_there_are() -> None:
+    names = [f"option-{number:02}" for number in range(60)]
+    said = str(unknown("option", "zzz", names))
+    told = said.partition("known: ")[2].removesuffix(" more.").replace(" and ", ", ").split(", ")
+    assert told[:-1] == names[: len(told) - 1]
+    assert len(told) - 1 + int(told[-1]) == len(names)
+    assert len(said) < 400
