@@ -242,6 +242,8 @@ def settings_of(context: Any, settings: Mapping[str, Any], where: str) -> dict[s
         name = key.replace("_", "-")
         if name not in known:
             raise unknown(f"option in {where}", key, known)
+        if str(known[name].name) in found:
+            raise RequestError(f"The option '{name}' stands twice in {where}; leave one out.")
         if value is not None:
             found[str(known[name].name)] = _default(context, known[name], value, f"The option '{key}' in {where}")
     return found

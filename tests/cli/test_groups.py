@@ -103,6 +103,7 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
         ("a: [", "not valid YAML"),
         ("{1: 2}", "keys and values"),
         ("config: c.yaml", "Unknown option"),
+        ("max-length: 300\nmax_length: 400", "stands twice"),
     ],
 )
 def test_what_a_file_cannot_say(cli, tmp_path: Path, text: str, said: str) -> None:
