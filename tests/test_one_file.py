@@ -44,9 +44,9 @@ def test_a_new_policy_and_a_new_benchmark_are_found_by_their_files(tree: Path, t
 
     assert "every fourth token" in run("ls", "scorers")
     assert "a word many times" in run("ls", "tasks")
-    asked = ("--method", "full,every-kth,every-kth:every=8+adaptive", "--tasks", "echo", "--budget", "24")
+    asked = ("--method", "full,every-kth,every-kth:k=8+adaptive", "--tasks", "echo", "--budget", "24")
     assert "echo" in run("eval", "--model", texty_folder, *asked, "--dry-run")
     run("eval", "--model", texty_folder, *asked, "--out", "run")
     table = pd.read_csv(tree / "run" / "table.csv")
-    assert list(table["method"]) == ["full", "every-kth", "every-kth:every=8+adaptive"]
+    assert list(table["method"]) == ["full", "every-kth", "every-kth:k=8+adaptive"]
     assert "echo" in table

@@ -10,15 +10,15 @@ from cokv_bench.policies.allocators import Uniform
 
 @dataclass(frozen=True)
 class EveryKth:
-    """Every `every`-th token comes first, then the others; later beats earlier among each."""
+    """Every `k`-th token comes first, then the others; later beats earlier among each."""
 
-    every: int = 4
+    k: int = 4
 
     def __call__(self, prompt):
         """One float32 [kv_heads, tokens - window] a layer; larger is better."""
         before = max(prompt.tokens - prompt.window, 0)
         position = torch.arange(before, dtype=torch.float32)
-        score = position + before * (position % self.every == 0)
+        score = position + before * (position % self.k == 0)
         return [score.expand(prompt.kv_heads, before)] * prompt.layers
 
 

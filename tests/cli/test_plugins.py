@@ -67,7 +67,7 @@ def test_a_task_of_a_file_is_listed_counted_and_evaluated_with_a_policy_of_anoth
     status, out, err = cli("eval", *asked, *toys, "--dry-run")
     assert status == 0, err
     assert "echo" in out
-    step = {"command": "eval", "options": {"tasks": "echo", "method": "full,every-kth:every=8", "budget": 24}}
+    step = {"command": "eval", "options": {"tasks": "echo", "method": "full,every-kth:k=8", "budget": 24}}
     Path("r.yaml").write_text(yaml.safe_dump({"model": "m", "shape": SHAPE, "steps": [step]}))
     status, out, err = cli("reproduce", "r.yaml", *toys, "--dry-run")
     assert status == 0, err
