@@ -78,7 +78,7 @@ def main(
     depths: Annotated[str, typer.Option(help="Numbers of layers to measure, at least two.")] = "1,2",
     length: Annotated[int, typer.Option(help="Prompt tokens.")] = 2048,
     answer: Annotated[int, typer.Option(help="Tokens of an answer.")] = 24,
-    budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 128,
+    budget: Annotated[int, typer.Option(help="Tokens per KV head.")] = 128,
     repeats: Annotated[int, typer.Option(help="Measurements, of which the median counts.")] = 3,
     prompts: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 200,
     steps: Annotated[int, typer.Option(help="Of the search whose cost is told.")] = 100,

@@ -216,7 +216,7 @@ def main(
     model: ModelSpec,
     tasks: Annotated[TaskOptions, Only("names", "lengths")],
     families: Annotated[str, typer.Option(help="Families, comma separated.")] = ",".join(FAMILIES),
-    budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
+    budget: Annotated[int, typer.Option(help="Tokens per KV head.")] = 64,
     utility: Annotated[str, typer.Option(help="agreement or loglik.")] = "agreement",
     profile: Annotated[Path | None, typer.Option(help="CoKV's head values. Default: the embedded ones.")] = None,
     seconds: Annotated[float, typer.Option(min=1, help="For each family.")] = 240.0,

@@ -109,7 +109,7 @@ def main(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of coalitions of each ledger.")] = 500,
     validation: Annotated[int, typer.Option(min=1, help="Needles to profile on.")] = 16,
     examples: Annotated[int, typer.Option(min=2, help="Test needles.")] = 60,
-    budget: Annotated[int, typer.Option(help="Tokens a KV head, window included.")] = 64,
+    budget: Annotated[int, typer.Option(help="Tokens per KV head, window included.")] = 64,
     window: o.Window = 8,
     seed: o.Seed = 0,
     samplings: Annotated[str, typer.Option(help="Samplings, comma separated.")] = ",".join(SAMPLINGS),

@@ -23,7 +23,7 @@ from cokv_bench.report.static import ENDINGS, save
 
 def main(
     maps: Annotated[list[str], typer.Option("--map", help="NAME=FILE; once a panel.")],
-    budget: Annotated[int, typer.Option(help="Tokens a KV head; a budgets file has its own.")] = 64,
+    budget: Annotated[int, typer.Option(help="Tokens per KV head; a budgets file has its own.")] = 64,
     out: Annotated[Path, typer.Option(help="PNG, SVG or PDF.")] = Path("maps.png"),
 ) -> None:
     """Draw the maps."""

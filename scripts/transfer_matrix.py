@@ -3,10 +3,10 @@
 python scripts/transfer_matrix.py --data-dir FOLDER --out results/search/transfer
 
 Each task of the matrix is searched on by itself, on its profile split with the utility `agreement`, and judged on
-unseen rows of all of them by the log-probability of the reference answer. transfer.csv has a row a pair: the share
-closed of the gap between SnapKV and the full cache, and the difference to SnapKV in nats a token with its 95% interval
-over the examples. Further rows are CoKV's embedded budgets, made on needles, and the embedded shares, searched on many
-tasks.
+unseen rows of all of them by the log-probability of the reference answer. transfer.csv has a row per pair: the share
+closed of the gap between SnapKV and the full cache, and the difference to SnapKV in nats per token with its 95%
+interval over the examples. Further rows are CoKV's embedded budgets, made on needles, and the embedded shares, searched
+on many tasks.
 """
 
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def main(
     model: ModelSpec,
     encoding: Annotated[Encoding, Only("max_length")],
     tasks: Annotated[TaskOptions, Only("names", "lengths", "data_dir", "seed")] = TaskOptions(TASKS, lengths=(2048,)),  # noqa: B008
-    budget: Annotated[int, typer.Option(help="Tokens a KV head.")] = 64,
+    budget: Annotated[int, typer.Option(help="Tokens per KV head.")] = 64,
     steps: Annotated[int, typer.Option(help="Of each search.")] = 60,
     examples: Annotated[int, typer.Option(help="The most of a task, to search on.")] = 8,
     unseen: Annotated[int, typer.Option(help="The most of a task, to judge on.")] = 8,

@@ -30,7 +30,7 @@ COLUMNS = (*_LABELS, *_TIMES, *_BYTES, "note")
 
 
 def ideal_bytes(model: Model, tokens: int, budget: int | None, rows: int) -> int:
-    """Bytes of the keys and values that a budget (tokens a KV head; None: all) leaves of prompts, all rows."""
+    """Bytes of the keys and values that a budget (tokens per KV head; None: all) leaves of prompts, all rows."""
     kept = tokens if budget is None else min(budget, tokens)
     return rows * kept * model.layers * model.kv_heads * model.bytes_per_token
 

@@ -23,7 +23,7 @@ def write_budgets(
 
     Args:
         profile: a profile's folder or values.json; None for the embedded one.
-        budgets: tokens a KV head on average, window included.
+        budgets: tokens per KV head on average, window included.
         window: default the profile's.
         zeroed: alpha; default what the profile chose for the nearest budget.
         folder: where to; default the profile's folder, or the current one for the embedded profile.

@@ -29,7 +29,7 @@ class HeadShares:
     above the highest those of the lowest and the highest hold.
 
     Attributes:
-        knots: the budgets that were searched, rising, in tokens a head with the window.
+        knots: the budgets that were searched, rising, in tokens per head with the window.
         tables: float64 [knots, layers, kv_heads], log-shares at each of them, each up to a constant.
         window: the last prompt tokens that every head keeps.
         utilities: names of the utilities that were maximised.
@@ -88,13 +88,13 @@ class HeadShares:
         return np.asarray(np.tensordot(knot_weights(self.knots, budget), self.tables, axes=1))
 
     def budgets(self, budget: int, *, window: int) -> NDArray[np.int64]:
-        """Tokens a KV head, int64 [layers, kv_heads], window included, budget * layers * kv_heads in all.
+        """Tokens per KV head, int64 [layers, kv_heads], window included, budget * layers * kv_heads in all.
 
         Raises:
             RequestError: the budget is not above the window.
         """
         if budget <= window:
-            raise RequestError(f"A budget of {budget} tokens a head is not above the window of {window}; raise it.")
+            raise RequestError(f"A budget of {budget} tokens per head is not above the window of {window}; raise it.")
         shares = self.log_shares(budget)
         total = (budget - window) * shares.size
         return window + apportion(np.exp(shares - shares.max()), total, cap=total)

@@ -85,7 +85,7 @@ class HeadValues:
     def budgets(
         self, budget: int, *, window: int, zeroed: int | None = None, published_rounding: bool = False
     ) -> NDArray[np.int64]:
-        """Tokens a KV head by CoKV's rule, int64 [layers, kv_heads], window included; `zeroed` defaults to `alpha`."""
+        """Tokens per KV head by CoKV's rule, int64 [layers, kv_heads] with the window; `zeroed` defaults to `alpha`."""
         return from_head_values(
             self.values,
             budget,

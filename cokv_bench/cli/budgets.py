@@ -13,7 +13,9 @@ def make_budgets(
     profile: Annotated[
         Path | None, typer.Argument(help="Profile folder or values.json. Default: the embedded model's profile.")
     ] = None,
-    budget: Annotated[str, typer.Option(help="Tokens a KV head on average, window included; comma separated.")] = "128",
+    budget: Annotated[
+        str, typer.Option(help="Tokens per KV head on average, window included; comma separated.")
+    ] = "128",
     zeroed: Annotated[
         int | None,
         typer.Option(min=1, help="CoKV's alpha: heads with the window only. Default: the profile's choice."),
@@ -28,7 +30,7 @@ def make_budgets(
         Path | None, typer.Option(help="Folder for the files. Default: the profile's, or the current one.")
     ] = None,
 ) -> None:
-    """Turn head values into tokens a head by CoKV's rule, one budget JSON for each budget.
+    """Turn head values into tokens per head by CoKV's rule, one budget JSON for each budget.
 
     The total is exactly budget x layers x KV heads. `cokv-bench eval --method cokv --heads FILE` uses the file;
     it names the model it is for and is checked when it is read.

@@ -61,7 +61,7 @@ def compress(
 
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
-        budget: tokens a KV head on average, window included.
+        budget: tokens per KV head on average, window included.
         window: observation window, in tokens.
         chunk: tokens that a layer reads at a time.
         reserve: tokens that a row has room for before its buffers grow.

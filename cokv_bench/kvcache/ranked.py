@@ -80,7 +80,7 @@ class RankedRow:
 
 
 def answer_logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
-    """Mean log-probability (nats a token) of each row's answer, float32 [rows], all rows in one forward pass."""
+    """Mean log-probability (nats per token) of each row's answer, float32 [rows], all rows in one forward pass."""
     length = max(len(row.read) for row in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.zeros(len(rows), length, dtype=torch.long)

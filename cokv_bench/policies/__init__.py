@@ -1,4 +1,4 @@
-"""Eviction policies: a scorer says which tokens a head wants, an allocator how many it gets."""
+"""Eviction policies: a scorer says which tokens per head wants, an allocator how many it gets."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""A policy: a scorer says which tokens a head wants, an allocator says how many it gets."""
+"""A policy: a scorer says which tokens per head wants, an allocator says how many it gets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class Policy:
 
         Args:
             prompt: a prefilled prompt. Its scores and ranks are remembered in `prompt.memo` and nowhere else.
-            budget: tokens a KV head on average, window included; None, for `full` alone, means no limit.
+            budget: tokens per KV head on average, window included; None, for `full` alone, means no limit.
 
         Raises:
             RequestError: the budget is not a whole number above the window, or what the method needs is missing.

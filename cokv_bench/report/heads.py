@@ -25,7 +25,7 @@ class HeadMap:
 
     Attributes:
         name: for the reader.
-        tokens: budget -> tokens a KV head, int64 [layers, kv_heads]; of a budgets file, whatever is asked, its own.
+        tokens: budget -> tokens per KV head, int64 [layers, kv_heads]; of a budgets file, whatever is asked, its own.
         budget: the only budget that there is, of a budgets file.
         measured: float64 [layers, heads] by what they are: values, standard errors (KV heads), scores (query heads).
         utility: in whose units values and standard errors are; empty for scores.

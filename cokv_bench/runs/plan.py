@@ -21,7 +21,7 @@ from cokv_bench.tasks.prompts import Encoding, check_prompts, reading
 
 @dataclass(frozen=True)
 class Variant:
-    """A method at a budget (tokens a KV head, window included); `full` has no budget."""
+    """A method at a budget (tokens per KV head, window included); `full` has no budget."""
 
     method: str
     budget: int | None

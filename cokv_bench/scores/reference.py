@@ -29,7 +29,7 @@ def read_reference(name_or_path: str) -> pd.DataFrame:
         name_or_path: a name of `REFERENCES`, or a CSV file with the columns `COLUMNS`.
 
     Returns:
-        `COLUMNS`; `model_ids` are hub ids with spaces between them, `budget` is in tokens a KV head (`Int64`, missing
+        `COLUMNS`; `model_ids` are hub ids with spaces between them, `budget` is in tokens per KV head (`Int64`, missing
         for `full`), `score` in percent.
 
     Raises:

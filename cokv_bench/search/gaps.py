@@ -6,7 +6,7 @@ import numpy as np
 
 from cokv_bench.search.ledger import Ends
 
-# A group that loses less than this, in nats a token, is weighed as if it lost this much: almost nothing lost must not
+# A group that loses less than this, in nats per token, is weighed as if it lost this much: almost nothing lost must not
 # decide everything, least of all in a group of one example.
 _SMALLEST = 0.25
 
@@ -39,7 +39,7 @@ class Gaps:
         return found
 
     def gap(self, case: int, budget: int) -> float:
-        """The gap of a case's group at one of the measured budgets, in nats a token."""
+        """The gap of a case's group at one of the measured budgets, in nats per token."""
         return self._gaps[budget][self._groups[case]]
 
     def closed(self, case: int, budget: int, score: float) -> float:

@@ -54,7 +54,7 @@ def search(
     whether it was stopped or not.
 
     Args:
-        budgets: tokens a KV head on average, window included.
+        budgets: tokens per KV head on average, window included.
         progress: called after each step.
 
     Raises:

@@ -130,7 +130,7 @@ def test_only_published_rounding_may_miss_the_total(tmp_path):
     replace(BUDGETS, tokens=tokens, rule=rule).save(tmp_path / "b.json")
     assert HeadBudgets.load(tmp_path / "b.json").total == tokens.sum()
     with pytest.raises(RequestError, match="expected 120"):
-        replace(BUDGETS, tokens=tokens - (tokens > 8), rule=rule)  # two tokens a head are no rounding
+        replace(BUDGETS, tokens=tokens - (tokens > 8), rule=rule)  # two tokens per head are no rounding
 
 
 def test_a_table_that_is_not_whole_numbers_is_refused():

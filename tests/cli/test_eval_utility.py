@@ -42,11 +42,11 @@ def test_log_probabilities_of_a_grid(cli, texty: Model, texty_folder: Path) -> N
     status, out, err = cli(*command, "--out", "run")
     assert status == 0, err
     assert "gain over gap" in out
-    assert "Nats a token over h2o, needle" in out
-    assert "Nats a token over snapkv, needle" in out
+    assert "Nats per token over h2o, needle" in out
+    assert "Nats per token over snapkv, needle" in out
     assert json.loads(Path("run/run.json").read_text())["configuration"]["utility"] == "loglik"
     records = records_of("run")
-    assert {record["unit"] for record in records} == {"nats a token"}
+    assert {record["unit"] for record in records} == {"nats per token"}
     assert not any("prediction" in record for record in records)
     scores = pd.read_csv("run/logprobs.csv")
     assert scores["exact_total"].all()

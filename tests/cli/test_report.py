@@ -60,8 +60,8 @@ def test_log_probabilities_in_the_terminal(cli, tmp_path: Path) -> None:
     make_logprobs(tmp_path / "evidence")
     status, out, err = cli("report", "evidence", "--terminal")
     assert status == 0, err
-    assert "Log-probability of reference answers in nats a token" in " ".join(out.split())
-    assert "Nats a token over snapkv, needle" in out
+    assert "Log-probability of reference answers in nats per token" in " ".join(out.split())
+    assert "Nats per token over snapkv, needle" in out
     assert "Share closed: gain over gap" in out
     assert "percent" not in out
 

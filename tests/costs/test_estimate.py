@@ -38,7 +38,7 @@ def test_operations_are_those_that_pytorch_counts(tiny_llama: Model) -> None:
         tiny_llama.network(torch.randint(3, 120, (1, tokens)), logits_to_keep=1)
     expected = counter.get_total_flops()
     prefill = estimate(Shape.of(tiny_llama), [Load(1, tokens, 1, 1)]).prefill
-    # PyTorch does not count its fused attention: two products of the causal half of tokens by tokens a head.
+    # PyTorch does not count its fused attention: two products of the causal half of tokens by tokens per head.
     attention = 2 * 2 * tiny_llama.head_dim * tokens**2 / 2 * tiny_llama.heads * tiny_llama.layers
     assert prefill - attention == pytest.approx(expected, rel=1e-6)
 

@@ -196,7 +196,7 @@ def test_static_keeps_the_window_of_a_head_given_less(make_prompt):
     [
         (lambda b: np.full((4, 8), b), r"\(4, 8\).*\(2, 2\).*profile this model first"),
         (lambda b: np.full(4, b), "profile this model first"),
-        (lambda b: np.full((2, 2), 64), "64.0 tokens a head"),
+        (lambda b: np.full((2, 2), 64), "64.0 tokens per head"),
         (lambda b: np.full((2, 2), float(b)), "whole numbers"),
         (lambda b: np.array([[b, b], [b, -b]]), "whole numbers"),
     ],

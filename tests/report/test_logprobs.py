@@ -1,4 +1,4 @@
-"""Folders of log-probabilities: curves, differences and gaps in nats a token, apart from all scores."""
+"""Folders of log-probabilities: curves, differences and gaps in nats per token, apart from all scores."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def make_logprobs(folder: Path, *, utility: str = "loglik", tables: bool = False
     for record in records:
         del record["prediction"]
         right = record["score"] or (record["task"] != "needle" and record["method"] == "snapkv")
-        record |= {"score": -0.5 if right else -3.5, "unit": "nats a token"}
+        record |= {"score": -0.5 if right else -3.5, "unit": "nats per token"}
     (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     if tables:
         frame = pd.DataFrame(records).astype({"budget": "Int64"})
@@ -64,19 +64,19 @@ def group(groups: list[Group], key: str) -> Group:
 
 def test_counted_from_the_records(tmp_path: Path) -> None:
     run = read(make_logprobs(tmp_path / "run"))
-    assert run.unit.axis == "log-probability (nats a token)"
+    assert run.unit.axis == "log-probability (nats per token)"
     groups = make_groups([run], [])
     assert [each.key for each in groups] == ["loglik-curves", "loglik-gaps", "loglik-differences", "heads"]
     curve = group(groups, "loglik-curves").figures[0]
     assert isinstance(curve, Lines)
-    assert curve.y_label == "log-probability (nats a token)"
+    assert curve.y_label == "log-probability (nats per token)"
     by_name = {series.name: series for series in curve.series}
     assert by_name["full"].y == pytest.approx((-0.5,))
     assert by_name["snapkv"].y == pytest.approx((-1.5, -1.5))
     assert by_name["cokv"].y == pytest.approx((-1.25, -1.25))
     forest = group(groups, "loglik-differences").figures[0]
     assert isinstance(forest, Dots)
-    assert forest.x_label == "nats a token over snapkv"
+    assert forest.x_label == "nats per token over snapkv"
     assert {dot.label: dot.value for dot in forest.dots}["cokv 64"] == pytest.approx(0.25)
 
 
@@ -109,15 +109,15 @@ def test_tables_of_the_folder_are_read(tmp_path: Path) -> None:
     run = read(make_logprobs(tmp_path / "run", tables=True))
     assert (run.tables["gaps.csv"].query("task == 'needle'")["gap_ci_high"] == 9).all()
     forests = group(make_groups([run], []), "loglik-differences").figures
-    assert [forest.title for forest in forests[::2]] == [f"needle, nats a token over {n}" for n in ("cokv", "snapkv")]
+    assert [forest.title for forest in forests[::2]] == [f"needle, nats per token over {n}" for n in ("cokv", "snapkv")]
     layout = lay_out(run.tables, run.configuration, run.unit)
-    assert layout.scores.caption == "Log-probability of reference answers in nats a token"
+    assert layout.scores.caption == "Log-probability of reference answers in nats per token"
     assert [cell.text for cell in layout.scores.sections[1][0]] == ["snapkv", "64", "-1.500", "-0.500"]
     # The marks are those of the first baseline; the size of the cache is not in these tables.
     named = "cokv, or from the baseline that a table of tests names"
     assert layout.differs == f"differs from {named} (paired test, corrected p < 0.05)"
     assert [grid.caption.partition(";")[0] for grid in layout.primary] == [
-        f"Primary tests: nats a token over {each}, mean over the budgets" for each in ("cokv", "snapkv")
+        f"Primary tests: nats per token over {each}, mean over the budgets" for each in ("cokv", "snapkv")
     ]
     assert layout.costs[0].header == ("method", "budget", "needle", "95% interval", "tokens per head")
     assert [cell.text for cell in layout.costs[0].sections[1][0]][3:] == ["-4.000 to -0.250", "64.0"]
@@ -150,7 +150,7 @@ def test_scores_and_log_probabilities_share_no_figure_and_no_table(tmp_path: Pat
     groups = make_groups(runs, [])
     axes = {each.key: {f.y_label for f in each.figures if isinstance(f, Lines)} for each in groups}
     assert axes["curves"] == {"score (%)"}
-    assert axes["loglik-curves"] == axes["agreement-curves"] == {"log-probability (nats a token)"}
+    assert axes["loglik-curves"] == axes["agreement-curves"] == {"log-probability (nats per token)"}
     names = {key: len(group(groups, key).figures[0].table.rows) for key in ("loglik-curves", "agreement-curves")}
     assert names["loglik-curves"] == 2 * names["agreement-curves"]
     assert len({each.title for each in groups}) == len(groups)
@@ -174,7 +174,7 @@ def test_records_of_earlier_versions_hold_hundredths(tmp_path: Path) -> None:
         del line["unit"]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     old = read(folder)
-    assert {record["unit"] for record in old.records} == {"nats a token"}
+    assert {record["unit"] for record in old.records} == {"nats per token"}
     assert [r["score"] for r in old.records] == pytest.approx([r["score"] for r in new.records])
     for name, table in new.tables.items():
         pd.testing.assert_frame_equal(old.tables[name], table)
@@ -184,16 +184,16 @@ def test_records_of_earlier_versions_hold_hundredths(tmp_path: Path) -> None:
 def test_a_run_has_one_unit(tmp_path: Path, utility: str | None) -> None:
     folder = make_logprobs(tmp_path / "run", utility=utility)  # type: ignore[arg-type]
     lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
-    lines[0] = lines[0].replace("nats a token", "fraction")
+    lines[0] = lines[0].replace("nats per token", "fraction")
     (folder / "records.jsonl").write_text("".join(lines))
-    with pytest.raises(RequestError, match="records in 'fraction' and in 'nats a token'; a run has one unit"):
+    with pytest.raises(RequestError, match="records in 'fraction' and in 'nats per token'; a run has one unit"):
         read_folders([folder])
 
 
 def test_utilities_that_are_no_log_probability_have_their_own_unit(tmp_path: Path) -> None:
     folder = make_logprobs(tmp_path / "run", utility="li<k>eness")
     path = folder / "records.jsonl"
-    path.write_text(path.read_text().replace("nats a token", "letters"))
+    path.write_text(path.read_text().replace("nats per token", "letters"))
     run = read(folder)
     assert (run.unit.caption, run.unit.gain, run.unit.file) == ("Li<k>eness (letters)", "letters", "values.csv")
     groups = make_groups([run], [])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
-    """Mean log-probability (nats a token) of the full cache's greedy answer under each selection.
+    """Mean log-probability (nats per token) of the full cache's greedy answer under each selection.
 
     The first token is left out unless a question is appended. The answer is generated once a prompt, its stop token
     counts. Where it ends at a first token that no selection can change, all of them get 0, the log-probability of

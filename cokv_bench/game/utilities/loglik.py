@@ -34,7 +34,7 @@ def reference(case: Case) -> list[int]:
 
 
 def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
-    """Mean log-probability (nats a token) of the first reference answer under each selection.
+    """Mean log-probability (nats per token) of the first reference answer under each selection.
 
     The first token is left out unless a question is appended.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def mean_logprobs(case: Case, selections: "Sequence[Selection]", answer: Sequence[int]) -> list[float]:
-    """Mean log-probability (nats a token) of an answer under each selection.
+    """Mean log-probability (nats per token) of an answer under each selection.
 
     The first token is left out where it depends on the prefill alone, so that no selection changes it; the answer
     then has two tokens or more.

@@ -100,7 +100,7 @@ def check_beta(beta: int) -> None:
 
 
 def _ends(base: int, room: int, beta: int) -> tuple[int, int]:
-    """Tokens a head of the first and of the last layer; their mean is `base`."""
+    """Tokens per head of the first and of the last layer; their mean is `base`."""
     low = int(base // beta)
     high = 2 * base - low
     return (room, 2 * base - room) if high >= room else (high, low)

@@ -44,7 +44,7 @@ class Static:
     """Allocates what a budget file, or any function of the budget, says.
 
     Attributes:
-        budgets: from the budget B (tokens a head on average, window included) to int [layers, kv_heads], window
+        budgets: from the budget B (tokens per head on average, window included) to int [layers, kv_heads], window
             included. It may miss the total B * layers * kv_heads by rounding, up to a token a head.
         published_rounding: take the numbers as they are, cut off at the prompt, surplus lost, as the published
             code does. By default the total is exact: a head that is given more than the prompt keeps all of it, one
@@ -86,7 +86,7 @@ class Static:
             return torch.from_numpy(np.minimum(beyond, room))
         if abs(int(given.sum()) - budget * given.size) > given.size:
             raise RequestError(
-                f"The head budgets hold {given.mean():.1f} tokens a head on average where {budget} are asked for; "
+                f"The head budgets hold {given.mean():.1f} tokens per head on average where {budget} are asked for; "
                 "make them for this budget."
             )
         total = (budget - prompt.window) * given.size
