@@ -262,7 +262,9 @@ def save_budgets(path: Path, kv_heads: int) -> Path:
 
 def test_random_weights_take_budgets_of_any_model_of_their_shape(small_shape: str, tmp_path: Path) -> None:
     model = random_model(small_shape, device="cpu")
-    fits, other = save_budgets(tmp_path / "a.json", 2), save_budgets(tmp_path / "b.json", 4)
+    fits, other, again = (
+        save_budgets(tmp_path / f"{name}.json", heads) for name, heads in (("a", 2), ("b", 4), ("c", 2))
+    )
     asked = {"methods": ["cokv"], "budgets": [20], "any_weights": True, "repeats": 1}
     table = bench(model, request(**asked, budget_files=(fits,)), tmp_path, quiet)
     assert (table["kv_bytes_held"] == table["kv_bytes_ideal"]).all()
@@ -270,7 +272,7 @@ def test_random_weights_take_budgets_of_any_model_of_their_shape(small_shape: st
         ({}, "No head budgets for 'cokv'.*--heads"),
         ({"budget_files": (other,)}, "3 layers x 4 KV heads.*3 x 2"),
         ({"budget_files": (fits,), "budgets": [20, 40]}, r"budget of 40; there is \[20\]"),
-        ({"budget_files": (fits, fits)}, "one budget file of 20 tokens must be made from it.*none of the 2 is"),
+        ({"budget_files": (fits, again)}, "one budget file of 20 tokens must be made from it.*none of the 2 is"),
     ):
         with pytest.raises(RequestError, match=words):
             request(**{**asked, **changes}).variants(model)

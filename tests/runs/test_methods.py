@@ -197,8 +197,11 @@ def test_several_scores_and_shares_serve_their_tasks_like_profiles(texty: Model)
     heads = HeadSources(heads=(Path("a.json"), Path("b.json")))
     plan = plan_for(texty, "cokv-search", heads=heads)
     assert plan.configuration["head_budgets"]["cokv-search"]["shares"] == file_sha256(Path("a.json"))
+    # A file that is named twice counts once; two of the same tasks do not tell which one serves.
+    plan_for(texty, "cokv-search", heads=HeadSources(heads=(Path("a.json"), Path("a.json"))))
+    replace(shares_of(texty), tasks=("needle",)).save("same.json")
     with pytest.raises(RequestError, match="for 'needle' 2 of the 2 are"):
-        plan_for(texty, "cokv-search", heads=HeadSources(heads=(Path("a.json"), Path("a.json"))))
+        plan_for(texty, "cokv-search", heads=HeadSources(heads=(Path("a.json"), Path("same.json"))))
 
 
 def test_head_files_that_no_method_reads_are_refused_before_a_model_is_there(texty: Model) -> None:
