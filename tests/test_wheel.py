@@ -61,20 +61,25 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     found = environment / "bin" / "python"
-    subprocess.run([*PIP, "--python", found, "install", *OFFLINE, wheel], check=True)
+    # A checkout on PYTHONPATH would count as installed.
+    subprocess.run([*PIP, "--python", found, "install", *OFFLINE, wheel], env=clean(), check=True)
     (installed,) = environment.glob("lib/python*/site-packages")
     there = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (installed / "dependencies.pth").write_text("".join(f"{path}\n" for path in there))
     return found
 
 
+def clean() -> dict[str, str]:
+    """The environment without what points to a checkout."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COKV_BENCH"))}
+
+
 def run(command: list[object], folder: Path, lines: list[str]) -> str:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COKV_BENCH"))}
     done = subprocess.run(
         list(map(str, command)),
         cwd=folder,
         input="\n".join(lines),
-        env={**variables, "COLUMNS": "160"},
+        env={**clean(), "COLUMNS": "160"},
         capture_output=True,
         text=True,
         check=False,
