@@ -7,6 +7,7 @@ refuse to be resumed with other settings in the same sentence.
 import fcntl
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -178,7 +179,7 @@ class AppendLog:
         self.close()
 
 
-class HeadedLog:
+class HeadedLog(ABC):
     """A log whose first line has its kind, its schema and its settings. Use it as a context manager.
 
     A subclass names the kind and takes the records; one that sets attributes for them calls `super().__init__` last.
@@ -236,9 +237,9 @@ class HeadedLog:
         """
         return cls(Path(path), whole_lines(Path(path)))
 
+    @abstractmethod
     def take(self, record: Any) -> str | None:
         """Remember a record; what is wrong with it, None for a good one."""
-        raise NotImplementedError
 
     def write(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add records; they are on the disk when the call returns.

@@ -20,7 +20,7 @@ from cokv_bench.option import Option, integers, names
 T = TypeVar("T")
 
 _CONFIG = "config"
-#: In run.json, beside the configuration.
+#: The key of run.json that keeps what was asked for.
 REQUEST = "request"
 
 
@@ -68,12 +68,12 @@ class _Group:
 
 
 def _of_kind(wanted: type[T], hint: Any) -> T | None:
-    """What an annotation says beside the type, of one kind."""
+    """The metadata of one kind in an annotation; None where it has none."""
     return next((each for each in getattr(hint, "__metadata__", ()) if isinstance(each, wanted)), None)
 
 
 def _plain_type(hint: Any) -> Any:
-    """The type of an annotation, without what it says beside it."""
+    """The type of an annotation, without its metadata."""
     return get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
 
 
