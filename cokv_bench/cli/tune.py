@@ -87,7 +87,7 @@ def tune_knobs(
             encoding=encoding,
             memory_limit=None if memory_limit is None else gibibytes(memory_limit),
             spill_folder=path.parent,
-            accumulated_attention=any(find_method(each).needs_accumulated_attention for each in methods),
+            needs=frozenset().union(*(find_method(each).needs for each in methods)),
         )
         if not is_done(found.benchmarks.get(benchmark), game, methods, grid.budgets):
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:

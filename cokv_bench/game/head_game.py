@@ -14,7 +14,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray
 from cokv_bench.game.utilities import Case, PromptUtility, get_utility
 from cokv_bench.kvcache import Prompt, Selection, prefill
-from cokv_bench.kvcache.prefill import for_length
+from cokv_bench.kvcache.prefill import for_length, signals
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.tasks import Example, Split, Task
@@ -122,7 +122,7 @@ def make_game(
     memory_limit: int | None = None,
     spill_folder: Path | None = None,
     workers: Workers | None = None,
-    accumulated_attention: bool = False,
+    needs: frozenset[str] = frozenset(),
 ) -> Game:
     """The game on a split of some tasks; heads are profiled on "profile", budgets can be judged on "test".
 
@@ -147,7 +147,7 @@ def make_game(
         encoding=encoding,
         memory_limit=memory_limit,
         spill_folder=spill_folder,
-        accumulated_attention=accumulated_attention,
+        needs=needs,
     )
     game = deal(model)
     return game if workers is None else replace(game, engine=workers.open(deal))
@@ -185,7 +185,7 @@ def _deal(
     encoding: Encoding,
     memory_limit: int | None,
     spill_folder: Path | None,
-    accumulated_attention: bool,
+    needs: frozenset[str],
 ) -> Game:
     """The game as one process plays it, with prompts of its own."""
     limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
@@ -196,13 +196,12 @@ def _deal(
         task, example = rows[number]
         encoded = encode_parts(model, example, encoding)
         questions[number] = question = tuple(encoded.question)
-        asked = len(question)
-        prompt = prefill(model, encoded.prompt, window=window, accumulated_attention=accumulated_attention, room=asked)
+        prompt = prefill(model, encoded.prompt, window=window, **signals(needs), question=question)
         if utility.answer is None:
             return prompt
         # Every coalition is scored on this answer, so the prompt is read once as the start of that very text.
         answer = utility.answer(Case(model, task, example, prompt, question=question))
-        return for_length(model, prompt, prompt.tokens + asked + len(answer))
+        return for_length(model, prompt, prompt.tokens + len(question) + len(answer))
 
     prompt_memory = int(_PROMPT_SHARE * limit)
     store = PromptStore(make, limit=prompt_memory, folder=spill_folder)

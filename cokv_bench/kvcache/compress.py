@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache.prefill import run_layers
+from cokv_bench.kvcache.prefill import Signals, run_layers
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RESERVE, RaggedCache, RaggedLayer
 from cokv_bench.models.model import Model
@@ -19,8 +19,8 @@ class LayerPolicy(Protocol):
     """An eviction method that needs to see one layer at a time; see `cokv_bench.policies.Policy`."""
 
     @property
-    def needs_accumulated_attention(self) -> bool:
-        """Whether it reads `accumulated_attention`."""
+    def needs(self) -> frozenset[str]:
+        """The signals of `prefill` that it reads, such as "accumulated_attention"."""
         ...
 
     def select_layer(self, part: Prompt, layers: int, budget: int | None) -> Tensor:
@@ -79,7 +79,7 @@ def compress(
         kept = policy.select_layer(part, model.layers, budget)
         layers.append(RaggedLayer(part.keys[0], part.values[0], kept[None].expand(rows, -1, -1), reserve))
 
-    ids, logits = run_layers(model, token_ids, take, window, policy.needs_accumulated_attention, chunk)
+    ids, logits = run_layers(model, token_ids, take, window, Signals(**dict.fromkeys(policy.needs, True)), chunk)
     # Not of inference mode, so that it may be used in any other.
     with torch.inference_mode(False):
         limit = read_again_after(model.config, ids.numel())

@@ -1,6 +1,7 @@
 """Prefill: run a prompt through the model once, layer by layer in chunks, and keep all that later work needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.attention.bias import causal_lower_right
 from transformers.cache_utils import Cache
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.moments import MomentSums
 from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.attention import AttendingLayer
@@ -22,14 +24,29 @@ _BLOCK_BYTES = 4 * 2**20
 _DEVICE_BLOCK_BYTES = 256 * 2**20
 
 
+@dataclass(frozen=True)
+class Signals:
+    """What prefill gathers beside keys, values and the queries of the window; see `prefill`."""
+
+    accumulated_attention: bool = False
+    query_moments: bool = False
+
+
+def signals(needs: Collection[str]) -> dict[str, bool]:
+    """The arguments of `prefill` that gather these signals and no other."""
+    return {each.name: each.name in needs for each in fields(Signals)}
+
+
 def prefill(
     model: Model,
     token_ids: Sequence[int] | Tensor,
     *,
     window: int = 8,
     accumulated_attention: bool = True,
+    query_moments: bool = False,
     chunk: int = 2048,
     room: int = 0,
+    question: Sequence[int] = (),
 ) -> Prompt:
     """Run a prompt through the model and keep keys, values, scorer signals and the last logits.
 
@@ -38,16 +55,20 @@ def prefill(
         window: observation window w, at least 1.
         accumulated_attention: also sum the attention that each key receives (needed by H2O alone). It costs a second
             pass over the attention scores, and it never changes keys, values or logits.
+        query_moments: also gather mean and covariance of the queries (needed by Expected Attention alone).
         chunk: tokens that a layer reads at a time.
         room: tokens that are going to follow the prompt, question and answer. It matters only where rotary factors
             depend on the length of the text (longrope, dynamic), which is then that of prompt and room.
+        question: ids that are going to follow; kept for ceilings, and it is `room` for them.
 
     Raises:
         RequestError: an empty prompt, ids outside the vocabulary, a prompt that leaves no room for an answer in the
             model's context, a window below 1, or logits that are not finite.
     """
     parts: list[Prompt] = []
-    ids, logits = run_layers(model, token_ids, parts.append, window, accumulated_attention, chunk, room)
+    gathered = Signals(accumulated_attention, query_moments)
+    room = max(room, len(question))
+    ids, logits = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
     return Prompt(
         token_ids=ids,
         window=window,
@@ -56,6 +77,10 @@ def prefill(
         window_queries=[part.window_queries[0] for part in parts],
         accumulated_attention=[layer for part in parts for layer in part.accumulated_attention or ()] or None,
         logits=logits,
+        query_moments=[layer for part in parts for layer in part.query_moments or ()] or None,
+        scaling=parts[0].scaling,
+        model=model,
+        question=tuple(question),
         room=room,
         read_again_after=read_again_after(model.config, ids.numel() + room),
     )
@@ -74,7 +99,9 @@ def for_length(model: Model, prompt: Prompt, length: int) -> Prompt:
         prompt.token_ids,
         window=prompt.window,
         accumulated_attention=prompt.accumulated_attention is not None,
+        query_moments=prompt.query_moments is not None,
         room=length - prompt.tokens,
+        question=prompt.question,
     )
 
 
@@ -84,7 +111,7 @@ def run_layers(
     token_ids: Sequence[int] | Tensor,
     take: Callable[[Prompt], object],
     window: int,
-    accumulated_attention: bool,
+    gathered: Signals,
     chunk: int,
     room: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -96,6 +123,7 @@ def run_layers(
 
     Args:
         take: is called for each layer in order. `logits` are empty there, since they come from the last layer.
+        gathered: what else is gathered for scorers.
 
     Returns:
         The ids [tokens] and the logits [vocabulary] after the last of them.
@@ -110,7 +138,7 @@ def run_layers(
     positions = torch.arange(tokens, device=model.device)[None]
     hidden = decoder.embed_tokens(ids[None].to(model.device))
     cosines, sines = rotary_factors(decoder, hidden, positions, [tokens + room])
-    layers = [_PrefillLayer(tokens, window, accumulated_attention) for _ in range(model.layers)]
+    layers = [_PrefillLayer(tokens, window, gathered, cosines[0], sines[0]) for _ in range(model.layers)]
     cache: Any = Cache(layers=layers)
     none = hidden.new_empty(0, dtype=torch.float32)
     # Looked at only if the logits are broken, so that nothing waits for the device here.
@@ -127,7 +155,7 @@ def run_layers(
                 position_embeddings=(cosines[:, part], sines[:, part]),
             )
         sound.append(hidden[0, -1].isfinite().all())
-        take(layer.release(ids, none, index))
+        take(replace(layer.release(ids, none, index), model=model))
     logits = model.logits(decoder.norm(hidden[0, -1]))
     if not logits.isfinite().all():
         broken = next((index for index, flag in enumerate(sound) if not flag), None)
@@ -160,10 +188,14 @@ class _PrefillLayer(AttendingLayer):
     held_values: Tensor
     window_queries: Tensor
     accumulated: Tensor
+    scaling: float
 
-    def __init__(self, tokens: int, window: int, accumulate: bool) -> None:
+    def __init__(self, tokens: int, window: int, gathered: Signals, cosines: Tensor, sines: Tensor) -> None:
+        """`cosines` and `sines`: rotary factors [tokens, rotary dim] of the prompt."""
         super().__init__()
-        self.tokens, self.window, self.accumulate, self.seen = tokens, window, accumulate, 0
+        self.tokens, self.window, self.accumulate, self.seen = tokens, window, gathered.accumulated_attention, 0
+        self.moments = MomentSums(tokens) if gathered.query_moments else None
+        self.cosines, self.sines = cosines, sines
 
     def get_seq_length(self) -> int:
         return self.seen
@@ -178,6 +210,8 @@ class _PrefillLayer(AttendingLayer):
             window_queries=[self.window_queries],
             accumulated_attention=[self.accumulated] if self.accumulate else None,
             logits=logits,
+            query_moments=[self.moments.moments()] if self.moments else None,
+            scaling=self.scaling,
             first_layer=index,
         )
         del self.held_keys, self.held_values, self.window_queries
@@ -202,7 +236,10 @@ class _PrefillLayer(AttendingLayer):
         out = _causal_attention(query, keys, values, scaling, self.seen)
         if self.accumulate:
             self.accumulated[:, :end] += received_attention(query[0], keys[0], scaling)
-        self.seen = end
+        if self.moments:
+            part = slice(self.seen, end)
+            self.moments.add(query[0], self.cosines[part], self.sines[part])
+        self.scaling, self.seen = scaling, end
         return out.transpose(1, 2)
 
 

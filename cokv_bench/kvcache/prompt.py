@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.moments import QueryMoments
+from cokv_bench.models.model import Model
 
 
 @dataclass(eq=False)
@@ -21,6 +23,11 @@ class Prompt:
             all queries of the prompt, mean over the query heads of its group; None unless asked for.
         logits: float32 [vocabulary] after the last token. The first generated token depends on nothing else, so
             no policy and no coalition changes it.
+        query_moments: of each layer, mean and covariance of the prompt's queries before rotary; None unless asked for.
+        scaling: factor on the dot products of queries and keys; None for dim ** -0.5.
+        model: what prefilled it, for scorers that read its weights or read on; None where keys were made by hand.
+        question: ids that are going to follow the prompt in question-agnostic runs. A ceiling may look at them; no
+            method may.
         first_layer: which layer of the model the first one is; above 0 where layers are looked at one by one.
         room: tokens that follow the prompt, as far as `prefill` was told; its rotary factors are those of a text of
             `length` tokens.
@@ -36,6 +43,10 @@ class Prompt:
     window_queries: list[Tensor]
     accumulated_attention: list[Tensor] | None
     logits: Tensor
+    query_moments: list[QueryMoments] | None = None
+    scaling: float | None = None
+    model: Model | None = field(default=None, repr=False)
+    question: tuple[int, ...] = ()
     first_layer: int = 0
     room: int = 0
     read_again_after: int | None = None
@@ -57,6 +68,17 @@ class Prompt:
     @property
     def kv_heads(self) -> int:
         return int(self.keys[0].shape[0])
+
+    @property
+    def factor(self) -> float:
+        """Factor on the dot products of queries and keys."""
+        return float(self.keys[0].shape[-1]) ** -0.5 if self.scaling is None else self.scaling
+
+    def reader(self, why: str) -> Model:
+        """The model. Raises `RequestError` where there is none; `why` says who reads it, such as "Ranking 'laq'"."""
+        if self.model is None:
+            raise RequestError(f"{why} reads the model, which this prompt does not know; make prompts with prefill.")
+        return self.model
 
     @property
     def nbytes(self) -> int:

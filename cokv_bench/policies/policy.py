@@ -1,7 +1,7 @@
 """A policy: a scorer says which tokens per head wants, an allocator says how many it gets."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Protocol, TypeGuard
 
@@ -19,9 +19,16 @@ class Scorer(Protocol):
     """How much each KV head wants each token before the window.
 
     A scorer is a small frozen dataclass: it has no state, and its hash is the key under which a prompt remembers
-    its scores. One that reads `prompt.accumulated_attention` sets `needs_accumulated_attention = True`.
-    Its class may say in `tried` which values `cokv-bench tune` tries for its parameters and the window, the published
-    value first: `tried: ClassVar = {"kernel": (7, 3, 11)}`.
+    its scores. Its class may have more:
+
+    - `needs: ClassVar = frozenset({"accumulated_attention"})`: the signals of `prefill` that it reads.
+    - `tried: ClassVar = {"kernel": (7, 3, 11)}`: which values `cokv-bench tune` tries for its parameters and the
+      window, the published value first.
+    - `at(budget)`: the scorer for a budget, where scores depend on it; it is then asked instead of the scorer itself.
+    - `drafts(prompt)`: what it wants to have drafted before it scores, see `cokv_bench.policies.drafts`.
+    - `ranks(prompt, scores, counts)`: the order of the tokens, as `rank_positions` gives it, where it is not that of
+      the scores. `counts` is int64 [layers, kv_heads], what each head keeps beyond the window; None where one order
+      has to serve all counts.
     """
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
@@ -58,6 +65,7 @@ class Policy:
         description: one line with its source.
         scorer, allocator: the two halves; both None keep the whole prompt.
         window: the method's own observation window, at most that of the prompts; None for theirs.
+        sinks: the first tokens of a prompt that every head keeps, as it does the window; they are part of the budget.
     """
 
     name: str
@@ -65,25 +73,47 @@ class Policy:
     scorer: Scorer | None
     allocator: Allocator | None
     window: int | None = None
+    sinks: int = 0
 
     def __post_init__(self) -> None:
+        if not is_whole(self.sinks) or self.sinks < 0:
+            raise RequestError(f"The number of protected first tokens must be 0 or more, not {self.sinks!r}.")
         if self.window is not None and not (is_whole(self.window) and self.window >= 1):
             raise RequestError(f"The observation window must be at least 1 token, not {self.window!r}.")
 
     @property
+    def needs(self) -> frozenset[str]:
+        """The signals that prompts have to be prefilled with, such as "accumulated_attention"."""
+        return needs_of(self.scorer)
+
+    @property
     def needs_accumulated_attention(self) -> bool:
         """Whether prompts have to be prefilled with accumulated_attention=True."""
-        return bool(getattr(self.scorer, "needs_accumulated_attention", False))
+        return "accumulated_attention" in self.needs
 
-    def ranks(self, prompt: "Prompt") -> Tensor:
+    def ranks(self, prompt: "Prompt", budget: int | None = None) -> Tensor:
         """Rank of each token before the window in each head, int32 [layers, kv_heads, tokens - window]; 0 is the best.
 
+        Args:
+            budget: for which the tokens are ranked; only a ranking that drafts from an evicted cache depends on it.
+
         Raises:
-            RequestError: the method has no scorer, or the scorer lacks what it needs.
+            RequestError: the method has no scorer, the scorer lacks what it needs, or it needs a budget.
         """
-        if self.scorer is None:
+        scorer = self.scorer_at(budget)
+        if scorer is None:
             raise RequestError(f"Method '{self.name}' ranks no tokens; it keeps all.")
-        return _scored(self._narrowed(prompt), self.scorer)[1]
+        prompt = self.narrowed(prompt)
+        return _protected(_ranks(prompt, scorer, None), self.sinks)
+
+    def scorer_at(self, budget: int | None) -> Scorer | None:
+        """The scorer for a budget. Raises `RequestError` where it needs one and there is none."""
+        at: Callable[[int], Scorer] | None = getattr(self.scorer, "at", None)
+        if at is None:
+            return self.scorer
+        if budget is None:
+            raise RequestError(f"Method '{self.name}' ranks tokens for a budget; name one.")
+        return at(budget)
 
     def select(self, prompt: "Prompt", budget: int | None) -> "Selection":
         """The tokens that each KV head keeps.
@@ -101,15 +131,16 @@ class Policy:
         # On first use, here and below: options of methods are checked without the prompt cache and its transformers.
         from cokv_bench.kvcache.selection import Selection
 
-        prompt = self._narrowed(prompt)
+        prompt = self.narrowed(prompt)
         keep_all = self.scorer is None or self.allocator is None
         if not (keep_all and budget is None):
-            budget = check_budget(budget, prompt.window)
-        if self.scorer is None or self.allocator is None or budget is None or prompt.tokens <= budget:
+            budget = self.check_budget(budget, prompt.window)
+        scorer = None if budget is None else self.scorer_at(budget)
+        if scorer is None or self.allocator is None or budget is None or prompt.tokens <= budget:
             return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
-        scores, ranks = _scored(prompt, self.scorer)
-        counts = self.allocator(prompt, scores, budget)
-        choice = Selection.from_ranks(ranks, counts, prompt.window)
+        scores, _ = _scored(prompt, scorer)
+        counts = self.allocator(*self._open(prompt, scores), budget) + self.sinks
+        choice = Selection.from_ranks(self._order(prompt, scorer, counts), counts, prompt.window)
         total = budget * prompt.layers * prompt.kv_heads
         # Methods are compared at equal totals only, so a wrong allocator must not get as far as a table.
         if choice.total != total and not getattr(self.allocator, "published_rounding", False):
@@ -135,35 +166,66 @@ class Policy:
         whole = torch.ones(part.kv_heads, part.tokens, dtype=torch.bool)
         if self.scorer is None or self.allocator is None:
             return whole
-        part = self._narrowed(part)
-        budget = check_budget(budget, part.window)
+        part = self.narrowed(part)
+        budget = self.check_budget(budget, part.window)
         if part.tokens <= budget:
             return whole
-        if not hasattr(self.allocator, "layer"):
+        scorer = self.scorer_at(budget)
+        assert scorer is not None
+        if not hasattr(self.allocator, "layer") or hasattr(scorer, "drafts"):
+            looks = "reads on after the prompt" if hasattr(scorer, "drafts") else "shares tokens out between layers"
             raise RequestError(
-                f"Method '{self.name}' shares tokens out between layers, so it cannot evict layer by layer; "
-                "use prefill and select."
+                f"Method '{self.name}' {looks}, so it cannot evict layer by layer; use prefill and select."
             )
-        scores, ranks = _scored(part, self.scorer)
-        counts = self.allocator.layer(part, layers, scores[0], budget)
-        return Selection.from_ranks(ranks, counts[None], part.window).mask(0)
+        scores, _ = _scored(part, scorer)
+        inner, (opened,) = self._open(part, scores)
+        counts = (self.allocator.layer(inner, layers, opened, budget) + self.sinks)[None]
+        return Selection.from_ranks(self._order(part, scorer, counts), counts, part.window).mask(0)
 
-    def _narrowed(self, prompt: "Prompt") -> "Prompt":
+    def narrowed(self, prompt: "Prompt") -> "Prompt":
+        """The prompt with the method's own window."""
         return prompt if self.window is None else prompt.with_window(self.window)
 
+    def check_budget(self, budget: object, window: int) -> int:
+        """The budget as an int.
 
-def check_budget(budget: object, window: int) -> int:
+        Raises:
+            RequestError: it is not a whole number above what every head keeps.
+        """
+        return check_budget(budget, window, self.sinks)
+
+    def _open(self, prompt: "Prompt", scores: list[Tensor]) -> tuple["Prompt", list[Tensor]]:
+        """What an allocator shares out: protected tokens count as the window does."""
+        if not self.sinks:
+            return prompt, scores
+        return replace(prompt, window=prompt.window + self.sinks), [layer[:, self.sinks :] for layer in scores]
+
+    def _order(self, prompt: "Prompt", scorer: Scorer, counts: Tensor) -> Tensor:
+        return _protected(_ranks(prompt, scorer, counts), self.sinks)
+
+
+def needs_of(scorer: object) -> frozenset[str]:
+    """The signals of `prefill` that a scorer, or its class, reads."""
+    needs: frozenset[str] = getattr(scorer, "needs", frozenset())
+    # The earlier way to say it.
+    summed = {"accumulated_attention"} if getattr(scorer, "needs_accumulated_attention", False) else set[str]()
+    return needs | summed
+
+
+def check_budget(budget: object, window: int, sinks: int = 0) -> int:
     """The budget as an int.
 
     Raises:
-        RequestError: it is not a whole number above the window.
+        RequestError: it is not a whole number above the window and the protected first tokens.
     """
     if not is_whole(budget):
         raise RequestError(f"A budget is a whole number of tokens, not {budget!r}.")
-    if budget <= window:
+    kept = window + sinks
+    if budget <= kept:
+        first = f" and the {sinks} protected first tokens" if sinks else ""
         raise RequestError(
-            f"A budget of {int(budget)} tokens leaves nothing beyond the observation window of {window}, which every "
-            f"head keeps; ask for at least {window + 1} or use a smaller window."
+            f"A budget of {int(budget)} tokens leaves nothing beyond the observation window of {window}{first}, which "
+            f"every head keeps; ask for at least {kept + 1} or use a smaller window."
         )
     return int(budget)
 
@@ -189,3 +251,20 @@ def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:
         prompt.memo[key] = scores, rank_positions(scores)
     found: tuple[list[Tensor], Tensor] = prompt.memo[key]
     return found
+
+
+def _ranks(prompt: "Prompt", scorer: Scorer, counts: Tensor | None) -> Tensor:
+    """The order of the tokens in each head, for these counts beyond the window or, with None, for any."""
+    scores, ranks = _scored(prompt, scorer)
+    own: Callable[..., Tensor] | None = getattr(scorer, "ranks", None)
+    return ranks if own is None else own(prompt, scores, counts)
+
+
+def _protected(ranks: Tensor, sinks: int) -> Tensor:
+    """The same order but for the first `sinks` tokens, which come before all others."""
+    if not sinks:
+        return ranks
+    order = ranks.argsort(dim=2)
+    order = order.gather(2, (order >= sinks).to(torch.uint8).argsort(dim=2, stable=True))
+    places = torch.arange(order.shape[2], dtype=torch.int32).expand(order.shape)
+    return torch.empty_like(ranks).scatter_(2, order, places)

@@ -11,13 +11,15 @@ from cokv_bench.errors import RequestError
 from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, EmbeddedBudgets
 from cokv_bench.policies.names import MethodName, Part, check, parse
 from cokv_bench.policies.options import make, parameters, read, written
-from cokv_bench.policies.policy import Allocator, Policy, Scorer
+from cokv_bench.policies.policy import Allocator, Policy, Scorer, needs_of
 from cokv_bench.registries import ALLOCATORS, SCORERS
 from cokv_bench.registries import METHODS as POLICIES
 from cokv_bench.registry import Registry
 
 #: The split of a ranking that is named alone.
 _EVENLY = "uniform"
+#: Options that every method has which evicts something, with what their texts are read as.
+_OF_ALL: Mapping[str, Any] = {"window": int, "sinks": int}
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Method:
     @property
     def options(self) -> list[str]:
         """Names of the options it takes, sorted. All take published_rounding: one switch serves a comparison."""
-        window = [] if self.scorer.factory is None else ["window"]
+        window = [] if self.scorer.factory is None else [*_OF_ALL]
         halves = (*parameters(self.scorer.factory), *parameters(self.allocator.factory))
         return sorted({*halves, *window, "published_rounding"})
 
@@ -114,9 +116,14 @@ class Method:
         return {knob: values for knob, values in every.items() if values and knob not in self.fixed}
 
     @property
+    def needs(self) -> frozenset[str]:
+        """The signals that prompts have to be prefilled with, such as "accumulated_attention"."""
+        return needs_of(self.scorer.factory)
+
+    @property
     def needs_accumulated_attention(self) -> bool:
         """Whether prompts have to be prefilled with accumulated_attention=True."""
-        return bool(getattr(self.scorer.factory, "needs_accumulated_attention", False))
+        return "accumulated_attention" in self.needs
 
     def policy(self, **options: Any) -> Policy:
         """The policy with these options; those that the name gives come first.
@@ -134,8 +141,10 @@ class Method:
             given = {**options, "budgets": EmbeddedBudgets(self.rule, tuple(self.knobs.items()))}
         split = self.name.split or self.name.ranking
         halves = self.scorer.make(given, self.name.ranking.name), self.allocator.make(given, split.name)
-        window = {**self.scorer.defaults, **given, **self.scorer.fixed}.get("window")
-        return Policy(self.name.text, self.description, *halves, window=window)
+        said = {**self.scorer.defaults, **given, **self.scorer.fixed}
+        # A ranking that puts the first tokens first by itself needs no protection of them.
+        sinks = 0 if "sinks" in parameters(self.scorer.factory) else said.get("sinks") or 0
+        return Policy(self.name.text, self.description, *halves, window=said.get("window"), sinks=sinks)
 
 
 def register_policy(
@@ -168,10 +177,10 @@ def get_policy(name: str, **options: Any) -> Policy:
     Args:
         name: one of `POLICIES`, with or without options ("snapkv:kernel=11"), or a pair of a scorer and an allocator
             ("window+adaptive"), see docs/methods.md. An option of the name comes before one of the keywords.
-        options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), sinks
-            (StreamingLLM), seed (random), budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int
-            [layers, kv_heads], window included), window (at most that of the prompts; default theirs), and
-            published_rounding.
+        options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), seed (random),
+            budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int [layers, kv_heads], window included);
+            for all, sinks (first tokens that every head keeps), window (at most that of the prompts; default theirs)
+            and published_rounding.
 
     Raises:
         RequestError: no such method, an option that it does not take or with a value it cannot have.
@@ -194,7 +203,7 @@ def find_method(name: str) -> Method:
         return _single(found)
     left, right = found.ranking, found.split or Part(_EVENLY)
     ranking, split = _half(left, SCORERS, "scorer"), _half(right, ALLOCATORS, "allocator")
-    scorer = replace(ranking, fixed=read(dict(left.options), {**written(ranking.factory), "window": int}, left.name))
+    scorer = replace(ranking, fixed=read(dict(left.options), {**_OF_ALL, **written(ranking.factory)}, left.name))
     pair = Method(found, f"{_line(left, SCORERS)}; {_line(right, ALLOCATORS)}", scorer, split)
     fixed, knobs = _read_split(right, pair)
     return replace(pair, allocator=replace(split, fixed=fixed), knobs=knobs)
@@ -204,8 +213,8 @@ def _single(name: MethodName) -> Method:
     recipe = POLICIES.get(name.ranking.name)
     halves = Half(recipe.scorer, recipe.defaults), Half(recipe.allocator, recipe.defaults)
     method = Method(name, recipe.description, *halves)
-    window = {} if recipe.scorer is None else {"window": int}
-    fixed, knobs = _read_split(name.ranking, method, {**written(recipe.scorer), **window})
+    of_all = {} if recipe.scorer is None else _OF_ALL
+    fixed, knobs = _read_split(name.ranking, method, {**of_all, **written(recipe.scorer)})
     return replace(
         method, scorer=replace(halves[0], fixed=fixed), allocator=replace(halves[1], fixed=fixed), knobs=knobs
     )

@@ -9,7 +9,9 @@ from typing import Any
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, PromptUtility
 from cokv_bench.kvcache import Prompt, Selection, decode, prefill
+from cokv_bench.kvcache.prefill import signals
 from cokv_bench.models import Model
+from cokv_bench.policies.drafts import prepare
 from cokv_bench.runs.plan import Part, Variant
 from cokv_bench.tasks import Task
 from cokv_bench.tasks.prompts import Encoded
@@ -62,13 +64,12 @@ class Evaluation:
             model,
             self.encoded.prompt,
             window=self.window,
-            accumulated_attention=any(
-                v.policy.needs_accumulated_attention for part in self.parts for v in part.variants
-            ),
-            room=len(self.encoded.question),
+            **signals(frozenset().union(*(v.policy.needs for part in self.parts for v in part.variants))),
+            question=self.encoded.question,
         )
         prefilled = time.perf_counter()
         cells = [(index, variant) for index, part in enumerate(self.parts) for variant in part.variants]
+        prepare(prompt, [(variant.policy, variant.budget) for _, variant in cells])
         choices = [variant.policy.select(prompt, variant.budget) for _, variant in cells]
         found = self._answers(model, prompt, choices) if self.utility is None else self._values(model, prompt, choices)
         decoded = time.perf_counter()

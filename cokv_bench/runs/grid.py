@@ -24,6 +24,7 @@ class Grid:
         budgets: tokens per KV head on average, window included.
         window: observation window of all methods; None for each method's own.
         kernel, pooling: of all methods that pool window scores; None for each method's own.
+        sinks: first tokens that all methods protect, as they do the window; None for each method's own.
         knobs: which settings the methods have: "tuned" (chosen on profile examples, where the model has such a choice),
             "papers" (as published), or a file of `cokv-bench tune`.
         leave_out_seen: leave out, for all methods alike, what any method's head file was made from, and all else of the
@@ -67,6 +68,13 @@ class Grid:
     ] = None
     pooling: Annotated[
         str | None, Option("Pooling over window scores: max or avg. Default: each method's own, else max.")
+    ] = None
+    sinks: Annotated[
+        int | None,
+        Option(
+            "First prompt tokens that every head keeps; part of the budget. Default: none, and StreamingLLM's own 4.",
+            least=0,
+        ),
     ] = None
     published_rounding: Annotated[bool, Option("Round as the published codes do; totals then differ.")] = False
     knobs: Annotated[

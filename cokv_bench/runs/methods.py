@@ -8,7 +8,6 @@ from typing import Any
 
 from cokv_bench.budgets.knobs import Options
 from cokv_bench.policies import Policy, find_method
-from cokv_bench.policies.policy import check_budget
 from cokv_bench.policies.registry import Half
 from cokv_bench.runs.sources import StaticBudgets
 
@@ -27,6 +26,7 @@ class MethodSettings:
 
     Attributes:
         window, kernel, pooling: None for each method's own.
+        sinks: protected first tokens of all methods; None for each method's own, which is none but for StreamingLLM.
     """
 
     window: int | None = None
@@ -34,6 +34,7 @@ class MethodSettings:
     pooling: str | None = None
     published_rounding: bool = False
     seed: int = 0
+    sinks: int | None = None
 
     def check(self, methods: Sequence[str], budgets: Sequence[int]) -> None:
         """Refuse what needs no model to be refused.
@@ -43,9 +44,9 @@ class MethodSettings:
                 method's window.
         """
         for method in methods:
-            self.policy(method, None)
+            policy = self.policy(method, None)
             for budget in budgets:
-                check_budget(budget, find_method(method).fixed.get("window", self.window or 1))
+                policy.check_budget(budget, find_method(method).fixed.get("window", self.window or 1))
 
     def policy(self, method: str, heads: StaticBudgets | None, knobs: Options = AS_PUBLISHED) -> Policy:
         """The policy of a method.
@@ -57,6 +58,8 @@ class MethodSettings:
         found = find_method(method)
         ranking = self.ranking(method, heads, knobs)
         wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
+        if self.sinks is not None:
+            wanted["sinks"] = self.sinks
         if heads is not None:
             wanted["budgets"] = partial(heads.tokens, window=ranking["window"], knobs=knobs)
         return found.policy(**{name: value for name, value in wanted.items() if name in found.options})

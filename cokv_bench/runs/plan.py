@@ -11,7 +11,6 @@ from cokv_bench.game.utilities import PromptUtility, get_utility
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.policies.names import FULL
-from cokv_bench.policies.policy import check_budget
 from cokv_bench.runs.grid import SCORE
 from cokv_bench.runs.overlap import Seen, refuse_seen, with_documents, without_seen
 from cokv_bench.tasks import Example, Split, Task, split_rule
@@ -168,7 +167,7 @@ def _checked_window(variant: Variant, window: int) -> int:
     """The window that a variant reads; its budget must lie above it."""
     window = variant.policy.window or window
     if variant.budget is not None:
-        check_budget(variant.budget, window)
+        variant.policy.check_budget(variant.budget, window)
     return window
 
 

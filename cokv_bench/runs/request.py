@@ -50,7 +50,9 @@ class Request:
     def shared(self) -> MethodSettings:
         """What it asks of all methods alike."""
         grid = self.grid
-        return MethodSettings(grid.window, grid.kernel, grid.pooling, grid.published_rounding, self.tasks.seed)
+        return MethodSettings(
+            grid.window, grid.kernel, grid.pooling, grid.published_rounding, self.tasks.seed, grid.sinks
+        )
 
     def policy(self, method: str, heads: StaticBudgets | None, knobs: Options = AS_PUBLISHED) -> Policy:
         """The policy of a method in this run, see `MethodSettings.policy`."""
@@ -106,6 +108,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         settings={
             **request.shared.ranking(),
             "published_rounding": grid.published_rounding,
+            **({} if grid.sinks is None else {"sinks": grid.sinks}),
             **knobs.description(
                 [task.name for task in tasks],
                 grid.budgets,

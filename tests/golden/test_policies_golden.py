@@ -8,14 +8,13 @@ import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.policies import get_policy
 from cokv_bench.policies.allocators import adaptive, pyramid
 from cokv_bench.policies.scorers import window_attention
@@ -68,17 +67,14 @@ def prompt_of(case: Mapping[str, Any]) -> Any:
     arrays, shape, window = arrays_of(case), case["shape"], case["params"]["window"]
     queries, keys = torch.from_numpy(arrays["q"]), torch.from_numpy(arrays["k"])
     keys = keys.repeat_interleave(shape["stored_heads"] // shape["kv_heads"], dim=1)
-    return SimpleNamespace(
+    return Prompt(
         token_ids=torch.arange(shape["seq"]),
         window=window,
-        tokens=shape["seq"],
-        layers=shape["layers"],
-        kv_heads=shape["stored_heads"],
         keys=list(keys),
         values=list(keys),
         window_queries=[q[:, -window:] for q in queries],
         accumulated_attention=column_sums(queries, keys),
-        memo={},
+        logits=torch.zeros(8),
     )
 
 

@@ -1,11 +1,12 @@
 """A prompt without a model: random keys and queries, and what prefill would derive from them."""
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+
+from cokv_bench.kvcache import Prompt
 
 
 def accumulated(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
@@ -38,18 +39,15 @@ def make_prompt() -> Callable[..., Any]:
         generator = torch.Generator().manual_seed(seed)
         queries = torch.randn(layers, kv_heads * group, tokens, dim, generator=generator)
         keys = torch.randn(layers, kv_heads, tokens, dim, generator=generator)
-        return SimpleNamespace(
-            token_ids=torch.randint(0, 1000, (tokens,), generator=generator),
+        token_ids = torch.randint(0, 1000, (tokens,), generator=generator)
+        return Prompt(
+            token_ids=token_ids,
             window=window,
-            tokens=tokens,
-            layers=layers,
-            kv_heads=kv_heads,
             keys=list(keys),
-            values=list(keys),
+            values=list(torch.randn(layers, kv_heads, tokens, dim, generator=generator)),
             window_queries=[q[:, -window:] for q in queries],
             accumulated_attention=[accumulated(q, k) for q, k in zip(queries, keys, strict=True)] if sums else None,
-            first_layer=0,
-            memo={},
+            logits=torch.zeros(8),
         )
 
     return make

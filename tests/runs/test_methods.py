@@ -113,7 +113,7 @@ def test_the_name_comes_first_then_the_run_the_head_file_the_knobs_and_the_publi
         "cokv": {30: [Tried({"window": 8, "alpha": 2, "kernel": 3}, -1.0)]},
         "cokv-search": {30: [Tried({"kernel": 31}, -1.0)]},
         # A knob that the method does not take.
-        "random": {30: [Tried({"sinks": 3}, -1.0)]},
+        "random": {30: [Tried({"kernel": 3}, -1.0)]},
     }
     tuning = Tuning(("elsewhere",), ("none",), ("none",), curves, {"cokv": sha256})
     Knobs(texty.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")

@@ -20,7 +20,7 @@ ENTRY = ("accumulated", "the attention received over the whole prompt (H2O)", "A
 class AccumulatedAttention:
     """Scores a prompt by the attention each key receives over the whole prefill, without pooling."""
 
-    needs_accumulated_attention: ClassVar[bool] = True
+    needs: ClassVar[frozenset[str]] = frozenset({"accumulated_attention"})
     #: It reads no queries of a window: the window is its share of recent tokens.
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"window": (8, 16, 32, 64, 128, 256)}
 

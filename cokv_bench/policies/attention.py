@@ -1,0 +1,118 @@
+"""The one primitive of rankings by attention: what any queries look at in a prompt, and how that becomes one number."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+Pooling = Literal["max", "avg"]
+Mean = Literal["mean", "max"]
+
+
+def attention(queries: Tensor, keys: Tensor, scaling: float, *, own: int = 0) -> Tensor:
+    """Attention of queries over a prompt.
+
+    Args:
+        queries: [heads, queries, dim], rotary applied; head h reads KV head h // group.
+        keys: [kv_heads, tokens, dim], rotary applied.
+        scaling: factor on the dot products.
+        own: how many of the queries, the first ones, are of the prompt's last tokens; these see no token after
+            their own. The others follow the prompt and see all of it.
+
+    Returns:
+        float32 [kv_heads, group, queries, tokens]; each query's sums to 1.
+
+    Raises:
+        RequestError: shapes do not fit together.
+    """
+    _check_shapes(queries, keys, own)
+    heads, count, dim = queries.shape
+    kv_heads, tokens, _ = keys.shape
+    # Half-precision logits have steps as large as the gaps between tokens at the cut: widen before multiplying.
+    grouped = queries.float().reshape(kv_heads, heads // kv_heads * count, dim)
+    logits = (grouped @ keys.float().transpose(1, 2)).mul_(scaling).view(kv_heads, -1, count, tokens)
+    if own > 1:
+        future = torch.ones(own, own, dtype=torch.bool, device=keys.device).triu(1)
+        logits[:, :, :own, tokens - own :].masked_fill_(future, -torch.inf)
+    return logits.softmax(dim=-1)
+
+
+def window_of(prompt: "Prompt", layer: int) -> Tensor:
+    """`attention` of the window's queries, [kv_heads, group, window, tokens]."""
+    queries = prompt.window_queries[layer]
+    return attention(queries, prompt.keys[layer], prompt.factor, own=queries.shape[1])
+
+
+@dataclass(frozen=True)
+class Aggregation:
+    """How attention becomes one number a token.
+
+    Attributes:
+        queries, group: "mean" or "max" over the queries, and over the query heads of a KV head; with "mean" for both
+            the queries come first.
+        floor: raise what is below the head's mean over the tokens to that mean.
+        kernel: pooling width in tokens, odd; 1 means no pooling.
+        pooling: "max" or "avg"; stride 1, and the average counts the zero padding at both ends.
+    """
+
+    queries: Mean = "mean"
+    group: Mean = "mean"
+    floor: bool = False
+    kernel: int = 7
+    pooling: Pooling = "max"
+
+    def __post_init__(self) -> None:
+        check_pooling(self.kernel, self.pooling)
+        for over in (self.queries, self.group):
+            if over not in ("mean", "max"):
+                raise RequestError(f"Attention is aggregated by 'mean' or 'max', not {over!r}.")
+
+    def __call__(self, seen: Tensor) -> Tensor:
+        """float32 [kv_heads, tokens] of attention [kv_heads, group, queries, tokens]."""
+        received = _over(_over(seen, 2, self.queries), 1, self.group)
+        if self.floor:
+            received = received.maximum(received.mean(dim=-1, keepdim=True))
+        return pooled(received, self.kernel, self.pooling)
+
+
+def pooled(scores: Tensor, kernel: int, pooling: Pooling) -> Tensor:
+    """Each token's score with those of its neighbours, float32 [kv_heads, tokens]; see `Aggregation`."""
+    if kernel == 1 or scores.shape[-1] == 0:
+        return scores
+    # A wider kernel sees no further token, and its average has more zeros.
+    width = min(kernel, 2 * scores.shape[-1] - 1)
+    pool = functional.max_pool1d if pooling == "max" else functional.avg_pool1d
+    return pool(scores, width, stride=1, padding=width // 2) * (1 if pooling == "max" else width / kernel)
+
+
+def _over(seen: Tensor, dim: int, how: Mean) -> Tensor:
+    return seen.mean(dim=dim) if how == "mean" else seen.amax(dim=dim)
+
+
+def check_pooling(kernel: int, pooling: str) -> None:
+    """Refuse what would shift or change the length of the scores.
+
+    Raises:
+        RequestError: the kernel is not a positive odd int, or the pooling is neither "max" nor "avg".
+    """
+    if not isinstance(kernel, int) or kernel < 1 or kernel % 2 == 0:
+        raise RequestError(f"The pooling kernel must be a positive odd number of tokens, not {kernel!r}.")
+    if pooling not in ("max", "avg"):
+        raise RequestError(f"Pooling is 'max' or 'avg', not {pooling!r}; kernel=1 means none.")
+
+
+def _check_shapes(queries: Tensor, keys: Tensor, own: int) -> None:
+    shapes = f"queries {tuple(queries.shape)}, keys {tuple(keys.shape)}"
+    if queries.ndim != 3 or keys.ndim != 3 or queries.shape[2] != keys.shape[2]:
+        raise RequestError(f"Queries are [heads, queries, dim] and keys [kv_heads, tokens, dim]; given {shapes}.")
+    if keys.shape[0] == 0 or queries.shape[0] == 0 or queries.shape[0] % keys.shape[0]:
+        raise RequestError(f"Query heads must be a multiple of KV heads; given {shapes}.")
+    if queries.shape[1] == 0 or keys.shape[1] == 0 or not 0 <= own <= min(queries.shape[1], keys.shape[1]):
+        raise RequestError(f"There must be a query, and those of the prompt must fit into it; given {shapes}.")
