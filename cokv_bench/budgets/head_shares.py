@@ -17,6 +17,8 @@ from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
+#: The ranking of files that name none: that of SnapKV.
+WINDOW = "window"
 KIND = "head-shares"
 SCHEMA = 2
 
@@ -37,7 +39,8 @@ class HeadShares:
         examples: ids of the examples searched and chosen on; no evaluation may use them or their documents.
         model: fingerprint of the model.
         search: how it was found: seed, steps, utilities; for the reader.
-        kernel, pooling: how the window's scores were pooled when the heads' tokens were ranked.
+        kernel, pooling: how scores were pooled when the heads' tokens were ranked.
+        scorer: the ranking by which they were, with its options; a method that names none of its own has this one.
         documents: of these examples (`Example.document`); empty in files of earlier versions, which do not say.
 
     Raises:
@@ -63,6 +66,7 @@ class HeadShares:
     search: Mapping[str, Any]
     kernel: int = 7
     pooling: str = "max"
+    scorer: str = WINDOW
     documents: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -101,7 +105,8 @@ class HeadShares:
 
     @property
     def ranking(self) -> dict[str, Any]:
-        return {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
+        own = {} if self.scorer == WINDOW else {"scorer": self.scorer}
+        return {"window": self.window, "kernel": self.kernel, "pooling": self.pooling, **own}
 
     def tokens_at(
         self,
@@ -116,7 +121,8 @@ class HeadShares:
 
     def describe(self) -> dict[str, str]:
         """What else a reader should know, by what it is about."""
-        return {"Searched": f"budgets {', '.join(map(str, self.knots))}; utilities {', '.join(self.utilities)}"}
+        searched = f"budgets {', '.join(map(str, self.knots))}; utilities {', '.join(self.utilities)}"
+        return {"Searched": searched, "Ranking": self.scorer}
 
     def save(self, path: str | Path) -> None:
         """Write the file in one step; a crash leaves the old file or the new one."""
@@ -131,6 +137,7 @@ class HeadShares:
                 "window": self.window,
                 "kernel": self.kernel,
                 "pooling": self.pooling,
+                **({} if self.scorer == WINDOW else {"scorer": self.scorer}),
                 "knots": list(self.knots),
                 "search": dict(self.search),
                 "examples": list(self.examples),
@@ -163,7 +170,10 @@ class HeadShares:
             "search": document.mapping("search"),
         }
         # Files of the first searches do not say; they were all ranked as SnapKV ranks.
-        pooled = {"kernel": document.optional_integer("kernel"), "pooling": document.optional_text("pooling")}
+        pooled = {
+            "kernel": document.optional_integer("kernel"),
+            **{name: document.optional_text(name) for name in ("pooling", "scorer")},
+        }
         fields |= {name: value for name, value in pooled.items() if value is not None}
         with document.naming():
             return cls(model=model, **fields)

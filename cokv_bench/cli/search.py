@@ -29,8 +29,12 @@ class Aim:
         Option("agreement (needs no labels) or loglik; both, with a comma, count alike.", name="utility"),
     ] = ("agreement",)
     window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
-    kernel: Annotated[int, Option("Width of the pooling over window scores.", least=1)] = 7
-    pooling: Annotated[str, Option("Pooling over window scores: max or avg.")] = "max"
+    ranking: Annotated[
+        str,
+        Option("How the tokens of a head are ranked: a scorer of `cokv-bench ls`, with options of its own or without."),
+    ] = "window"
+    kernel: Annotated[int, Option("Width of the pooling over scores, where the ranking pools.", least=1)] = 7
+    pooling: Annotated[str, Option("Pooling over scores: max or avg.")] = "max"
 
 
 @grouped
@@ -68,6 +72,8 @@ def search_budgets(
         window=aim.window,
         kernel=aim.kernel,
         pooling=aim.pooling,
+        rankings=(aim.ranking,),
+        budgets=aim.budgets,
         encoding=encoding,
         memory_limit=None if memory_limit is None else gibibytes(memory_limit),
         spill_folder=folder,

@@ -48,6 +48,11 @@ def by_rank(prompt: Prompt, ranks: Tensor) -> Prompt:
     return replace(prompt, keys=keys, values=values, memo={})
 
 
+def relative_order(ranks: Tensor, base: Tensor) -> Tensor:
+    """The order by some ranks, in places of a prompt that was sorted by others; int32, shaped as both."""
+    return base.gather(2, ranks.long().argsort(dim=2)).int()
+
+
 @dataclass(frozen=True)
 class RankedRow:
     """An answer to score after a prompt.
@@ -60,6 +65,8 @@ class RankedRow:
         kept: int64 [layers, kv_heads], tokens beyond the window that each head keeps.
         wanted: float32 [layers, kv_heads], the same before rounding, by which the result can be differentiated; None
             where no gradient is needed.
+        order: int [layers, kv_heads, tokens - window], places in the order of the prompt, best first, where tokens are
+            ranked in another order than that; None for the prompt's own.
     """
 
     prompt: Prompt
@@ -67,6 +74,7 @@ class RankedRow:
     answer: Tensor
     kept: Tensor
     wanted: Tensor | None = None
+    order: Tensor | None = None
 
     @property
     def read(self) -> Tensor:
@@ -162,7 +170,11 @@ class _Part:
             soft = torch.sigmoid((wanted - place - 0.5) / width)
             weights = weights + soft - soft.detach()
         weights = torch.cat([torch.ones(len(kept), window), weights], dim=1)[:, None].to(keys.device)
-        return cls(keys[:, : window + reach], values[:, : window + reach], weights)
+        if row.order is None:
+            return cls(keys[:, : window + reach], values[:, : window + reach], weights)
+        places = window + row.order[layer, :, :reach].long()
+        places = torch.cat([torch.arange(window).expand(len(kept), -1), places], dim=1).to(keys.device)
+        return cls(_at(keys, places), _at(values, places), weights)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """[heads, new, dim], with the row's own [kv_heads, new, dim] tokens read causally."""
@@ -182,3 +194,8 @@ class _Part:
             (own / mass).to(value.dtype), value
         )
         return read.view(query.shape)
+
+
+def _at(part: Tensor, places: Tensor) -> Tensor:
+    """[kv_heads, places, dim] of [kv_heads, tokens, dim]."""
+    return part.gather(1, places[:, :, None].expand(-1, -1, part.shape[2]))

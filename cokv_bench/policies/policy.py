@@ -106,6 +106,11 @@ class Policy:
         prompt = self.narrowed(prompt)
         return _protected(_ranks(prompt, scorer, None), self.sinks)
 
+    @property
+    def needs_budget(self) -> bool:
+        """Whether tokens are ranked for a budget, see `Scorer`."""
+        return hasattr(self.scorer, "at")
+
     def scorer_at(self, budget: int | None) -> Scorer | None:
         """The scorer for a budget. Raises `RequestError` where it needs one and there is none."""
         at: Callable[[int], Scorer] | None = getattr(self.scorer, "at", None)

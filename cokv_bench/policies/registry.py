@@ -125,6 +125,11 @@ class Method:
         """Whether prompts have to be prefilled with accumulated_attention=True."""
         return "accumulated_attention" in self.needs
 
+    def with_ranking(self, name: str) -> "Method":
+        """The same method with the ranking of that name, such as "damage:kernel=11". Raises `RequestError` for none."""
+        other = find_method(replace(parse(name), split=Part(_EVENLY)).text)
+        return replace(self, scorer=replace(other.scorer, fixed={**other.scorer.fixed, **self.scorer.fixed}))
+
     def policy(self, **options: Any) -> Policy:
         """The policy with these options; those that the name gives come first.
 
@@ -186,6 +191,23 @@ def get_policy(name: str, **options: Any) -> Policy:
         RequestError: no such method, an option that it does not take or with a value it cannot have.
     """
     return find_method(name).policy(**options)
+
+
+def ranking_policy(name: str, **options: Any) -> Policy:
+    """A ranking alone, with equal shares, for what only asks how tokens are ranked.
+
+    Args:
+        name: of a scorer, or of a method for the sake of its scorer, with or without options.
+        options: those that it takes and its name does not give; others are left out.
+
+    Raises:
+        RequestError: no such ranking, it has a split, or it evicts nothing.
+    """
+    part = parse(name)
+    if part.split is not None:
+        raise RequestError(f"'{name}' has a split of its own; name the ranking '{part.ranking.text}' alone.")
+    method = find_method(replace(part, split=Part(_EVENLY)).text)
+    return method.policy(**{option: value for option, value in options.items() if option in method.options})
 
 
 def find_method(name: str) -> Method:

@@ -56,12 +56,17 @@ class MethodSettings:
             knobs: its chosen options.
         """
         found = find_method(method)
+        if heads is not None and found.name.split is None and "scorer" in heads.ranking:
+            # A head file that was made for a ranking brings it; a pair has a ranking of its own.
+            found = found.with_ranking(heads.ranking["scorer"])
         ranking = self.ranking(method, heads, knobs)
         wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
         if self.sinks is not None:
             wanted["sinks"] = self.sinks
         if heads is not None:
-            wanted["budgets"] = partial(heads.tokens, window=ranking["window"], knobs=knobs)
+            # What every head keeps is taken off before a rule shares out the rest.
+            kept = ranking["window"] + (self.sinks or found.fixed.get("sinks") or 0)
+            wanted["budgets"] = partial(heads.tokens, window=kept, knobs=knobs)
         return found.policy(**{name: value for name, value in wanted.items() if name in found.options})
 
     def ranking(

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from cokv_bench.budgets import HeadFile, embedded, load_head_file
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.head_file import head_file_path
+from cokv_bench.budgets.head_shares import WINDOW
 from cokv_bench.budgets.knobs import Options, as_written
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
 from cokv_bench.policies import find_method
+from cokv_bench.policies.names import parse
 from cokv_bench.runs.heads import HeadSources
 
 
@@ -129,7 +131,10 @@ class _Finder:
         """The named files that serve the rule."""
         paths = [head_file_path(path) for path in sources.files]
         named = [(path, load_head_file(path)) for path in paths]
-        return [(path, file) for path, file in named if file.method in (None, self.rule)]
+        mine = [(path, file) for path, file in named if file.method in (None, self.rule)]
+        # Shares are tied to the ranking that they were searched with: a pair takes those of its own, where there are.
+        own = parse(self.method).ranking.text if "+" in self.method else None
+        return [named for named in mine if own and named[1].ranking.get("scorer", WINDOW) == own] or mine
 
     def embedded(self) -> _Named:
         """The file that ships for the rule. Raises `RequestError` where none does for this model."""

@@ -14,12 +14,14 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import DEFAULT_SHARE, free_memory, playing_rows
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Prompt, prefill
-from cokv_bench.kvcache.prefill import for_length
-from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
+from cokv_bench.kvcache.prefill import for_length, signals
+from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank, relative_order
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.models.finite import not_finite
-from cokv_bench.policies import Policy, get_policy
+from cokv_bench.policies.drafts import prepare
+from cokv_bench.policies.names import canonical
+from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Split, Task
 from cokv_bench.tasks.prompts import Encoding, encode_parts
@@ -32,10 +34,11 @@ _TOKENS_A_PASS = 160
 
 @dataclass(frozen=True)
 class Point:
-    """One case at one budget."""
+    """One case at one budget, its tokens in the order of one of the rankings."""
 
     case: int
     budget: int
+    ranking: int = 0
 
 
 class SearchExamples:
@@ -46,7 +49,8 @@ class SearchExamples:
     Attributes:
         rows: the examples with their tasks.
         utilities: names of the utilities.
-        kernel, pooling: how window scores are pooled before tokens are ranked.
+        rankings: names of scorers, with options where they have some, that order the tokens of each head.
+        kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it.
         groups: by case, its task and utility.
     """
 
@@ -59,6 +63,8 @@ class SearchExamples:
         window: int,
         kernel: int = 7,
         pooling: str = "max",
+        rankings: Sequence[str] = ("window",),
+        budgets: Sequence[int] = (),
         encoding: Encoding | None = None,
         split: Split = "profile",
         memory_limit: int | None = None,
@@ -67,12 +73,13 @@ class SearchExamples:
         """From a split of tasks: "profile" to search on, "test" to judge what was found.
 
         Args:
+            budgets: at which tokens are ranked, where a ranking depends on the budget (one that drafts).
             memory_limit: bytes for prompts; default 60% of what is free. Prompts beyond it go to a file.
             spill_folder: where that file is made; default the system's temporary folder.
 
         Raises:
-            RequestError: a utility without a gradient, a kernel or pooling that is none, or examples that do not
-                serve it, see `playing_rows`.
+            RequestError: a utility without a gradient, an unknown ranking, a kernel or pooling that is none, or
+                examples that do not serve it, see `playing_rows`.
         """
         self.model, self.window, self.utilities = model, window, tuple(dict.fromkeys(utilities))
         self.kernel, self.pooling = kernel, pooling
@@ -90,7 +97,16 @@ class SearchExamples:
         strictest = max(chosen, key=lambda utility: utility.needs_answers)
         self.rows = playing_rows(model, tasks, strictest, self.encoding, split)
         self.groups = [f"{task.name} {name}" for task, _ in self.rows for name in self.utilities]
-        self._policy: Policy = get_policy("snapkv", kernel=kernel, pooling=pooling)
+        self.rankings = tuple(canonical(name) for name in rankings)
+        self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
+        for policy in self._policies:
+            if policy.window != window:
+                raise RequestError(
+                    f"The ranking '{policy.name}' has a window of its own, and this search has one of {window}; search "
+                    f"with --window {policy.window}, or leave it out of the name."
+                )
+        self._budgets = sorted(set(budgets))
+        self._orders: dict[tuple[int, int, int | None], Tensor] = {}
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}
         limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
         self._store = PromptStore(self._prefill, limit=limit, folder=spill_folder)
@@ -159,13 +175,19 @@ class SearchExamples:
 
     def _row(self, point: Point, log_shares: Tensor, gradient: bool) -> RankedRow:
         prompt = self._prompt(point.case)
-        room = prompt.tokens - self.window
+        protected = self._policies[point.ranking].sinks
+        room = prompt.tokens - self.window - protected
         heads = prompt.layers * prompt.kv_heads
-        total = min(point.budget - self.window, room) * heads
+        total = min(point.budget - self.window - protected, room) * heads
         values = log_shares.detach().double()
-        kept = apportion((values - values.max()).exp().numpy(), total, room)
-        wanted = split(log_shares, total, room) if gradient else None
-        return RankedRow(prompt, *self._texts[point.case], torch.from_numpy(kept), wanted)
+        kept = protected + torch.from_numpy(apportion((values - values.max()).exp().numpy(), total, room))
+        wanted = protected + split(log_shares, total, room) if gradient else None
+        order = self._orders.get(self._place(point.case // len(self.utilities), point.ranking, point.budget))
+        return RankedRow(prompt, *self._texts[point.case], kept, wanted, order)
+
+    def _place(self, number: int, ranking: int, budget: int) -> tuple[int, int, int | None]:
+        """Where the order of a prompt's tokens is kept."""
+        return number, ranking, budget if self._policies[ranking].needs_budget else None
 
     def _measure(self, rows: Sequence[RankedRow], weights: Sequence[float] | None = None) -> list[float]:
         # Rows of like length side by side, as many as make a pass.
@@ -192,7 +214,8 @@ class SearchExamples:
         task, row = self.rows[number]
         encoded = encode_parts(self.model, row, self.encoding)
         asked = len(encoded.question)
-        prompt = prefill(self.model, encoded.prompt, window=self.window, accumulated_attention=False, room=asked)
+        needs = frozenset[str]().union(*(policy.needs for policy in self._policies))
+        prompt = prefill(self.model, encoded.prompt, window=self.window, **signals(needs), question=encoded.question)
         short = replace(row, max_new_tokens=min(row.max_new_tokens, ANSWER_TOKENS))
         case = Case(self.model, task, short, prompt, question=tuple(encoded.question))
         question = torch.tensor(encoded.question, dtype=torch.long)
@@ -202,4 +225,17 @@ class SearchExamples:
             self._texts[number * len(self._answers) + place] = question, ids
             longest = max(longest, len(ids))
         prompt = for_length(self.model, prompt, prompt.tokens + asked + longest)
-        return by_rank(prompt, self._policy.ranks(prompt))
+        return self._sorted(number, prompt)
+
+    def _sorted(self, number: int, prompt: Prompt) -> Prompt:
+        """The prompt in the order of the first ranking; the orders of the others are kept as places in that."""
+        cells = [
+            (place, policy, budget)
+            for place, policy in enumerate(self._policies)
+            for budget in (self._budgets if policy.needs_budget else [None])
+        ]
+        prepare(prompt, [(policy, budget) for _, policy, budget in cells if budget is not None])
+        ranks = [policy.ranks(prompt, budget) for _, policy, budget in cells]
+        for (place, _, budget), mine in list(zip(cells, ranks, strict=True))[1:]:
+            self._orders[number, place, budget] = relative_order(mine, ranks[0])
+        return by_rank(prompt, ranks[0])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.budgets.head_budgets import HeadBudgets
-from cokv_bench.budgets.head_shares import HeadShares
+from cokv_bench.budgets.head_shares import WINDOW, HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.limits import SearchLimits
@@ -72,6 +72,7 @@ def search(
         "window": examples.window,
         "kernel": examples.kernel,
         "pooling": examples.pooling,
+        **({} if examples.rankings == (WINDOW,) else {"rankings": examples.rankings}),
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
         "reading": reading(examples.model, [example for _, example in examples.rows], examples.encoding),
@@ -93,6 +94,7 @@ def search(
         model=examples.model.fingerprint,
         kernel=examples.kernel,
         pooling=examples.pooling,
+        scorer=examples.rankings[0],
         **made,
         search={
             "seed": seed,
@@ -139,6 +141,7 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
             "method": "cokv-search",
             "kernel": shares.kernel,
             "pooling": shares.pooling,
+            **({} if shares.scorer == WINDOW else {"scorer": shares.scorer}),
             **shares.search,
         },
     }
