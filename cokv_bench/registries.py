@@ -7,7 +7,7 @@ PyTorch and SciPy, whose imports take seconds.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cokv_bench.registry import Registry, declared
+from cokv_bench.registry import Registry, declared, flagged
 
 if TYPE_CHECKING:
     from cokv_bench.engines.check import EngineKind
@@ -22,9 +22,12 @@ Metric = Callable[[str, str, Sequence[str]], float]
 """(prediction, answer, class names of the task) -> score in [0, 1]."""
 
 #: Rankings and splits say in their own files what they are called: a new one needs no other.
+_SCORERS = "policies/scorers/*.py"
 SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
-    "scorer", declared("policies/scorers/*.py", first=("sinks-recency", "accumulated", "window", "random"))
+    "scorer", declared(_SCORERS, first=("sinks-recency", "accumulated", "window", "random"))
 )
+#: Scorers that look at what no method has: ceilings, which are told but do not compete.
+CEILINGS = flagged(_SCORERS, "CEILING")
 ALLOCATORS: "Registry[Callable[..., Allocator]]" = Registry(
     "allocator", declared("policies/allocators/*.py", first=("uniform", "pyramid", "adaptive", "ada-pyramid", "static"))
 )

@@ -37,14 +37,23 @@ def declared(modules: str, first: Sequence[str] = ()) -> dict[str, tuple[str, st
         modules: pattern of their files inside the package.
         first: names that come first, in this order; the others follow by name.
     """
-    root = Path(__file__).parent
-    found: dict[str, tuple[str, str]] = {}
-    for path in sorted(root.glob(modules)):
-        entry = _constant(path.read_text(encoding="utf-8"), "ENTRY")
-        if entry is not None:
-            name, line, attribute = entry
-            found[name] = line, f"{_module(path.relative_to(root))}:{attribute}"
+    found = {
+        entry[0]: (entry[1], f"{_module(path)}:{entry[2]}")
+        for path, code in _codes(modules)
+        if (entry := _constant(code, "ENTRY")) is not None
+    }
     return {name: found[name] for name in (*first, *sorted(found.keys() - set(first)))}
+
+
+def flagged(modules: str, flag: str) -> frozenset[str]:
+    """The names of those modules that `declared` finds which say `flag = True`, such as "CEILING"."""
+    return frozenset(_constant(code, "ENTRY")[0] for _, code in _codes(modules) if _constant(code, flag) is True)
+
+
+def _codes(modules: str) -> list[tuple[Path, str]]:
+    """Paths, from the package's folder on, and texts of some modules."""
+    root = Path(__file__).parent
+    return [(path.relative_to(root), path.read_text(encoding="utf-8")) for path in sorted(root.glob(modules))]
 
 
 def _module(path: Path) -> str:

@@ -21,7 +21,9 @@ def scaled_products(queries: Tensor, keys: Tensor, scaling: float, result: Tenso
         torch.mul(torch.bmm(queries, keys.transpose(1, 2), out_dtype=torch.float32), scaling, out=result)
         return
     tokens = keys.shape[1]
-    piece = tokens if keys.dtype == torch.float32 else max(1, _PIECE_BYTES // (4 * keys.shape[0] * keys.shape[2]))
+    fitting = max(1, _PIECE_BYTES // (4 * keys.shape[0] * keys.shape[2]))
+    # A head may keep no token at all.
+    piece = max(1, tokens) if keys.dtype == torch.float32 else fitting
     wide = queries.float()
     for start in range(0, tokens, piece):
         part = keys[:, start : start + piece].float().transpose(1, 2)

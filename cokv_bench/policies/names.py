@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cokv_bench.errors import RequestError, quoted, unknown
-from cokv_bench.registries import ALLOCATORS, METHODS, SCORERS
+from cokv_bench.registries import ALLOCATORS, CEILINGS, METHODS, SCORERS
 from cokv_bench.registry import Registry
 
 #: For the reader of `cokv-bench ls methods`.
@@ -98,6 +98,24 @@ def base(text: str) -> str:
     except RequestError:
         return text
     return found.ranking.name if found.split is None else found.text
+
+
+def is_ceiling(text: str) -> bool:
+    """Whether it ranks by what no method has, such as the full cache's own answer: told in tables, never in tests."""
+    try:
+        return parse(text).ranking.name in CEILINGS
+    except RequestError:
+        return False
+
+
+def label(text: str) -> str:
+    """How tables and figures call a method: a ceiling is marked as one."""
+    return f"{text} (ceiling)" if is_ceiling(text) else text
+
+
+def competing(methods: Iterable[str]) -> list[str]:
+    """Those of the methods that are compared at their budgets: neither the full cache nor ceilings."""
+    return [method for method in methods if method != FULL and not is_ceiling(method)]
 
 
 def place(text: str) -> int:

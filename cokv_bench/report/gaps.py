@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from cokv_bench.policies.names import label
 from cokv_bench.report.figures import Group, Lines, Series, number, numbers
 from cokv_bench.report.folders import Run
 from cokv_bench.report.scores import BUDGET_AXIS, methods_of, styles
@@ -55,7 +56,9 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -
         there = (ordered["gap_ci_low"] > 0) | (ordered["gap_ci_low"].isna() & (ordered["gap"] > 0) & summing)
         shown = ordered[["closed", "closed_ci_low", "closed_ci_high"]].where(there)
         share, low, high = (numbers(shown[name]) for name in shown)
-        series.append(Series(str(method), tuple(map(float, ordered["budget"])), share, low, high, style[str(method)]))
+        series.append(
+            Series(label(str(method)), tuple(map(float, ordered["budget"])), share, low, high, style[str(method)])
+        )
     ends = [
         Series.plain(name, [0], [share], reference=True, dash=place)
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))

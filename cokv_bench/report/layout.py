@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.policies.names import competing, label
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import is_mean, overall
@@ -221,9 +222,9 @@ def _best(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, An
 
 
 def _competes(row: Mapping[Any, Any], task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> bool:
-    """Whether a row may be the best of its budget: neither the full cache nor unequal totals."""
+    """Whether a row may be the best of its budget: neither the full cache, nor a ceiling, nor unequal totals."""
     exact = measured.get((row["method"], row["budget"], task), {}).get("exact_total", False)
-    return row["method"] != "full" and bool(exact)
+    return bool(competing([row["method"]])) and bool(exact)
 
 
 def _score_row(
@@ -235,7 +236,7 @@ def _score_row(
     unit: Unit,
 ) -> dict[str, Cell]:
     """The cells of a method and budget, by column."""
-    cells = {"method": Cell(row["method"]), "budget": Cell(str(row["budget"]) if row["budget"] else "")}
+    cells = {"method": Cell(label(row["method"])), "budget": Cell(str(row["budget"]) if row["budget"] else "")}
     for task in columns:
         comparison = compared.get((row["method"], row["budget"], task))
         uncompared = comparison is not None and bool(pd.isna(comparison["within_noise"]))
@@ -259,7 +260,7 @@ def _cost_row(
     kept = decimal(total.get("kept_per_head"))
     unequal = "" if total.get("exact_total", True) else " unequal"
     texts = [
-        row["method"],
+        label(row["method"]),
         str(row["budget"]) if row["budget"] else "",
         score,
         unit.between(low, high) if low and high else "",

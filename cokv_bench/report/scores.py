@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.policies.names import base
+from cokv_bench.policies.names import base, label
 from cokv_bench.registries import METHODS
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Panel, Series, known, numbers
 from cokv_bench.report.folders import Run
@@ -43,7 +43,7 @@ def styles(methods: Sequence[str]) -> dict[str, int]:
 
 def line_name(run: Run, method: str, runs: Sequence[Run]) -> str:
     """A method, with its run where there are several."""
-    return method if len(runs) == 1 else f"{method} · {run.name}"
+    return label(method) if len(runs) == 1 else f"{label(method)} · {run.name}"
 
 
 def by_unit(runs: Sequence[Run]) -> dict[Unit, list[Run]]:

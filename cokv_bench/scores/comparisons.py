@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.errors import unknown
-from cokv_bench.policies.names import base, canonical
+from cokv_bench.policies.names import base, canonical, competing
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.intervals import Bounds, interval, spread
 from cokv_bench.scores.means import groups, overall
@@ -36,7 +36,7 @@ def choose_baselines(methods: Sequence[str], wanted: Sequence[str] = ()) -> list
     Raises:
         RequestError: a baseline that the run does not have, with the nearest names.
     """
-    budgeted = [method for method in methods if method != "full"]
+    budgeted = competing(methods)
     if not wanted:
         known = [
             each for name in _BASELINES for each in sorted(budgeted, key=lambda m: m != name) if base(each) == name
@@ -113,7 +113,7 @@ def _all_pairs(frame: pd.DataFrame, baseline: str, factor: float) -> Iterator[tu
     single: dict[tuple[str, int], pd.DataFrame] = {}
     for budget in sorted(limited["budget"].unique()):
         at = limited[limited["budget"] == budget]
-        for method in at["method"].unique():
+        for method in competing(at["method"].unique()):
             if method != baseline:
                 single[method, int(budget)] = _pairs(at, method, baseline, factor)
     several = limited["budget"].nunique() > 1

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from cokv_bench.policies.names import competing
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import groups, overall
 from cokv_bench.scores.signflips import LEVEL
@@ -42,7 +43,7 @@ def planned(configuration: Mapping[str, Any]) -> list[Detectable]:
         configuration: of the run.
     """
     counts = {task: int(told["examples"]) for task, told in configuration["tasks"].items()}
-    methods = [method for method in configuration["methods"] if method != "full"]
+    methods = competing(configuration["methods"])
     wholes, behind = overall(counts), groups(counts)
     comparisons = max(len(methods) - 1, 0) * len(wholes)
     found = []
