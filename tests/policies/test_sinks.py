@@ -1,0 +1,56 @@
+"""Protected first tokens: part of the budget, in every head, for every method."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import compress, prefill
+from cokv_bench.models import Model
+from cokv_bench.policies import get_policy
+from tests.conftest import random_ids
+
+NAMES = ["snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid", "random", "h2o", "streaming-llm"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("sinks", [1, 5])
+def test_every_head_keeps_the_first_tokens_within_the_same_total(make_prompt: Any, name: str, sinks: int) -> None:
+    prompt = make_prompt(60, sums=True, seed=2)
+    choice = get_policy(name, sinks=sinks).select(prompt, 14)
+    assert choice.kept[:, :, :sinks].all()
+    assert choice.total == 14 * prompt.layers * prompt.kv_heads
+
+
+def test_what_is_not_protected_is_ranked_as_before(make_prompt: Any) -> None:
+    prompt = make_prompt(60, seed=3)
+    plain, protected = (get_policy("snapkv", kernel=1, **options) for options in ({}, {"sinks": 3}))
+    ranks = plain.ranks(prompt)[:, :, 3:]
+    assert torch.equal(protected.ranks(prompt)[:, :, 3:].argsort(2), ranks.argsort(2))
+    assert torch.equal(protected.ranks(prompt)[:, :, :3].sort(2).values, torch.arange(3).expand(2, 2, 3).int())
+
+
+def test_head_budgets_lose_what_is_protected_before_they_are_shared_out(make_prompt: Any) -> None:
+    prompt = make_prompt(80, window=4)
+    table = torch.tensor([[6, 30], [10, 18]])
+    choice = get_policy("cokv", budgets=lambda budget: table.numpy(), sinks=4).select(prompt, 16)
+    # Beyond the window and the protected tokens they ask for 0, 22, 2 and 10, of 32.
+    assert (choice.counts - 8).flatten().tolist() == [0, 21, 2, 9]
+    assert choice.total == 64
+
+
+def test_layer_by_layer_it_is_the_same(tiny_llama: Model) -> None:
+    ids, policy = random_ids(70), get_policy("ada-snapkv:sinks=3")
+    found = compress(tiny_llama, ids, policy, 16, window=4)
+    chosen = policy.select(prefill(tiny_llama, ids, window=4), 16)
+    assert torch.equal(torch.stack([layer.lengths[0] for layer in found.cache.layers]), chosen.counts)
+
+
+def test_what_leaves_no_room_or_means_nothing_is_refused(make_prompt: Any) -> None:
+    with pytest.raises(RequestError, match="the 4 protected first tokens"):
+        get_policy("snapkv:sinks=4").select(make_prompt(60, window=4), 8)
+    with pytest.raises(RequestError, match="0 or more"):
+        get_policy("snapkv", sinks=-1)
+    with pytest.raises(RequestError, match="takes no options"):
+        get_policy("full:sinks=2")

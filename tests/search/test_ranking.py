@@ -1,0 +1,95 @@
+"""Searches under other rankings than SnapKV's, several of them over one prompt, and shares that know theirs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cokv_bench.budgets import HeadShares
+from cokv_bench.budgets.apportion import apportion
+from cokv_bench.errors import RequestError
+from cokv_bench.game.utilities import Case, get_utility
+from cokv_bench.kvcache import prefill
+from cokv_bench.models import Model
+from cokv_bench.policies.allocators import Static
+from cokv_bench.policies.policy import Policy
+from cokv_bench.policies.registry import ranking_policy
+from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.request import plan_request
+from cokv_bench.search import SearchExamples, SearchLimits, search
+from cokv_bench.search.examples import Point
+from cokv_bench.tasks.prompts import Encoding, encode_parts
+from cokv_bench.tasks.registry import TaskOptions, resolve
+from tests.requests import request_of
+
+RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2")
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_every_ranking_scores_what_decoding_its_selection_does(texty: Model, agnostic: bool) -> None:
+    encoding = Encoding(question_agnostic=agnostic)
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
+    examples = SearchExamples(
+        texty, tasks, ["loglik"], window=8, rankings=RANKINGS, budgets=(24, 40), encoding=encoding
+    )
+    shares = torch.randn(texty.layers, texty.kv_heads, generator=torch.Generator().manual_seed(1))
+    task, example = examples.rows[1]
+    encoded = encode_parts(texty, example, encoding)
+    prompt = prefill(texty, encoded.prompt, window=8, question=encoded.question)
+    case = Case(texty, task, example, prompt, question=tuple(encoded.question))
+    for place, name in enumerate(RANKINGS):
+        for budget in (24, 40):
+            protected = 8 + (2 if "sinks" in name else 0)
+            total = (budget - protected) * shares.numel()
+            counts = protected + apportion(shares.double().exp().numpy(), total, prompt.tokens - protected)
+            policy = ranking_policy(name, window=8)
+            fixed = Policy(name, "", policy.scorer, Static(lambda _, c=counts: c), window=8, sinks=policy.sinks)
+            (expected,) = get_utility("loglik").measure(case, [fixed.select(prompt, budget)])
+            (found,) = examples.score([Point(1, budget, place)], [shares])
+            assert found == pytest.approx(expected, abs=2e-4), (name, budget)
+
+
+def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
+    texty: Model, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    for ranking in ("laq:draft=3", "window"):
+        examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,), budgets=(24,))
+        search(examples, Path(ranking[:3]), [24], seed=0, stopping=SearchLimits(steps=1))
+    assert HeadShares.load("laq/shares.json").ranking["scorer"] == "laq:draft=3"
+    assert "scorer" not in json.loads(Path("win/shares.json").read_text())
+    other = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("laq:draft=2",), budgets=(24,))
+    with pytest.raises(RequestError, match="rankings"):
+        search(other, Path("laq"), [24], seed=0, stopping=SearchLimits(steps=1))
+
+    def policies(*files: str, methods: tuple[str, ...]) -> dict[str, Policy]:
+        request = request_of(
+            ("needle",),
+            methods,
+            (24,),
+            options=TaskOptions(names=("needle",), lengths=(300,), examples=1, seed=9),
+            heads=HeadSources(heads=tuple(map(Path, files))),
+        )
+        plan = plan_request(request, texty)
+        return {variant.method: variant.policy for variant in plan.jobs[0].parts[0].variants}
+
+    (own,) = policies("laq/shares.json", methods=("cokv-search",)).values()
+    assert "draft=3" in repr(own.scorer)
+    assert own.name == "cokv-search"
+    both = policies("laq/shares.json", "win/shares.json", methods=("laq:draft=3+cokv-search", "window+cokv-search"))
+    laq, window = HeadShares.load("laq/shares.json"), HeadShares.load("win/shares.json")
+    for name, file in (("laq:draft=3+cokv-search", laq), ("window+cokv-search", window)):
+        found = both[name].allocator.budgets(24)  # type: ignore[union-attr]
+        np.testing.assert_array_equal(found, file.budgets(24, window=8))
+
+
+def test_a_ranking_with_another_window_or_a_split_is_refused(texty: Model) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
+    with pytest.raises(RequestError, match="--window 16"):
+        SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window:window=16",))
+    with pytest.raises(RequestError, match="split of its own"):
+        SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window+adaptive",))
