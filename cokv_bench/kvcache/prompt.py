@@ -16,9 +16,10 @@ class Prompt:
 
     Attributes:
         token_ids: [tokens], on the CPU.
-        window: observation window w; every policy keeps the last w tokens of every head.
+        window: w; every policy keeps the last w tokens of every head.
         keys, values: a tensor a layer, [kv_heads, tokens, dim], rotary applied to the keys.
-        window_queries: a tensor a layer, [heads, min(window, tokens), dim]: rotary-applied queries of the last tokens.
+        window_queries: a tensor a layer, [heads, observed, dim]: rotary-applied queries of the last tokens; there are
+            min(window, tokens) of them unless `with_window` says otherwise.
         accumulated_attention: a tensor a layer, float32 [kv_heads, tokens]: attention that each key received from
             all queries of the prompt, mean over the query heads of its group; None unless asked for.
         logits: float32 [vocabulary] after the last token. The first generated token depends on nothing else, so
@@ -85,24 +86,30 @@ class Prompt:
         """Bytes of keys and values."""
         return sum(part.nbytes for part in (*self.keys, *self.values))
 
-    def with_window(self, window: int) -> "Prompt":
+    def with_window(self, window: int, observe: int | None = None) -> "Prompt":
         """The same prompt as if it had been prefilled with a smaller window.
 
         It is remembered in `memo`, so that all policies with this window share its scores.
 
+        Args:
+            observe: how many of the last queries are observed; as many as the window by default.
+
         Raises:
-            RequestError: the window is below 1, or above the one that the prompt was prefilled with.
+            RequestError: the window or what is observed is below 1, or above the window that the prompt was prefilled
+                with.
         """
-        if window == self.window:
+        observe = window if observe is None else observe
+        if (window, observe) == (self.window, self.window):
             return self
-        if not 1 <= window < self.window:
+        if not 1 <= window <= self.window or not 1 <= observe <= self.window:
+            told = f"A window of {window} tokens" + (f" with {observe} queries observed" if observe != window else "")
             raise RequestError(
-                f"A window of {window} tokens needs a prompt that was prefilled with one at least as large, and this "
-                f"one was prefilled with {self.window}; prefill it with window={max(window, 1)}."
+                f"{told} needs a prompt that was prefilled with one at least as large, and this one was prefilled with "
+                f"{self.window}; prefill it with window={max(window, observe, 1)}."
             )
-        key = ("window", window)
+        key = ("window", window, observe)
         if key not in self.memo:
-            queries = [layer[:, -window:] for layer in self.window_queries]
+            queries = [layer[:, -observe:] for layer in self.window_queries]
             self.memo[key] = replace(self, window=window, window_queries=queries, memo={})
         narrow: Prompt = self.memo[key]
         return narrow

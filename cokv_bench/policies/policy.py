@@ -65,6 +65,7 @@ class Policy:
         description: one line with its source.
         scorer, allocator: the two halves; both None keep the whole prompt.
         window: the method's own observation window, at most that of the prompts; None for theirs.
+        observe: how many of the prompt's last queries a ranking by attention looks at; None for those of the window.
         sinks: the first tokens of a prompt that every head keeps, as it does the window; they are part of the budget.
     """
 
@@ -74,8 +75,11 @@ class Policy:
     allocator: Allocator | None
     window: int | None = None
     sinks: int = 0
+    observe: int | None = None
 
     def __post_init__(self) -> None:
+        if self.observe is not None and not (is_whole(self.observe) and self.observe >= 1):
+            raise RequestError(f"At least one query must be observed, not {self.observe!r}.")
         if not is_whole(self.sinks) or self.sinks < 0:
             raise RequestError(f"The number of protected first tokens must be 0 or more, not {self.sinks!r}.")
         if self.window is not None and not (is_whole(self.window) and self.window >= 1):
@@ -188,8 +192,14 @@ class Policy:
         return Selection.from_ranks(self._order(part, scorer, counts), counts, part.window).mask(0)
 
     def narrowed(self, prompt: "Prompt") -> "Prompt":
-        """The prompt with the method's own window."""
-        return prompt if self.window is None else prompt.with_window(self.window)
+        """The prompt with the method's own window and what it observes."""
+        if self.window is None and self.observe is None:
+            return prompt
+        return prompt.with_window(self.window or prompt.window, self.observe)
+
+    def sees(self, window: int) -> int:
+        """With which window a prompt has to be prefilled, where prompts have `window` unless methods say otherwise."""
+        return max(self.window or window, self.observe or 1)
 
     def check_budget(self, budget: object, window: int) -> int:
         """The budget as an int.

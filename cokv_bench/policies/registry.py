@@ -19,7 +19,7 @@ from cokv_bench.registry import Registry
 #: The split of a ranking that is named alone.
 _EVENLY = "uniform"
 #: Options that every method has which evicts something, with what their texts are read as.
-_OF_ALL: Mapping[str, Any] = {"window": int, "sinks": int}
+_OF_ALL: Mapping[str, Any] = {"window": int, "observe": int, "sinks": int}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ class Method:
         said = {**self.scorer.defaults, **given, **self.scorer.fixed}
         # A ranking that puts the first tokens first by itself needs no protection of them.
         sinks = 0 if "sinks" in parameters(self.scorer.factory) else said.get("sinks") or 0
-        return Policy(self.name.text, self.description, *halves, window=said.get("window"), sinks=sinks)
+        observed = {name: said.get(name) for name in ("window", "observe")}
+        return Policy(self.name.text, self.description, *halves, sinks=sinks, **observed)
 
 
 def register_policy(
@@ -184,8 +185,9 @@ def get_policy(name: str, **options: Any) -> Policy:
             ("window+adaptive"), see docs/methods.md. An option of the name comes before one of the keywords.
         options: by method, kernel and pooling (window attention), safeguard (Ada-KV), beta (pyramids), seed (random),
             budgets (HeadKV, CoKV and CoKV-Search: a function from a budget to int [layers, kv_heads], window included);
-            for all, sinks (first tokens that every head keeps), window (at most that of the prompts; default theirs)
-            and published_rounding.
+            for all, sinks (first tokens that every head keeps), window (last tokens that every head keeps, at most
+            that of the prompts; default theirs), observe (last queries that rank; default the window's) and
+            published_rounding.
 
     Raises:
         RequestError: no such method, an option that it does not take or with a value it cannot have.

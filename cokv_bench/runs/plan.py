@@ -165,10 +165,9 @@ def make_plan(
 
 def _checked_window(variant: Variant, window: int) -> int:
     """The window that a variant reads; its budget must lie above it."""
-    window = variant.policy.window or window
     if variant.budget is not None:
-        variant.policy.check_budget(variant.budget, window)
-    return window
+        variant.policy.check_budget(variant.budget, variant.policy.window or window)
+    return variant.policy.sees(window)
 
 
 def variants_of(policies: Mapping[str, Callable[[int | None], Policy]], budgets: Sequence[int]) -> list[Variant]:

@@ -215,7 +215,8 @@ class SearchExamples:
         encoded = encode_parts(self.model, row, self.encoding)
         asked = len(encoded.question)
         needs = frozenset[str]().union(*(policy.needs for policy in self._policies))
-        prompt = prefill(self.model, encoded.prompt, window=self.window, **signals(needs), question=encoded.question)
+        sees = max(policy.sees(self.window) for policy in self._policies)
+        prompt = prefill(self.model, encoded.prompt, window=sees, **signals(needs), question=encoded.question)
         short = replace(row, max_new_tokens=min(row.max_new_tokens, ANSWER_TOKENS))
         case = Case(self.model, task, short, prompt, question=tuple(encoded.question))
         question = torch.tensor(encoded.question, dtype=torch.long)
@@ -238,4 +239,4 @@ class SearchExamples:
         ranks = [policy.ranks(prompt, budget) for _, policy, budget in cells]
         for (place, _, budget), mine in list(zip(cells, ranks, strict=True))[1:]:
             self._orders[number, place, budget] = relative_order(mine, ranks[0])
-        return by_rank(prompt, ranks[0])
+        return by_rank(prompt.with_window(self.window), ranks[0])

@@ -90,7 +90,10 @@ def test_what_is_no_method_is_refused_by_name(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("snapkv:kernl=3", "'snapkv' takes no option 'kernl' in a name; it takes kernel, pooling, sinks, window"),
+        (
+            "snapkv:kernl=3",
+            "'snapkv' takes no option 'kernl' in a name; it takes kernel, observe, pooling, sinks, window",
+        ),
         ("snapkv:kernel=wide", "'kernel' of 'snapkv' takes a whole number, not 'wide'"),
         ("snapkv:kernel=1_1", "takes a whole number"),
         ("snapkv:kernel=4", "odd"),
@@ -174,7 +177,8 @@ def test_a_plug_in_method_has_options_knobs_and_head_files_by_what_its_classes_s
     assert made.scorer == Counted(7, 0.5, "x y", True)
     assert made.scorer.tried is Counted.tried
     with pytest.raises(
-        RequestError, match="takes alpha, named, published_rounding, safeguard, share, sinks, whole, wide, wind"
+        RequestError,
+        match="takes alpha, named, observe, published_rounding, safeguard, share, sinks, whole, wide, wind",
     ):
         get_policy("counted:made=f")
     method = find_method("counted:share=0.1")

@@ -1,4 +1,4 @@
-"""Protected first tokens: part of the budget, in every head, for every method."""
+"""Protected first tokens, and queries observed beyond the window: for every method."""
 
 from typing import Any
 
@@ -54,3 +54,23 @@ def test_what_leaves_no_room_or_means_nothing_is_refused(make_prompt: Any) -> No
         get_policy("snapkv", sinks=-1)
     with pytest.raises(RequestError, match="takes no options"):
         get_policy("full:sinks=2")
+
+
+def test_more_queries_may_rank_than_the_window_keeps(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(70), window=16)
+    policy = get_policy("snapkv:window=4:observe=16:kernel=1")
+    wide = get_policy("snapkv:window=16:kernel=1")
+    assert policy.scorer is not None
+    assert wide.scorer is not None
+    found, reference = policy.scorer(policy.narrowed(prompt)), wide.scorer(prompt)
+    for one, other in zip(found, reference, strict=True):
+        assert one.shape[1] == 70 - 4
+        torch.testing.assert_close(one[:, : 70 - 16], other)
+    choice = policy.select(prompt, 12)
+    assert choice.total == 12 * prompt.layers * prompt.kv_heads
+    assert choice.kept[:, :, -4:].all()
+    assert not choice.kept[:, :, -16:].all()
+    with pytest.raises(RequestError, match="window=32"):
+        get_policy("snapkv:window=4:observe=32").select(prompt, 12)
+    with pytest.raises(RequestError, match="At least one"):
+        get_policy("snapkv:observe=0")

@@ -1,6 +1,7 @@
 """Searches under other rankings than SnapKV's, several of them over one prompt, and shares that know theirs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
 
-RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2")
+RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2", "window:observe=20")
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
@@ -38,7 +39,7 @@ def test_every_ranking_scores_what_decoding_its_selection_does(texty: Model, agn
     shares = torch.randn(texty.layers, texty.kv_heads, generator=torch.Generator().manual_seed(1))
     task, example = examples.rows[1]
     encoded = encode_parts(texty, example, encoding)
-    prompt = prefill(texty, encoded.prompt, window=8, question=encoded.question)
+    prompt = prefill(texty, encoded.prompt, window=20, question=encoded.question)
     case = Case(texty, task, example, prompt, question=tuple(encoded.question))
     for place, name in enumerate(RANKINGS):
         for budget in (24, 40):
@@ -46,7 +47,7 @@ def test_every_ranking_scores_what_decoding_its_selection_does(texty: Model, agn
             total = (budget - protected) * shares.numel()
             counts = protected + apportion(shares.double().exp().numpy(), total, prompt.tokens - protected)
             policy = ranking_policy(name, window=8)
-            fixed = Policy(name, "", policy.scorer, Static(lambda _, c=counts: c), window=8, sinks=policy.sinks)
+            fixed = replace(policy, allocator=Static(lambda _, c=counts: c))
             (expected,) = get_utility("loglik").measure(case, [fixed.select(prompt, budget)])
             (found,) = examples.score([Point(1, budget, place)], [shares])
             assert found == pytest.approx(expected, abs=2e-4), (name, budget)

@@ -18,7 +18,13 @@ ENTRY = ("window", "the pooled attention of the last prompt tokens (SnapKV)", "W
 
 
 def window_attention(
-    queries: Tensor, keys: Tensor, *, kernel: int = 7, pooling: Pooling = "max", scaling: float | None = None
+    queries: Tensor,
+    keys: Tensor,
+    *,
+    kernel: int = 7,
+    pooling: Pooling = "max",
+    scaling: float | None = None,
+    window: int | None = None,
 ) -> Tensor:
     """Pooled mean attention of the window's queries, for each KV head and each token before the window.
 
@@ -30,6 +36,7 @@ def window_attention(
         keys: [kv_heads, tokens, dim], rotary applied.
         kernel: pooling width in tokens, odd; 1 means no pooling.
         pooling: "max" or "avg"; stride 1, and the average counts the zero padding at both ends.
+        window: tokens at the end that are not scored; as many as there are queries by default.
         scaling: factor on the dot products; dim ** -0.5 by default.
 
     Returns:
@@ -40,7 +47,7 @@ def window_attention(
     """
     aggregation = Aggregation(kernel=kernel, pooling=pooling)
     seen = attention(queries, keys, queries.shape[-1] ** -0.5 if scaling is None else scaling, own=queries.shape[1])
-    return aggregation(seen[..., : keys.shape[1] - queries.shape[1]])
+    return aggregation(seen[..., : keys.shape[1] - (queries.shape[1] if window is None else window)])
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,13 @@ class WindowAttention:
         if prompt.tokens <= prompt.window:
             return [torch.zeros(prompt.kv_heads, 0) for _ in range(prompt.layers)]
         return [
-            window_attention(queries, keys, kernel=self.kernel, pooling=self.pooling, scaling=prompt.scaling)
+            window_attention(
+                queries,
+                keys,
+                kernel=self.kernel,
+                pooling=self.pooling,
+                scaling=prompt.scaling,
+                window=prompt.window,
+            )
             for queries, keys in zip(prompt.window_queries, prompt.keys, strict=True)
         ]
