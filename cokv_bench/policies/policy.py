@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 import torch
 from torch import Tensor
 
+from cokv_bench.budget import Budget, tokens_of
 from cokv_bench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Policy:
             raise RequestError(f"Method '{self.name}' ranks no tokens; it keeps all.")
         return _scored(self._narrowed(prompt), self.scorer)[1]
 
-    def select(self, prompt: "Prompt", budget: int | None) -> "Selection":
+    def select(self, prompt: "Prompt", budget: Budget | str | None) -> "Selection":
         """The tokens that each KV head keeps.
 
         Prompts of at most `budget` tokens are kept whole. Of longer ones exactly budget * layers * kv_heads tokens
@@ -93,7 +94,8 @@ class Policy:
 
         Args:
             prompt: a prefilled prompt. Its scores and ranks are remembered in `prompt.memo` and nowhere else.
-            budget: tokens per KV head on average, window included; None, for `full` alone, means no limit.
+            budget: tokens per KV head on average, window included, or a share of the prompt's such as "25%"; None, for
+                `full` alone, means no limit.
 
         Raises:
             RequestError: the budget is not a whole number above the window, or what the method needs is missing.
@@ -102,6 +104,7 @@ class Policy:
         from cokv_bench.kvcache.selection import Selection
 
         prompt = self._narrowed(prompt)
+        budget = tokens_of(budget, prompt.tokens)
         keep_all = self.scorer is None or self.allocator is None
         if not (keep_all and budget is None):
             budget = check_budget(budget, prompt.window)
@@ -116,7 +119,7 @@ class Policy:
             raise RequestError(f"Method '{self.name}' keeps {choice.total} tokens where {total} are its budget.")
         return choice
 
-    def select_layer(self, part: "Prompt", layers: int, budget: int | None) -> Tensor:
+    def select_layer(self, part: "Prompt", layers: int, budget: Budget | str | None) -> Tensor:
         """What `select` keeps in one layer, for prompts that are never held as a whole.
 
         Args:
@@ -136,7 +139,7 @@ class Policy:
         if self.scorer is None or self.allocator is None:
             return whole
         part = self._narrowed(part)
-        budget = check_budget(budget, part.window)
+        budget = check_budget(tokens_of(budget, part.tokens), part.window)
         if part.tokens <= budget:
             return whole
         if not hasattr(self.allocator, "layer"):
