@@ -154,16 +154,13 @@ def _check_shares(plan: Plan, lengths: Mapping[str, Mapping[str, int]], window: 
     """Refuse a share that is not above the window in some prompt; the shortest ones come last."""
     for part in (part for job in reversed(plan.jobs) for part in job.parts):
         for variant in part.variants:
-            reads = variant.policy.window or window
             if isinstance(variant.budget, PromptShare):
                 tokens = lengths[part.task][part.example.id]
-                kept = variant.budget.of(tokens)
-                if kept <= reads:
-                    raise RequestError(
-                        f"{variant.budget} of a prompt of '{part.task}' with {tokens} tokens is {kept} per head, which "
-                        f"leaves nothing beyond the observation window of {reads} of '{variant.method}'; ask for a "
-                        "larger share or use a smaller window."
-                    )
+                try:
+                    check_budget(variant.budget.of(tokens), variant.policy.window or window)
+                except RequestError as error:
+                    where = f"{variant.budget} of a prompt of '{part.task}' with {tokens} tokens"
+                    raise RequestError(f"'{variant.method}' at {where}: {error}") from None
 
 
 def _refuse_own_tasks(

@@ -94,7 +94,7 @@ def test_gaps_have_an_axis_for_each_kind(cli, texty_folder: Path) -> None:
         (("--budget", "0%"), "above 0% and at most 100%, not 0%"),
         (("--budget", "64,120%"), "not 120%"),
         (("--budget", "a%"), "'a%' is no budget"),
-        (("--budget", "1%"), "is 4 per head, which leaves nothing beyond the observation window of 8 of 'snapkv'"),
+        (("--budget", "1%"), "tokens: A budget of 4 tokens leaves nothing beyond the observation window of 8"),
     ],
 )
 def test_bad_shares_are_one_sentence(cli, texty_folder: Path, options: tuple[str, ...], said: str) -> None:

@@ -157,15 +157,15 @@ def test_a_file_of_one_budget_cannot_give_shares(texty: Model) -> None:
 def test_a_share_within_the_window_of_some_prompt_is_refused_when_the_run_is_planned(texty: Model) -> None:
     shortest = min(record for record in lengths_of(texty))
     few, enough = (f"{100 * tokens / shortest:.2f}%" for tokens in (8, 9))
-    said = rf"{few} of a prompt of '{TASK}' with {shortest} tokens is 8 per head.*window of 8 of 'snapkv'"
+    said = rf"'snapkv' at {few} of a prompt of '{TASK}' with {shortest} tokens: A budget of 8 tokens.*window of 8"
     with pytest.raises(RequestError, match=said):
         plan_for(texty, "full", "snapkv", budgets=(64, few))
     plan_for(texty, "full", "snapkv", budgets=(enough,))
-    with pytest.raises(RequestError, match="window of 16 of 'snapkv:window=16'"):
+    with pytest.raises(RequestError, match=r"'snapkv:window=16' at .*window of 16"):
         plan_for(texty, "snapkv", "snapkv:window=16", budgets=(enough,))
     heads = head_file(texty, "shares")
     heads.save(Path("heads.json"))
-    with pytest.raises(RequestError, match=f"with {shortest} tokens is 8 per head"):
+    with pytest.raises(RequestError, match=f"'cokv-search' at .* with {shortest} tokens: A budget of 8"):
         plan_for(texty, "cokv-search", budgets=(few,), heads=HeadSources(heads=(Path("heads.json"),)))
 
 
