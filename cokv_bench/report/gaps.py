@@ -68,8 +68,8 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int], a
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
     ]
     about = f"{_gaps(rows, unit)} Where the interval reaches 0 there is nothing to close, and no share is shown."
-    label = "share of the gap closed"
-    return Lines(title, about, axis.label, label, (*ends, *series), log_x=True, apart=True, x_sign=axis.sign)
+    told = "share of the gap closed"
+    return Lines(title, about, axis.label, told, (*ends, *series), log_x=True, apart=True, x_sign=axis.sign)
 
 
 def _gaps(rows: pd.DataFrame, unit: Unit) -> str:
