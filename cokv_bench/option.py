@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.lists import split
 
@@ -17,8 +18,8 @@ _LARGEST = 2**31
 class Option:
     """What the command line says of a field of a dataclass: `Annotated[type, Option("...")]`.
 
-    A field of the type `tuple[Path, ...]` is an option that may be repeated, one of `tuple[int, ...]` or
-    `tuple[str, ...]` a list with commas.
+    A field of the type `tuple[Path, ...]` is an option that may be repeated, one of `tuple[int, ...]`,
+    `tuple[Budget, ...]` or `tuple[str, ...]` a list with commas.
 
     Attributes:
         help: what it does, and its default where that is not a value.
@@ -59,6 +60,16 @@ def integers(text: str, what: str) -> list[int]:
         if not 0 < number < _LARGEST:
             raise RequestError(f"{quoted(number)} is no {what}; it must be a whole number above 0, and below 2**31.")
     return numbers
+
+
+def budgets(text: str, what: str) -> list[Budget]:
+    """A comma-separated list of budgets, each once: whole numbers of tokens above 0, and shares such as 25%.
+
+    Raises:
+        RequestError: an entry is neither.
+    """
+    found = (PromptShare.parse(each) if each.endswith("%") else integers(each, what)[0] for each in names(text, what))
+    return list(dict.fromkeys(found))
 
 
 def seconds(text: str) -> float:

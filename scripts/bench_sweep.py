@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from cokv_bench.budget import written
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import Only, grouped
@@ -50,7 +51,7 @@ def main(
         "model": loaded.fingerprint,
         "threads": torch.get_num_threads(),
         "methods": list(grid.methods),
-        "budgets": list(grid.budgets),
+        "budgets": [written(budget) for budget in grid.budgets],
         "examples": rows,
         "grid_to_full": median(row["grid"] / row["full"] for row in rows),
         "cells_to_grid": median(row["cells"] / row["grid"] for row in rows if "cells" in row),

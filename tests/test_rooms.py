@@ -28,7 +28,7 @@ ORDER = (
     "models budgets",
     "registries plugins limits",
     "registry option log files lazy units",
-    "lists checks",
+    "lists checks budget",
     "errors",
 )
 PLACES = {room: place for place, rooms in enumerate(ORDER) for room in rooms.split()}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from cokv_bench.budget import Budget
 from cokv_bench.option import Option
 
 
@@ -18,8 +19,12 @@ class BenchOptions:
         ),
     ] = ()
     budgets: Annotated[
-        tuple[int, ...],
-        Option("Tokens kept per KV head on average, window included; comma separated.", name="budget"),
+        tuple[Budget, ...],
+        Option(
+            "Tokens kept per KV head on average, window included, or a share of each prompt such as 25%; comma "
+            "separated.",
+            name="budget",
+        ),
     ] = (128,)
     lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.")] = (1024, 2048)
     new_tokens: Annotated[int, Option("Tokens of an answer, 2 or more.")] = 32

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cokv_bench.bench.options import BenchOptions
+from cokv_bench.budget import Budget, tokens_of
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.models.rotary import read_again_after
-from cokv_bench.policies import find_method
+from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.names import FULL, each_once
 from cokv_bench.runs.grid import Grid
 from cokv_bench.runs.heads import HeadSources
@@ -71,8 +72,13 @@ class BenchRequest(BenchOptions):
             if method == FULL:
                 continue
             heads = self._head_budgets(method, request, model) if find_method(method).rule is not None else None
-            found += [Variant(method, budget, request.policy(method, heads)) for budget in self.budgets]
+            found += [self._variant(method, budget, request.policy(method, heads)) for budget in self.budgets]
         return tuple(found)
+
+    def _variant(self, method: str, budget: Budget, policy: Policy) -> Variant:
+        """A method at a budget, which is above its window for every length."""
+        policy.check_budget(tokens_of(budget, min(self.lengths)), policy.window or self.window)
+        return Variant(method, budget, policy)
 
     def _policies(self) -> Request:
         """The methods with the options that `eval` gives them."""

@@ -15,6 +15,7 @@ from cokv_bench.bench.measure import Reading, Settings, measure
 from cokv_bench.bench.memory import give_back
 from cokv_bench.bench.plan import BenchRequest
 from cokv_bench.bench.table import bench_table
+from cokv_bench.budget import written
 from cokv_bench.files import write_json, write_text
 from cokv_bench.models import Model
 from cokv_bench.runs.plan import Variant
@@ -128,7 +129,7 @@ def _description(model: Model, request: BenchRequest, command: str) -> dict[str,
         "dtype": str(model.network.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "methods": request.methods,
-        "budgets": request.budgets,
+        "budgets": [written(budget) for budget in request.budgets],
         "lengths": request.lengths,
         "new_tokens": request.new_tokens,
         "rows": request.rows,

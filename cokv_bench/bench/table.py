@@ -9,6 +9,7 @@ import torch
 
 from cokv_bench.bench.measure import Reading
 from cokv_bench.bench.plan import BenchRequest
+from cokv_bench.budget import Budget, column_type, tokens_of
 from cokv_bench.models import Model
 from cokv_bench.runs.plan import Variant
 
@@ -29,9 +30,9 @@ _BYTES = ("peak_bytes", "after_bytes", "kv_bytes_held", "kv_bytes_ideal", "kv_by
 COLUMNS = (*_LABELS, *_TIMES, *_BYTES, "note")
 
 
-def ideal_bytes(model: Model, tokens: int, budget: int | None, rows: int) -> int:
-    """Bytes of the keys and values that a budget (tokens per KV head; None: all) leaves of prompts, all rows."""
-    kept = tokens if budget is None else min(budget, tokens)
+def ideal_bytes(model: Model, tokens: int, budget: Budget | None, rows: int) -> int:
+    """Bytes of the keys and values that a budget (None: all) leaves of prompts, all rows."""
+    kept = tokens if budget is None else min(tokens_of(budget, tokens), tokens)
     return rows * kept * model.layers * model.kv_heads * model.bytes_per_token
 
 
@@ -72,7 +73,8 @@ def bench_table(
         )
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     # Of a column without any number pandas would make one of objects.
-    return frame.astype({**dict.fromkeys(("budget", *_BYTES), "Int64"), **dict.fromkeys(_TIMES, "float64")})
+    types = {**dict.fromkeys(_BYTES, "Int64"), **dict.fromkeys(_TIMES, "float64")}
+    return frame.astype({"budget": column_type(frame["budget"]), **types})
 
 
 def _medians(measured: Sequence[Reading], full: Sequence[Reading] | None) -> dict[str, Any]:

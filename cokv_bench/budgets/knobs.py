@@ -96,14 +96,21 @@ class Knobs:
     benchmarks: Mapping[str, Tuning]
 
     def chosen(
-        self, method: str, benchmark: str, budget: int, window: int | None = None, heads: str | None = None
+        self,
+        method: str,
+        benchmark: str,
+        budget: int,
+        window: int | None = None,
+        heads: str | None = None,
+        least: int | None = None,
     ) -> Options:
         """The method's setting for the tasks of a benchmark at a budget; empty where the benchmark was not tried.
 
         Args:
-            window: the only one that is wanted; None for any below the budget.
+            window: the only one that is wanted; None for any below `least`.
             heads: hash of the head file that the method's budgets come from; with another one than was tried, alpha and
                 beta are left to that file. None where the method has none.
+            least: what the budget may come down to, where it is a share of prompts; default the budget.
         """
         tuning = self.benchmarks.get(benchmark)
         if tuning is None:
@@ -114,7 +121,7 @@ class Knobs:
             own = options.get("window", self.window)
             if other and not OF_RULES.isdisjoint(options):
                 return False
-            return bool(own < budget if window is None else own == window)
+            return bool(own < (budget if least is None else least) if window is None else own == window)
 
         return tuning.chosen(method, budget, fits)
 

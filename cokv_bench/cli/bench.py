@@ -100,7 +100,7 @@ def bench(
 
 def _print(table: "pd.DataFrame") -> None:
     """A row a length, method and budget; what a platform does not count and what did not fit stays empty."""
-    from cokv_bench.report.layout import decimal
+    from cokv_bench.report.layout import budget_text, decimal
 
     first = table.iloc[0]
     o.tell(
@@ -118,7 +118,7 @@ def _print(table: "pd.DataFrame") -> None:
         )
         return [
             str(row["prompt_tokens"]),
-            f"{row['method']} {decimal(row['budget'], 0)}",
+            f"{row['method']} {budget_text(row['budget'])}",
             decimal(row["ttft_s"], 2),
             Text.assemble(decimal(row["decode_ms"], 1), (f" {low}–{high}" if low else "", "dim")),
             decimal(row["decode_vs_full"], 2),

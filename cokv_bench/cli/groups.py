@@ -11,17 +11,20 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 import yaml
 
+from cokv_bench.budget import Budget
 from cokv_bench.checks import number
 from cokv_bench.errors import RequestError, brief, quoted, unknown
 from cokv_bench.files import at_home
 from cokv_bench.lists import join
-from cokv_bench.option import Option, integers, names
+from cokv_bench.option import Option, budgets, integers, names
 
 T = TypeVar("T")
 
 _CONFIG = "config"
 #: The key of run.json that keeps what was asked for.
 REQUEST = "request"
+#: How lists with commas are read, by the type of their entries; others are names.
+_LISTS: dict[Any, Callable[[str, str], list[Any]]] = {int: integers, Budget: budgets}
 
 
 class Asked(dict[str, Any]):
@@ -101,7 +104,7 @@ def _read(value: Any, name: str, kind: Any, option: Option) -> Any:
         return tuple(value or ())
     if _of(kind) is not None:
         what = (option.name or name).removesuffix("s")
-        return () if value is None else tuple((integers if _of(kind) is int else names)(value, what))
+        return () if value is None else tuple(_LISTS.get(_of(kind), names)(value, what))
     return value
 
 

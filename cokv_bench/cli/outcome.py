@@ -54,4 +54,4 @@ def print_results(results: "Results") -> None:
 
     print_tables(o.console, lay_out(*results), results.unit)
     if "gaps.csv" in results.tables:
-        print_lines(o.console, [closed(results.tables["gaps.csv"], results.unit, results.configuration["methods"])])
+        print_lines(o.console, closed(results.tables["gaps.csv"], results.unit, results.configuration["methods"]))

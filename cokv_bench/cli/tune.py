@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cokv_bench.budget import only_tokens
 from cokv_bench.cli import options as o
 from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import Callback, progress_bar
@@ -42,6 +43,7 @@ def tune_knobs(
     o.check_tasks(tasks)
     o.check_methods(grid.methods)
     o.check_names("utilities", [utility])
+    budgets = only_tokens(grid.budgets, "tune")
 
     from cokv_bench.budgets.knobs import Knobs, Options
     from cokv_bench.cli.knobs import print_knobs
@@ -63,9 +65,7 @@ def tune_knobs(
     every = resolve(tasks.names, loaded, tasks)
     names = [task.name for task in every]
     static = {
-        each: static_budgets(
-            each, loaded, grid.budgets, names, window=grid.window, published_rounding=False, sources=heads
-        )
+        each: static_budgets(each, loaded, budgets, names, window=grid.window, published_rounding=False, sources=heads)
         for each in methods
         if find_method(each).rule is not None
     }
@@ -89,11 +89,11 @@ def tune_knobs(
             spill_folder=path.parent,
             needs=frozenset().union(*(find_method(each).needs for each in methods)),
         )
-        if not is_done(found.benchmarks.get(benchmark), game, methods, grid.budgets):
+        if not is_done(found.benchmarks.get(benchmark), game, methods, budgets):
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
                 tell = partial(_tell, progress, benchmark)
                 hashes = {each: found[mine[0].name].file for each, found in static.items()}
-                tuning = tune(game, methods, grid.budgets, make, window=grid.window, heads=hashes, progress=tell)
+                tuning = tune(game, methods, budgets, make, window=grid.window, heads=hashes, progress=tell)
             found = replace(found, benchmarks={**found.benchmarks, benchmark: tuning})
             found.save(path)
     print_knobs(found)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from cokv_bench.budget import Budget
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.prefill import Signals, run_layers
 from cokv_bench.kvcache.prompt import Prompt
@@ -23,7 +24,7 @@ class LayerPolicy(Protocol):
         """The signals of `prefill` that it reads, such as "accumulated_attention"."""
         ...
 
-    def select_layer(self, part: Prompt, layers: int, budget: int | None) -> Tensor:
+    def select_layer(self, part: Prompt, layers: int, budget: Budget | str | None) -> Tensor:
         """What to keep of the one layer of `part`, bool [kv_heads, tokens]; the model has `layers` of them."""
         ...
 
@@ -47,7 +48,7 @@ def compress(
     model: Model,
     token_ids: Sequence[int] | Tensor,
     policy: LayerPolicy,
-    budget: int | None,
+    budget: Budget | str | None,
     *,
     window: int = 8,
     chunk: int = 2048,
@@ -61,7 +62,7 @@ def compress(
 
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
-        budget: tokens per KV head on average, window included.
+        budget: tokens per KV head on average, window included, or a share of the prompt's such as "25%".
         window: observation window, in tokens.
         chunk: tokens that a layer reads at a time.
         reserve: tokens that a row has room for before its buffers grow.

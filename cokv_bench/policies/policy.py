@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard
 import torch
 from torch import Tensor
 
+from cokv_bench.budget import Budget, tokens_of
 from cokv_bench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class Policy:
             raise RequestError(f"Method '{self.name}' ranks tokens for a budget; name one.")
         return at(budget)
 
-    def select(self, prompt: "Prompt", budget: int | None) -> "Selection":
+    def select(self, prompt: "Prompt", budget: Budget | str | None) -> "Selection":
         """The tokens that each KV head keeps.
 
         Prompts of at most `budget` tokens are kept whole. Of longer ones exactly budget * layers * kv_heads tokens
@@ -132,7 +133,8 @@ class Policy:
 
         Args:
             prompt: a prefilled prompt. Its scores and ranks are remembered in `prompt.memo` and nowhere else.
-            budget: tokens per KV head on average, window included; None, for `full` alone, means no limit.
+            budget: tokens per KV head on average, window included, or a share of the prompt's such as "25%"; None, for
+                `full` alone, means no limit.
 
         Raises:
             RequestError: the budget is not a whole number above the window, or what the method needs is missing.
@@ -141,6 +143,7 @@ class Policy:
         from cokv_bench.kvcache.selection import Selection
 
         prompt = self.narrowed(prompt)
+        budget = tokens_of(budget, prompt.tokens)
         keep_all = self.scorer is None or self.allocator is None
         if not (keep_all and budget is None):
             budget = self.check_budget(budget, prompt.window)
@@ -156,7 +159,7 @@ class Policy:
             raise RequestError(f"Method '{self.name}' keeps {choice.total} tokens where {total} are its budget.")
         return choice
 
-    def select_layer(self, part: "Prompt", layers: int, budget: int | None) -> Tensor:
+    def select_layer(self, part: "Prompt", layers: int, budget: Budget | str | None) -> Tensor:
         """What `select` keeps in one layer, for prompts that are never held as a whole.
 
         Args:
@@ -176,7 +179,7 @@ class Policy:
         if self.scorer is None or self.allocator is None:
             return whole
         part = self.narrowed(part)
-        budget = self.check_budget(budget, part.window)
+        budget = self.check_budget(tokens_of(budget, part.tokens), part.window)
         if part.tokens <= budget:
             return whole
         scorer = self.scorer_at(budget)

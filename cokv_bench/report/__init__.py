@@ -11,7 +11,7 @@ from cokv_bench.report.gaps import closed
 from cokv_bench.report.latex import latex
 from cokv_bench.report.layout import lay_out
 from cokv_bench.report.markdown import markdown
-from cokv_bench.report.static import can_draw, save
+from cokv_bench.report.static import can_draw, save, save_beside
 from cokv_bench.scores.tables import GAPS, Results, tabulate
 from cokv_bench.scores.units import PERCENT, Unit
 
@@ -52,4 +52,8 @@ def write_formats(
     write_text(folder / "table.md", markdown(layout))
     write_text(folder / "table.tex", latex(layout))
     if GAPS in tables and tables[GAPS]["budget"].nunique() > 1 and can_draw():
-        save(closed(tables[GAPS], unit, configuration["methods"]), folder / "gaps.png")
+        figures = closed(tables[GAPS], unit, configuration["methods"])
+        if len(figures) == 1:
+            save(figures[0], folder / "gaps.png")
+        else:
+            save_beside("Share closed of the gap", figures, folder / "gaps.png")

@@ -61,6 +61,7 @@ class Lines:
 
     Attributes:
         apart: on a logarithmic axis, points of one x are drawn side by side, so that their intervals can be read.
+        x_sign: written behind each x, such as "%".
     """
 
     title: str
@@ -71,6 +72,7 @@ class Lines:
     log_x: bool = False
     log_y: bool = False
     apart: bool = False
+    x_sign: str = ""
 
     def placed(self, index: int) -> list[float]:
         """Where the points of a series are drawn."""
@@ -81,6 +83,10 @@ class Lines:
     def ticks(self) -> list[float]:
         """The x values of all lines, rising."""
         return sorted({x for series in self.series if not series.reference for x in series.x})
+
+    def told(self, x: float) -> str:
+        """An x as text."""
+        return number(x) + self.x_sign
 
     @property
     def decades(self) -> list[float]:
@@ -95,7 +101,7 @@ class Lines:
     @property
     def table(self) -> Table:
         rows = [
-            (s.name, "" if s.reference else number(x), number(y), number(low), number(high))
+            (s.name, "" if s.reference else self.told(x), number(y), number(low), number(high))
             for s in self.series
             for x, y, low, high in zip(s.x, s.y, s.low, s.high, strict=True)
         ]

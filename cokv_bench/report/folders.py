@@ -12,7 +12,7 @@ from cokv_bench.budgets.checked_json import strict_loads
 from cokv_bench.checks import Check, an_object, any_text, listed, or_null, problem, text
 from cokv_bench.errors import RequestError
 from cokv_bench.log import take_lines, whole_lines
-from cokv_bench.report.tables import read_tables
+from cokv_bench.report.tables import read_tables, with_budgets
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.scores.units import PERCENT, Unit, unit_of
@@ -20,7 +20,7 @@ from cokv_bench.scores.units import PERCENT, Unit, unit_of
 BENCH = "bench.csv"
 _BENCH_COLUMNS: dict[Any, Any] = {
     **dict.fromkeys(("model", "device", "dtype", "method"), str),
-    "budget": "Int64",
+    "budget": str,
     "prompt_tokens": "Int64",
     **dict.fromkeys(("decode_ms", "peak_bytes", "kv_bytes_held"), float),
 }
@@ -105,7 +105,7 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 def _read_bench(name: str, folder: Path) -> Bench:
     path = folder / BENCH
     try:
-        table = pd.read_csv(path, dtype={**_BENCH_COLUMNS, **_FURTHER_BENCH_COLUMNS})
+        table = with_budgets(pd.read_csv(path, dtype={**_BENCH_COLUMNS, **_FURTHER_BENCH_COLUMNS}))
         table[list(_BENCH_COLUMNS)]
         description = folder / "run.json"
         told = strict_loads(description.read_bytes()) if description.is_file() else {}

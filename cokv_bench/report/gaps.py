@@ -5,20 +5,21 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cokv_bench.policies.names import label
+from cokv_bench.report.axes import Axis, axes
 from cokv_bench.report.figures import Group, Lines, Series, number, numbers
 from cokv_bench.report.folders import Run
-from cokv_bench.report.scores import BUDGET_AXIS, methods_of, styles
+from cokv_bench.report.scores import methods_of, styles
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
 from cokv_bench.scores.units import Unit
 
 
 def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
-    """A figure for what sums the tasks of a run up, and one for each task; None where no run has a gap."""
+    """Figures of what sums the tasks of a run up, and of each task, one per axis; None where no run has a gap."""
     figures = []
     for run in runs:
         for task, rows in _by_task(run.tables.get("gaps.csv", pd.DataFrame({"task": []}))):
             name = "" if len(runs) == 1 else f" · {run.name}"
-            figures.append(_figure(f"Share closed: {task}{name}", rows, unit, styles(methods_of(runs))))
+            figures += _figures(f"Share closed: {task}{name}", rows, unit, styles(methods_of(runs)))
     about = (
         f"What a method gains over {LOWER}, divided by what the full cache gains over it, both of them means of the "
         f"{unit.noun}: {LOWER} closes 0, the full cache 1. 95% intervals for new examples of these tasks."
@@ -28,14 +29,14 @@ def gaps(unit: Unit, runs: Sequence[Run]) -> Group | None:
     )
 
 
-def closed(table: pd.DataFrame, unit: Unit, methods: Sequence[str]) -> Lines:
-    """The gain over the gap by budget, over all tasks of one run.
+def closed(table: pd.DataFrame, unit: Unit, methods: Sequence[str]) -> list[Lines]:
+    """The gain over the gap by budget, over all tasks of one run, a figure per axis of budgets.
 
     Args:
         table: gaps.csv of the run.
         methods: of the run.
     """
-    return _figure(f"Share closed: {OVER_ALL}", table[table["task"] == OVER_ALL], unit, styles(methods))
+    return _figures(f"Share closed: {OVER_ALL}", table[table["task"] == OVER_ALL], unit, styles(methods))
 
 
 def _by_task(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -47,24 +48,29 @@ def _by_task(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(name, table[table["task"] == name]) for name in (*(sums if len(single) > 1 else ()), *single)]
 
 
-def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -> Lines:
+def _figures(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int]) -> list[Lines]:
+    found = axes([rows])
+    titles = [title] + [f"{title}, by {axis.noun}" for axis in found[1:]]
+    return [_figure(name, axis.rows(rows), unit, style, axis) for name, axis in zip(titles, found, strict=True)]
+
+
+def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int], axis: Axis) -> Lines:
     summing = is_sum(str(rows["task"].iloc[0]))
     series = []
     for method, line in rows[~rows["method"].isin([LOWER, UPPER])].groupby("method", sort=False):
-        ordered = line.sort_values("budget")
+        ordered = line.sort_values("x")
         # Means of shares are over tasks that have a gap, and have no interval of their own.
         there = (ordered["gap_ci_low"] > 0) | (ordered["gap_ci_low"].isna() & (ordered["gap"] > 0) & summing)
         shown = ordered[["closed", "closed_ci_low", "closed_ci_high"]].where(there)
         share, low, high = (numbers(shown[name]) for name in shown)
-        series.append(
-            Series(label(str(method)), tuple(map(float, ordered["budget"])), share, low, high, style[str(method)])
-        )
+        series.append(Series(label(str(method)), tuple(ordered["x"]), share, low, high, style[str(method)]))
     ends = [
         Series.plain(name, [0], [share], reference=True, dash=place)
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
     ]
     about = f"{_gaps(rows, unit)} Where the interval reaches 0 there is nothing to close, and no share is shown."
-    return Lines(title, about, BUDGET_AXIS, "share of the gap closed", (*ends, *series), log_x=True, apart=True)
+    told = "share of the gap closed"
+    return Lines(title, about, axis.label, told, (*ends, *series), log_x=True, apart=True, x_sign=axis.sign)
 
 
 def _gaps(rows: pd.DataFrame, unit: Unit) -> str:

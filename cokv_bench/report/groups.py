@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cokv_bench.budget import in_tokens, read
 from cokv_bench.errors import RequestError
 from cokv_bench.report.costs import benchmarks
 from cokv_bench.report.estimators import estimators
@@ -48,7 +49,9 @@ def make_groups(
 
 
 def _budgets(runs: Sequence[Run]) -> list[int]:
-    return sorted({budget for run in runs for budget in run.configuration["budgets"]}) or [BUDGET]
+    """Those of the runs in tokens: what a share gives each head, the prompt decides."""
+    named = {read(budget) for run in runs for budget in run.configuration["budgets"]}
+    return sorted(in_tokens(budget for budget in named if budget is not None)) or [BUDGET]
 
 
 def _all_maps(runs: Sequence[Run], given: Sequence[HeadMap], budgets: Sequence[int]) -> list[HeadMap]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.budget import Budget
 from cokv_bench.policies.names import competing, label
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.scores.comparisons import PRIMARY
@@ -14,7 +15,7 @@ from cokv_bench.scores.units import PERCENT, Unit, capital
 
 _MIB = 2**20
 #: A cell's key in the run's tables: method, budget (0 for none), task.
-_Key = tuple[str, int, str]
+_Key = tuple[str, Budget, str]
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
         configuration: of the run.
         unit: of its numbers.
     """
-    wide = tables["table.csv"].fillna({"budget": 0}).astype({"budget": int})
+    wide = tables["table.csv"].fillna({"budget": 0})
     columns = [column for column in wide.columns if column not in {"method", "budget"}]
     tasks = [column for column in columns if not is_mean(column)]
     wholes = overall(tasks)
@@ -193,7 +194,7 @@ def _comparisons(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> list[
 
 
 def _comparison_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
-    start = (row["method"], "mean" if pd.isna(row["budget"]) else str(row["budget"]))
+    start = (row["method"], budget_text(row["budget"]) or "mean")
     if pd.isna(row["difference"]):
         return tuple(map(Cell, (*start, "", "", "", "", "unequal totals, not compared")))
     ends = "..".join(f"{row[end]:+.{unit.decimals - 1}f}" for end in ("ci_low", "ci_high"))
@@ -212,7 +213,7 @@ def _comparison_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
 def _by_cell(table: pd.DataFrame) -> dict[_Key, dict[str, Any]]:
     """The rows of a tidy table by method, budget (0 for none) and task."""
     rows = table.fillna({"budget": 0}).to_dict("records")
-    return {(row["method"], int(row["budget"]), row["task"]): {str(k): v for k, v in row.items()} for row in rows}
+    return {(row["method"], row["budget"], row["task"]): {str(k): v for k, v in row.items()} for row in rows}
 
 
 def _best(rows: pd.DataFrame, task: str, measured: Mapping[_Key, Mapping[str, Any]]) -> float:
@@ -284,6 +285,11 @@ def decimal(value: float | None, decimals: int = 1) -> str:
     return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
 
 
+def budget_text(budget: Any) -> str:
+    """A budget of a table as it is shown, and nothing where there is none."""
+    return "" if pd.isna(budget) else str(budget)
+
+
 def _windows(configuration: Mapping[str, Any]) -> str:
     """The observation window of a run, or that methods had their own."""
     chosen = configuration.get("knobs", {}).get("chosen", {})
@@ -334,7 +340,7 @@ def beside_reference(reference: pd.DataFrame) -> tuple[Grid, str]:
         low, high = decimal(row["ci_low"], 0), decimal(row["ci_high"], 0)
         texts = (
             row["method"],
-            "" if pd.isna(row["budget"]) else str(row["budget"]),
+            budget_text(row["budget"]),
             row["task"],
             *(row["published_model"],) * several,
             f"{row['published']:.2f}",

@@ -7,12 +7,12 @@ import pandas as pd
 
 from cokv_bench.policies.names import base, label
 from cokv_bench.registries import METHODS
+from cokv_bench.report.axes import Axis, axes
 from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Panel, Series, known, numbers
 from cokv_bench.report.folders import Run
 from cokv_bench.scores.means import is_mean, overall
 from cokv_bench.scores.units import PERCENT, Unit, capital
 
-BUDGET_AXIS = "budget (tokens per KV head)"
 # There are fewer colours than methods: those that are compared most have one each.
 _COMPARED = ("snapkv", "cokv-search", "cokv", "ada-snapkv", "pyramidkv", "headkv")
 
@@ -55,9 +55,9 @@ def by_unit(runs: Sequence[Run]) -> dict[Unit, list[Run]]:
 
 
 def curves(unit: Unit, runs: Sequence[Run]) -> Group | None:
-    """Numbers of one unit against budgets, a figure a task and a line a method; what sums the runs up comes first."""
+    """Numbers of one unit against budgets, a figure per task and axis, a line per method; what sums up comes first."""
     tasks = _ordered([task for run in runs for task in run.tables["scores.csv"]["task"].unique()])
-    figures = [_curve(unit, task, runs) for task in tasks]
+    figures = [_curve(unit, task, runs, axis) for task in tasks for axis in axes(_of_task(task, runs))]
     about = (
         f"{unit.caption}, with 95% intervals for new examples of these tasks. Points of one budget stand side by side."
     )
@@ -75,20 +75,25 @@ def _ordered(tasks: Sequence[str]) -> list[str]:
     ]
 
 
-def _curve(unit: Unit, task: str, runs: Sequence[Run]) -> Lines:
+def _of_task(task: str, runs: Sequence[Run]) -> list[pd.DataFrame]:
+    """Of each run the scores of a task."""
+    tables = [run.tables["scores.csv"] for run in runs]
+    return [scores[scores["task"] == task] for scores in tables]
+
+
+def _curve(unit: Unit, task: str, runs: Sequence[Run], axis: Axis) -> Lines:
     series = []
     style = styles(methods_of(runs))
     counts = set()
-    for place, run in enumerate(runs):
-        scores = run.tables["scores.csv"]
-        for method, rows in scores[scores["task"] == task].groupby("method", sort=False):
+    for place, (run, scores) in enumerate(zip(runs, _of_task(task, runs), strict=True)):
+        for method, rows in axis.rows(scores).groupby("method", sort=False):
             counts |= set(rows["n"])
             full = bool(rows["budget"].isna().all())
-            ordered = rows.sort_values("budget")
+            ordered = rows.sort_values("x")
             series.append(
                 Series(
                     line_name(run, str(method), runs),
-                    (0.0,) * len(ordered) if full else tuple(map(float, ordered["budget"])),
+                    tuple(ordered["x"]),
                     numbers(ordered["score"]),
                     numbers(ordered["ci_low"]),
                     numbers(ordered["ci_high"]),
@@ -98,8 +103,8 @@ def _curve(unit: Unit, task: str, runs: Sequence[Run]) -> Lines:
                 )
             )
     told = " or ".join(str(count) for count in sorted(counts))
-    title, examples = f"{task}, {unit.noun} against budget", f"{told} examples."
-    return Lines(title, examples, BUDGET_AXIS, unit.axis, tuple(series), log_x=True, apart=True)
+    title, examples = f"{task}, {unit.noun} against {axis.noun}", f"{told} examples."
+    return Lines(title, examples, axis.label, unit.axis, tuple(series), log_x=True, apart=True, x_sign=axis.sign)
 
 
 def differences(unit: Unit, runs: Sequence[Run]) -> Group | None:
@@ -180,7 +185,7 @@ def needles(runs: Sequence[Run]) -> Group | None:
                 panels.append(Panel(line_name(run, str(method), runs), values))
         figures.append(
             Heat(
-                f"Needles found at budget {int(budget)}",
+                f"Needles found at budget {budget}",
                 "Where the needle stood in the prompt (0% is the start), by the length of the prompt.",
                 "prompt (tokens)",
                 "depth (%)",

@@ -140,7 +140,7 @@ def _lines(axis: "Axes", figure: Lines) -> None:
     axis.set(xlabel=figure.x_label, ylabel=figure.y_label)
     if figure.log_x:
         axis.set_xscale("log", base=2)
-        axis.set_xticks(figure.ticks, [f"{tick:g}" for tick in figure.ticks])
+        axis.set_xticks(figure.ticks, [f"{tick:g}{figure.x_sign}" for tick in figure.ticks])
         axis.minorticks_off()
     # A logarithm of nothing is an error of matplotlib's.
     if figure.log_y and figure.decades:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cokv_bench.budget import column_type
+from cokv_bench.option import budgets
 from cokv_bench.scores.gaps import LOWER, UPPER, is_sum
 from cokv_bench.scores.means import is_mean
 from cokv_bench.scores.tables import (
@@ -80,15 +82,26 @@ def _comparable(frame: pd.DataFrame) -> bool:
 
 def _stored(path: Path, columns: Mapping[str, type]) -> pd.DataFrame | None:
     """A stored table with these columns by their types, and method, budget and task; None where it is another."""
-    types: dict[Any, Any] = {"method": str, "task": str, "budget": "Int64", **_FLAGS}
+    types: dict[Any, Any] = {"method": str, "task": str, **_FLAGS}
     types |= {name: kind for name, kind in columns.items() if name not in types}
     try:
-        table = pd.read_csv(path, dtype=types)
+        table = with_budgets(pd.read_csv(path, dtype={**types, "budget": str}))
         table[[*_CELL, *columns]]
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     numbers = table[[name for name, kind in columns.items() if kind is float]].astype(float)
     return None if np.isinf(numbers.to_numpy(float, na_value=np.nan)).any() else table
+
+
+def with_budgets(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that was read with its budgets as texts.
+
+    Raises:
+        ValueError: a text that is none.
+        KeyError: the table has no budgets.
+    """
+    found = [None if pd.isna(text) else budgets(text, "budget")[0] for text in table["budget"]]
+    return table.assign(budget=pd.Series(found, table.index, column_type(found)))
 
 
 def _fits(table: pd.DataFrame, cells: pd.Series) -> bool:

@@ -157,7 +157,7 @@ def print_lines(console: Console, figures: Iterable[Figure]) -> None:
             table = Table(title=Text(f"{figure.title}: {figure.y_label}"), title_justify="left")
             table.add_column(figure.x_label)
             for tick in figure.ticks:
-                table.add_column(number(tick), justify="right")
+                table.add_column(figure.told(tick), justify="right")
             for series in figure.series:
                 at = dict(zip(series.x, series.y, strict=True))
                 level = series.y[0] if series.reference else None

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from cokv_bench.budget import read
 from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
-from cokv_bench.errors import quoted
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
 
 
@@ -51,6 +52,16 @@ def _named_objects(value: Any) -> str | None:
     return None if good else "an object with a name or more"
 
 
+def _budget(value: Any) -> str | None:
+    """A number of tokens, or a share as it is written."""
+    if not isinstance(value, str):
+        return whole(1)(value)
+    try:
+        return None if str(read(value)) == value else f"'{read(value)}'"
+    except RequestError:
+        return "a whole number from 1 or a share such as '25%'"
+
+
 def _values(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else []
 
@@ -69,7 +80,7 @@ _SETTINGS: dict[str, Check] = {
     "model": an_object,
     "tasks": _named_objects,
     "methods": listed(text, 1),
-    "budgets": listed(whole(1), 1),
+    "budgets": listed(_budget, 1),
     "window": whole(1),
     "split": text,
     "seed": whole(0),
@@ -91,7 +102,7 @@ _RECORD: dict[str, Check] = {
     "task": text,
     "example": text,
     "method": text,
-    "budget": or_null(whole(1)),
+    "budget": or_null(_budget),
     "score": number,
     **dict.fromkeys(_COUNTS, whole(0)),
 }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cokv_bench.budget import tokens_of
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, PromptUtility
 from cokv_bench.kvcache import Prompt, Selection, decode, prefill
@@ -69,8 +70,9 @@ class Evaluation:
         )
         prefilled = time.perf_counter()
         cells = [(index, variant) for index, part in enumerate(self.parts) for variant in part.variants]
-        prepare(prompt, [(variant.policy, variant.budget) for _, variant in cells])
-        choices = [variant.policy.select(prompt, variant.budget) for _, variant in cells]
+        asked = [(variant.policy, tokens_of(variant.budget, prompt.tokens)) for _, variant in cells]
+        prepare(prompt, asked)
+        choices = [policy.select(prompt, budget) for policy, budget in asked]
         found = self._answers(model, prompt, choices) if self.utility is None else self._values(model, prompt, choices)
         decoded = time.perf_counter()
         seconds = {

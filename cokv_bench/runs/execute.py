@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cokv_bench.budget import written
 from cokv_bench.engines import Call, LocalWorkers, Workers
 from cokv_bench.models import Model
 from cokv_bench.models.greedy import in_words
 from cokv_bench.runs.evaluate import Answer, Evaluation
 from cokv_bench.runs.examples import write_examples
-from cokv_bench.runs.journal import Journal
+from cokv_bench.runs.journal import Journal, Key
 from cokv_bench.runs.plan import Job, Part, Plan
 from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.versions import versions
@@ -65,7 +66,7 @@ def _model(model: Model) -> Model:
     return model
 
 
-def _keys(job: Job) -> Iterator[tuple[str, str, str, int | None]]:
+def _keys(job: Job) -> Iterator[Key]:
     return ((part.task, part.example.id, *variant.key) for part in job.parts for variant in part.variants)
 
 
@@ -83,7 +84,7 @@ def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
         "task": part.task,
         "example": example.id,
         "method": answer.variant.method,
-        "budget": answer.variant.budget,
+        "budget": written(answer.variant.budget),
         **_scored(plan, part, answer),
         **answer.measured,
         **example.fields,

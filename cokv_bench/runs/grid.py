@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, get_args
 
+from cokv_bench.budget import Budget
 from cokv_bench.errors import unknown
 from cokv_bench.option import Option
 from cokv_bench.tasks.base import Split
@@ -21,7 +22,7 @@ class Grid:
 
     Attributes:
         methods: names, with options of their own where they have some.
-        budgets: tokens per KV head on average, window included.
+        budgets: tokens per KV head on average, window included, or shares of the prompt.
         window: observation window of all methods; None for each method's own.
         kernel, pooling: of all methods that pool window scores; None for each method's own.
         sinks: first tokens that all methods protect, as they do the window; None for each method's own.
@@ -36,8 +37,12 @@ class Grid:
         tuple[str, ...], Option("Methods, comma separated; see `cokv-bench ls methods`.", name="method")
     ] = METHODS
     budgets: Annotated[
-        tuple[int, ...],
-        Option("Tokens kept per KV head on average, window included; comma separated.", name="budget"),
+        tuple[Budget, ...],
+        Option(
+            "Tokens kept per KV head on average, window included, or a share of each prompt such as 25%; comma "
+            "separated.",
+            name="budget",
+        ),
     ] = (128,)
     split: Annotated[str, Option("test (not profiled on), profile, report (kept for the last word) or all.")] = "test"
     leave_out_seen: Annotated[

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cokv_bench.budget import Budget, read
 from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.files import write_json
@@ -13,7 +14,8 @@ from cokv_bench.runs.checked import record_problem, run_problem
 from cokv_bench.runs.shards import Shard
 from cokv_bench.units import FRACTION, NATS, UTILITY
 
-Key = tuple[str, str, str, int | None]
+#: Task, example, method, budget, as records have them.
+Key = tuple[str, str, str, int | str | None]
 
 #: Units of the utilities whose records named none.
 _EARLIER = {"loglik": NATS, "agreement": NATS}
@@ -117,9 +119,9 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     tasks = {name: number for number, name in enumerate(settings["tasks"])}
     methods = {name: place(name) for name in settings["methods"]}
 
-    def order(key: Key) -> tuple[int, int, str, int, str]:
+    def order(key: Key) -> tuple[int, int, str, Budget, str]:
         task, example, method, budget = key
-        return tasks.get(task, len(tasks)), methods[method], method, budget or 0, example
+        return tasks.get(task, len(tasks)), methods[method], method, read(budget) or 0, example
 
     records = [_in_its_unit(unique[key], settings.get("utility")) for key in sorted(unique, key=order)]
     units = {record.get("unit", FRACTION) for record in records}

@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
+from types import MappingProxyType
 from typing import Any
 
+from cokv_bench.budget import Budget, tokens_of
 from cokv_bench.budgets import embedded
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.knobs import Knobs, Options, Tuning, as_written
@@ -28,14 +31,24 @@ class ChosenKnobs:
     file: Knobs | None = None
     window: int | None = None
 
-    def options(self, method: str, task: str, budget: int | None, budgets: StaticBudgets | None = None) -> Options:
+    def options(
+        self,
+        method: str,
+        task: str,
+        budget: Budget | None,
+        budgets: StaticBudgets | None = None,
+        lengths: Sequence[int] = (),
+    ) -> Options:
         """What was chosen for a method on a task at a budget; empty for the published settings.
 
         A method whose name gives options has what was chosen for that name, else what was chosen for its base, as far
         as the name leaves it open.
 
         Args:
+            budget: None where the method has none. For a share of the prompt what was chosen for the tokens that it is
+                of the median prompt, with a window that is below the share of all prompts.
             budgets: of a method that has head budgets. Made for one window, they have the best settings with that.
+            lengths: tokens of the task's prompts, rising; of no use where the budget is in tokens.
         """
         benchmark = family_of(task).knobs(task)
         if self.file is None or budget is None or benchmark not in self.file.benchmarks:
@@ -47,7 +60,12 @@ class ChosenKnobs:
         made_for = None if budgets is None else budgets.ranking.get("window")
         window = found.fixed.get("window", made_for if self.window is None else self.window)
         heads = None if budgets is None else budgets.file
-        chosen = self.file.chosen(name, benchmark, budget, window, heads)
+        middle, shortest = (median_low(lengths), lengths[0]) if lengths else (0, 0)
+        tokens, least = tokens_of(budget, middle), tokens_of(budget, shortest)
+        # Of no prompts, or a share that comes to nothing: the run is refused in any case.
+        if tokens == 0:
+            return {}
+        chosen = self.file.chosen(name, benchmark, tokens, window, heads, least)
         open_ = {*found.options, *found.rule_knobs} - set(found.fixed)
         return {knob: value for knob, value in chosen.items() if knob in open_}
 
@@ -69,7 +87,11 @@ class ChosenKnobs:
         return [] if self.file is None else list(self.file.benchmarks.values())
 
     def description(
-        self, tasks: Sequence[str], budgets: Sequence[int], static: Mapping[str, Mapping[str, StaticBudgets] | None]
+        self,
+        tasks: Sequence[str],
+        budgets: Sequence[Budget],
+        static: Mapping[str, Mapping[str, StaticBudgets] | None],
+        lengths: Mapping[str, Sequence[int]] = MappingProxyType({}),
     ) -> dict[str, Any]:
         """For a run's configuration: the options by benchmark, method and budget; empty without a file.
 
@@ -77,13 +99,15 @@ class ChosenKnobs:
 
         Args:
             static: by method, in any order: its head budgets by task, None where it has none.
+            lengths: of the prompts by task, as for `options`.
         """
         if self.file is None:
             return {}
 
         def of(method: str, task: str) -> dict[str, Options]:
             mine = (static[method] or {}).get(task)
-            return {str(budget): as_written(self.options(method, task, budget, mine)) for budget in sorted(budgets)}
+            options = {each: self.options(method, task, each, mine, lengths.get(task, ())) for each in sorted(budgets)}
+            return {str(budget): as_written(chosen) for budget, chosen in options.items()}
 
         chosen: dict[str, dict[str, Any]] = {}
         for benchmark in sorted({family_of(task).knobs(task) for task in tasks}):

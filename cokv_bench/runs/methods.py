@@ -6,6 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from cokv_bench.budget import Budget, in_tokens
 from cokv_bench.budgets.knobs import Options
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.registry import Half
@@ -36,8 +37,8 @@ class MethodSettings:
     seed: int = 0
     sinks: int | None = None
 
-    def check(self, methods: Sequence[str], budgets: Sequence[int]) -> None:
-        """Refuse what needs no model to be refused.
+    def check(self, methods: Sequence[str], budgets: Sequence[Budget]) -> None:
+        """Refuse what needs no model to be refused; shares of prompts need these.
 
         Raises:
             RequestError: an unknown method or option, a value that it cannot have, or a budget that is not above a
@@ -45,7 +46,7 @@ class MethodSettings:
         """
         for method in methods:
             policy = self.policy(method, None)
-            for budget in budgets:
+            for budget in in_tokens(budgets):
                 policy.check_budget(budget, find_method(method).fixed.get("window", self.window or 1))
 
     def policy(self, method: str, heads: StaticBudgets | None, knobs: Options = AS_PUBLISHED) -> Policy:

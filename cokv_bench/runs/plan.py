@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cokv_bench.budget import Budget, PromptShare, written
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import PromptUtility, get_utility
 from cokv_bench.models import Model
@@ -20,15 +21,16 @@ from cokv_bench.tasks.prompts import Encoding, check_prompts, reading
 
 @dataclass(frozen=True)
 class Variant:
-    """A method at a budget (tokens per KV head, window included); `full` has no budget."""
+    """A method at a budget (tokens per KV head, window included, or a share of the prompt); `full` has no budget."""
 
     method: str
-    budget: int | None
+    budget: Budget | None
     policy: Policy
 
     @property
-    def key(self) -> tuple[str, int | None]:
-        return self.method, self.budget
+    def key(self) -> tuple[str, int | str | None]:
+        """Method and budget, as records have them."""
+        return self.method, written(self.budget)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def make_plan(
     model: Model,
     tasks: Sequence[Task],
     variants: Mapping[str, Sequence[Variant]],
-    budgets: Sequence[int],
+    budgets: Sequence[Budget],
     *,
     window: int,
     split: Split,
@@ -118,9 +120,9 @@ def make_plan(
         utility: name of the utility that is measured; `SCORE` scores the answers.
 
     Raises:
-        RequestError: a budget that is not above the window, no examples, examples that a method was profiled on or
-            others of their documents, a prompt longer than the context of the model, or one that cannot be compressed
-            before its question.
+        RequestError: a budget in tokens that is not above the window, no examples, examples that a method was profiled
+            on or others of their documents, a prompt longer than the context of the model, or one that cannot be
+            compressed before its question.
     """
     encoding = encoding or Encoding()
     measured = None if utility == SCORE else get_utility(utility)
@@ -146,7 +148,7 @@ def make_plan(
         "dtype": str(model.network.dtype).removeprefix("torch."),
         "tasks": {task.name: _task_configuration(task, examples[task.name]) for task in tasks if task.name in examples},
         "methods": sorted({variant.method for each in variants.values() for variant in each}),
-        "budgets": sorted(set(budgets)),
+        "budgets": [written(budget) for budget in sorted(set(budgets))],
         "window": window,
         "split": split,
         **split_rule(tasks),
@@ -164,13 +166,13 @@ def make_plan(
 
 
 def _checked_window(variant: Variant, window: int) -> int:
-    """The window that a variant reads; its budget must lie above it."""
-    if variant.budget is not None:
+    """The window that a variant reads; its budget must lie above it, where it is one in tokens."""
+    if variant.budget is not None and not isinstance(variant.budget, PromptShare):
         variant.policy.check_budget(variant.budget, variant.policy.window or window)
     return variant.policy.sees(window)
 
 
-def variants_of(policies: Mapping[str, Callable[[int | None], Policy]], budgets: Sequence[int]) -> list[Variant]:
+def variants_of(policies: Mapping[str, Callable[[Budget | None], Policy]], budgets: Sequence[Budget]) -> list[Variant]:
     """The methods at the budgets, each once.
 
     Args:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import cast
 
+from cokv_bench.budget import Budget, PromptShare, in_tokens, tokens_of
 from cokv_bench.budgets.knobs import Options
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
@@ -22,6 +23,7 @@ from cokv_bench.tasks import Split, Task
 from cokv_bench.tasks.base import OfRows
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
+from cokv_bench.tasks.prompts import encode_parts
 from cokv_bench.tasks.registry import resolve
 
 
@@ -41,7 +43,7 @@ class Request:
             RequestError: an unknown method or split, a budget that is not above any window, or a bad option.
         """
         self.grid.check()
-        for budget in self.grid.budgets:
+        for budget in in_tokens(self.grid.budgets):
             check_budget(budget, self.grid.window or 1)
         self.shared.check(self.grid.methods, self.grid.budgets)
         refuse_unread(self.grid.methods, self.heads)
@@ -85,15 +87,20 @@ def plan_request(request: Request, model: Model) -> Plan:
     if grid.split in ("profile", "all"):
         _refuse_own_tasks(request, tasks, static, knobs)
 
-    def policy(method: str, task: str, budget: int | None) -> Policy:
-        mine = static.get(method, {}).get(task)
-        options = knobs.options(method, task, budget, mine)
-        if mine is not None and budget is not None:
-            # What its head file cannot give, such as more heads than there are, is refused before a run begins.
-            mine.tokens(budget, window=request.shared.ranking(method, mine, options)["window"], knobs=options)
+    lengths = _prompt_lengths(request, tasks, model)
+    sizes = {task: sorted(of_task.values()) for task, of_task in lengths.items()}
+
+    def policy(method: str, task: str, budget: Budget | None) -> Policy:
+        mine, prompts = static.get(method, {}).get(task), sizes.get(task, ())
+        options = knobs.options(method, task, budget, mine, prompts)
+        window = request.shared.ranking(method, mine, options)["window"]
+        least = tokens_of(budget, min(prompts, default=0))
+        # What its head file cannot give, such as more heads than there are, is refused before a run begins.
+        if mine is not None and least is not None and least > window:
+            mine.tokens(least, window=window, knobs=options)
         return request.policy(method, mine, options)
 
-    return make_plan(
+    plan = make_plan(
         model,
         tasks,
         {
@@ -113,6 +120,7 @@ def plan_request(request: Request, model: Model) -> Plan:
                 [task.name for task in tasks],
                 grid.budgets,
                 {each: static.get(each) for each in methods},
+                sizes,
             ),
             "head_budgets": {method: request.shared.description(method, found) for method, found in static.items()},
         },
@@ -130,6 +138,32 @@ def plan_request(request: Request, model: Model) -> Plan:
         used=used_by(grid.leave_out_runs),
         utility=grid.utility,
     )
+    _check_shares(plan, lengths, request.shared.ranking()["window"])
+    return plan
+
+
+def _prompt_lengths(request: Request, tasks: Sequence[Task], model: Model) -> dict[str, dict[str, int]]:
+    """Tokens of each example's prompt, by task and id; empty where no budget is a share of them."""
+    if not any(isinstance(budget, PromptShare) for budget in request.grid.budgets):
+        return {}
+    examples = {task.name: task.examples(cast(Split, request.grid.split)) for task in tasks}
+    return {
+        task: {row.id: len(encode_parts(model, row, request.encoding).prompt) for row in rows}
+        for task, rows in examples.items()
+    }
+
+
+def _check_shares(plan: Plan, lengths: Mapping[str, Mapping[str, int]], window: int) -> None:
+    """Refuse a share that is not above the window in some prompt; the shortest ones come last."""
+    for part in (part for job in reversed(plan.jobs) for part in job.parts):
+        for variant in part.variants:
+            if isinstance(variant.budget, PromptShare):
+                tokens = lengths[part.task][part.example.id]
+                try:
+                    variant.policy.check_budget(variant.budget.of(tokens), variant.policy.window or window)
+                except RequestError as error:
+                    where = f"{variant.budget} of a prompt of '{part.task}' with {tokens} tokens"
+                    raise RequestError(f"'{variant.method}' at {where}: {error}") from None
 
 
 def _refuse_own_tasks(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.budgets import HeadFile, embedded, load_head_file
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.head_file import head_file_path
@@ -71,7 +72,7 @@ def refuse_unread(methods: Iterable[str], sources: HeadSources) -> None:
 def static_budgets(
     method: str,
     model: Model,
-    budgets: Sequence[int],
+    budgets: Sequence[Budget],
     tasks: Sequence[str],
     *,
     window: int | None,
@@ -91,7 +92,7 @@ def static_budgets(
 
     Raises:
         RequestError: nothing serves this model or a task, a file is of another model, shape, window or sum, or a budget
-            that is asked for is in no file.
+            that is asked for is in no file, as shares of the prompt never are in files of a single budget.
     """
     found = find_method(method)
     finder = _Finder(
@@ -191,10 +192,16 @@ class _Finder:
             sha256 if file.knobs else "",
         )
 
-    def of_budgets(self, budgets: Sequence[int], files: Sequence[_Named], task: str) -> StaticBudgets:
+    def of_budgets(self, budgets: Sequence[Budget], files: Sequence[_Named], task: str) -> StaticBudgets:
         """One file for each budget."""
         chosen: dict[int, StaticBudgets] = {}
         for budget in budgets:
+            if isinstance(budget, PromptShare):
+                path, file = files[0]
+                raise RequestError(
+                    f"The {file.noun} {path} is for {file.only_budget} tokens per head, which are {budget} of few "
+                    "prompts; name head values, scores or shares with --heads, which serve any budget."
+                )
             found = [self.of_file(path, file) for path, file in files if file.only_budget == budget]
             if not found:
                 raise RequestError(

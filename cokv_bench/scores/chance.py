@@ -28,7 +28,7 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     scale = scale_of(configuration)
     keys = ["task", "example"]
     full = frame[frame["method"] == "full"].set_index(keys)["score"]
-    smallest = frame[frame["budget"] == frame["budget"].min()]
+    smallest = frame[frame["budget"] == frame["budget"].dropna().min()]
     # One with options in its name looks no closer than its base.
     blind = [method for name in _UNINFORMED for method in smallest["method"].unique() if base(method) == name]
     floors = (smallest[smallest["method"] == method].set_index(keys)["score"] for method in blind)

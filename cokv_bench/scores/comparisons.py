@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cokv_bench.budget import Budget, column_type
 from cokv_bench.errors import unknown
 from cokv_bench.policies.names import base, canonical, competing
 from cokv_bench.scores.chance import at_chance
@@ -102,7 +103,7 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     blind = table["task"].isin(at_chance(frame, configuration)) | (table["least_p"] >= LEVEL)
     table["within_noise"] = (table["p_adjusted"] >= LEVEL).astype("boolean").where(known)
     table["discriminates"] = (~blind).astype("boolean").where(known)
-    return table.astype({"budget": "Int64"})
+    return table.astype({"budget": column_type(table["budget"])})
 
 
 def _all_pairs(frame: pd.DataFrame, baseline: str, factor: float) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
@@ -110,12 +111,12 @@ def _all_pairs(frame: pd.DataFrame, baseline: str, factor: float) -> Iterator[tu
     # Numbered in an order that is not that of the records, so that the flips are not either.
     numbered = frame.assign(**{_ROW: frame.groupby(["task", "example"]).ngroup()})
     limited = numbered[numbered["budget"].notna()]
-    single: dict[tuple[str, int], pd.DataFrame] = {}
+    single: dict[tuple[str, Budget], pd.DataFrame] = {}
     for budget in sorted(limited["budget"].unique()):
         at = limited[limited["budget"] == budget]
         for method in competing(at["method"].unique()):
             if method != baseline:
-                single[method, int(budget)] = _pairs(at, method, baseline, factor)
+                single[method, budget] = _pairs(at, method, baseline, factor)
     several = limited["budget"].nunique() > 1
     if several:
         for name in dict.fromkeys(method for method, _ in single):

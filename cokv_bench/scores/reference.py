@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.budget import Budget, column_type
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.files import at_home
+from cokv_bench.option import budgets
 from cokv_bench.scores.means import is_mean, means
 from cokv_bench.tasks.registry import family_of
 
@@ -53,7 +55,7 @@ def read_reference(name_or_path: str) -> pd.DataFrame:
     if not rows:
         raise RequestError(f"The reference {path} holds no rows; add at least one published score.")
     table = pd.DataFrame([_row(row, f"{path} line {line}") for line, row in rows])
-    return table.astype({"budget": "Int64"})
+    return table.astype({"budget": column_type(table["budget"])})
 
 
 def _path(name_or_path: str) -> Path:
@@ -77,10 +79,14 @@ def _row(row: Mapping[str, str | None], place: str) -> dict[str, Any]:
     return {**texts, "budget": _budget(texts["budget"], place), "score": _score(texts["score"], place)}
 
 
-def _budget(text: str, place: str) -> int | None:
-    if text and not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise RequestError(f"{place}: budget '{text}' is not a whole number above 0; leave it empty for full.")
-    return int(text) if text else None
+def _budget(text: str, place: str) -> Budget | None:
+    try:
+        (budget,) = budgets(text, "budget") if text else [None]
+    except ValueError:
+        raise RequestError(
+            f"{place}: budget '{text}' is not a whole number above 0 or a share such as 25%; leave it empty for full."
+        ) from None
+    return budget
 
 
 def _score(text: str, place: str) -> float:
@@ -117,23 +123,27 @@ def reference_table(
     published = read_reference(name_or_path)
     mode = _MODES[bool(configuration.get("question_agnostic", False))]
     scores = tables["scores.csv"]
-    ours = scores[[*_CELL, "n", "score", "ci_low", "ci_high"]].astype({"budget": "Int64"})
+    ours = scores[[*_CELL, "n", "score", "ci_low", "ci_high"]]
     # The published mean is that of the papers' tasks, whatever a run with others calls its own.
     overall = means(task for task in scores["task"].unique() if not is_mean(task))
     mean = next((name for name, own in overall.items() if set(own) == set(family_of(own[0]).published_mean())), None)
     if mean is not None:
         ours = ours[(ours["task"] != _MEAN) | (mean == _MEAN)].replace({"task": {mean: _MEAN}})
     renamed = published[published["mode"] == mode].rename(columns={"score": "published", "model": "published_model"})
-    # Budget 0 stands for none in the join, where missing values may not match.
-    table = renamed.fillna({"budget": 0}).merge(ours.fillna({"budget": 0}), on=_CELL)
+    table = _joinable(renamed).merge(_joinable(ours), on=_CELL)
     if not len(table):
         raise _nothing_shared(name_or_path, published, mode)
-    table["budget"] = table["budget"].mask(table["budget"] == 0)
+    table["budget"] = table["budget"].mask(table["budget"] == 0).astype(column_type(table["budget"]))
     table["same_model"] = [_is_one_of(configuration["model"]["id"], ids) for ids in table["model_ids"]]
     comparable = table["same_model"] & ((table["task"] != _MEAN) | (mean is not None))
     table["difference"] = (table["score"] - table["published"]).where(comparable)
     columns = ["published", "n", "score", "ci_low", "ci_high", "difference", "same_model"]
     return table[["source", "published_model", *_CELL, *columns]]
+
+
+def _joinable(table: pd.DataFrame) -> pd.DataFrame:
+    """With budget 0 for none, for missing values may not match, and budgets of one type."""
+    return table.fillna({"budget": 0}).astype({"budget": object})
 
 
 def _is_one_of(model: str, ids: str) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from cokv_bench.budget import column_type, read, tokens_of
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.checked import tabular
@@ -106,7 +107,8 @@ def count_tables(
 
 def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """The fields of records that tables are made of, a row a record."""
-    return pd.DataFrame([tabular(dict(record)) for record in records]).astype({"budget": "Int64"})
+    rows = [{**tabular(dict(record)), "budget": read(record["budget"])} for record in records]
+    return pd.DataFrame(rows).astype({"budget": column_type(row["budget"] for row in rows)})
 
 
 def named_baselines(folder: Path, configuration: Mapping[str, Any]) -> list[str]:
@@ -138,11 +140,11 @@ def scores_table(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> pd.Da
                 "score": scores[-1].mean(),
                 "ci_low": low,
                 "ci_high": high,
-                **_costs(cell, configuration["model"]["layers"] * configuration["model"]["kv_heads"]),
+                **_costs(cell, budget, configuration["model"]["layers"] * configuration["model"]["kv_heads"]),
                 **{name: 100 * cell[name].mean() for name in _extra_scores(cell)},
             }
         )
-    table = pd.DataFrame(rows).astype({"budget": "Int64"})
+    table = pd.DataFrame(rows).astype({"budget": column_type(frame["budget"])})
     added = _mean_rows(table, scores, scale.scores)
     table = pd.concat([table, added], ignore_index=True) if len(added) else table
     return table if configuration.get("utility") is None else table[_OF_UTILITIES]
@@ -177,17 +179,19 @@ def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], bounds: B
                     "exact_total": bool(parts["exact_total"].all()),
                 }
             )
-    return pd.DataFrame(rows).astype({"budget": "Int64"}) if rows else pd.DataFrame()
+    return pd.DataFrame(rows).astype({"budget": column_type(table["budget"])}) if rows else pd.DataFrame()
 
 
-def _costs(cell: pd.DataFrame, heads: int) -> dict[str, Any]:
+def _costs(cell: pd.DataFrame, budget: Any, heads: int) -> dict[str, Any]:
     """What a method kept of each prompt, and how long its answers were: means over the examples."""
-    allowed = cell[["prompt_tokens", "budget"]].min(axis=1)
+    allowed = [
+        tokens if pd.isna(budget) else min(tokens, tokens_of(budget, tokens)) for tokens in cell["prompt_tokens"]
+    ]
     return {
         "prompt_tokens": cell["prompt_tokens"].mean(),
         "kept_tokens": cell["kept_tokens"].mean(),
         "kept_per_head": cell["kept_tokens"].mean() / heads,
-        "exact_total": bool((cell["kept_tokens"] == heads * allowed).all()),
+        "exact_total": bool((cell["kept_tokens"] == heads * np.array(allowed)).all()),
         "kv_bytes": cell["kv_bytes"].mean(),
         "new_tokens": cell["new_tokens"].mean(),
     }

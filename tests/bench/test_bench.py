@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from cokv_bench.bench import PRESETS, BenchRequest, bench, random_model, run
 from cokv_bench.bench.measure import Reading, Settings, measure
 from cokv_bench.bench.memory import Meter, allocated
 from cokv_bench.bench.table import COLUMNS, NO_ROOM, bench_table
+from cokv_bench.budget import PromptShare
 from cokv_bench.budgets import HeadBudgets
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
 from cokv_bench.report.costs import bench_lines
+from cokv_bench.report.folders import read_folders
 from cokv_bench.report.static import save_beside
 from cokv_bench.runs.plan import Variant
 from tests.conftest import random_ids, save_tiny
@@ -79,6 +82,20 @@ def test_every_method_holds_exactly_its_budget(tiny_llama: Model, tmp_path: Path
     assert set(of_16["kv_bytes_reserved"]) == {4 * 3 * 2 * 2 * (2 * 8 * 4)}
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "bench.csv")[["method", "kv_bytes_held"]],
                                   table[["method", "kv_bytes_held"]], check_dtype=False)  # fmt: skip
+
+
+def test_a_share_is_taken_of_each_length(tiny_llama: Model, tmp_path: Path) -> None:
+    budgets = (16, PromptShare.parse("25%"))
+    asked = request(budgets=budgets, lengths=[40, 80], new_tokens=3, repeats=1, window=4)
+    table = bench(tiny_llama, asked, tmp_path, quiet)
+    assert (table["kv_bytes_held"] == table["kv_bytes_ideal"]).all()
+    token = 3 * 2 * (2 * 8 * 4)
+    assert list(table["kv_bytes_held"]) == [token * tokens for tokens in (40, 16, 10, 80, 16, 20)]
+    assert json.loads((tmp_path / "run.json").read_text())["budgets"] == [16, "25%"]
+    _, (told,) = read_folders([tmp_path])
+    assert list(map(str, told.table["budget"].dropna())) == ["16", "25%"] * 2
+    with pytest.raises(RequestError, match=r"budget of 4 tokens.*window of 4"):
+        replace(asked, budgets=(PromptShare.parse("10%"),)).variants(tiny_llama)
 
 
 def test_the_process_holds_what_was_kept_and_little_else(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """A small run's folder, made by hand: no model, and answers that try to break out of a page."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cokv_bench.budget import tokens_of
 from cokv_bench.budgets import embedded
 from cokv_bench.files import file_sha256
 
@@ -19,7 +21,9 @@ TASKS = ("needle", "jsonl:<b>own</b>.jsonl")
 EXAMPLES = 12
 
 
-def make_run(folder: Path, *, examples: int = EXAMPLES, questions: bool = True) -> Path:
+def make_run(
+    folder: Path, *, examples: int = EXAMPLES, questions: bool = True, budgets: Sequence[int | str] = BUDGETS
+) -> Path:
     """Write `run.json`, `records.jsonl` and, where wanted, `examples.jsonl`. FullKV is always right.
 
     SnapKV is wrong in every third example, CoKV in every fourth of the needles; the first answers are attacks.
@@ -29,7 +33,7 @@ def make_run(folder: Path, *, examples: int = EXAMPLES, questions: bool = True) 
         "model": {"id": "smollm2-135m", "layers": 30, "kv_heads": 3, "head_dim": 64, "weights": "374701eb86cb9a7d"},
         "tasks": {task: {"version": 1, "metric": "found", "examples": examples} for task in TASKS},
         "methods": sorted(METHODS),
-        "budgets": list(BUDGETS),
+        "budgets": list(budgets),
         "window": 8,
         "split": "test",
         "seed": 0,
@@ -38,7 +42,7 @@ def make_run(folder: Path, *, examples: int = EXAMPLES, questions: bool = True) 
     }
     described = {"configuration": configuration, "versions": {"git": "abc123"}}
     (folder / "run.json").write_text(json.dumps(described))
-    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in _records(examples)))
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in _records(examples, budgets)))
     if questions:
         lines = [
             {
@@ -54,17 +58,17 @@ def make_run(folder: Path, *, examples: int = EXAMPLES, questions: bool = True) 
     return folder
 
 
-def _records(examples: int) -> list[dict[str, Any]]:
+def _records(examples: int, budgets: Sequence[int | str]) -> list[dict[str, Any]]:
     records = []
     for task in TASKS:
         for index in range(examples):
             for method in METHODS:
-                for budget in (None,) if method == "full" else BUDGETS:
+                for budget in (None,) if method == "full" else budgets:
                     wrong = (method == "snapkv" and index % 3 == 0) or (
                         method == "cokv" and task == "needle" and index % 4 == 0
                     )
                     text = ATTACKS[index] if index < len(ATTACKS) else f"Answer {index} of {method}"
-                    kept = 90 * (budget or 500)
+                    kept = 90 * tokens_of(budget or 500, 500)
                     record = {
                         "task": task,
                         "example": f"e{index:05d}",

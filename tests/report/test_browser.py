@@ -57,6 +57,9 @@ const LAYER = %d;
     $("#next").click();
     seen.second = $("#where").textContent;
     await choose("method", "snapkv");
+    seen.budgets = [...$("#filters [name=budget]").options].map((option) => option.value);
+    await choose("budget", seen.budgets.at(-1));
+    seen.largest = count();
     await choose("budget", "64");
     seen.snapkv = count();
     await choose("outcome", "lost");
@@ -194,6 +197,14 @@ def test_a_reader_uses_the_report(tmp_path: Path, width: int) -> None:
     assert set(seen["legend"]) == {"full", "snapkv", "ada-snapkv", "cokv"}
     assert seen["papers"] == ["rgb(255, 255, 255)", "rgb(20, 23, 28)"]
     assert (seen["width"], seen["hanging"]) == (width, 0)
+
+
+def test_shares_of_the_prompt_are_chosen_like_budgets_in_tokens(tmp_path: Path) -> None:
+    seen = use(make_page(tmp_path, budgets=(64, 128, "9%", "12.5%", "100%")), width=1280)
+    assert seen["wrong"] == []
+    assert seen["budgets"] == ["", "64", "128", "9%", "12.5%", "100%"]
+    assert seen["snapkv"] == seen["largest"] == "24 of 384 answers, 24 examples"
+    assert seen["figures"] == 4
 
 
 def check_pairs(seen: dict[str, Any]) -> None:

@@ -73,7 +73,7 @@ def _lines(figure: Lines) -> dict[str, Any]:
         data += _reference(series, ends) if series.reference else [_line(figure, index)]
     x_axis: dict[str, Any] = {"title": {"text": _safe(figure.x_label)}}
     if figure.log_x:
-        shown = {"tickvals": ticks, "ticktext": [number(tick) for tick in ticks]}
+        shown = {"tickvals": ticks, "ticktext": [figure.told(tick) for tick in ticks]}
         x_axis |= {"type": "log", "range": [math.log10(end) for end in ends], **shown}
     y_axis: dict[str, Any] = {"title": {"text": _safe(figure.y_label)}}
     if figure.log_y:
@@ -94,7 +94,7 @@ def _line(figure: Lines, index: int) -> dict[str, Any]:
         "y": list(series.y),
         "error_y": _reach(series.y, series.low, series.high),
         "text": [
-            _safe(f"{series.name}, {number(x)}: {_with_interval(y, low, high)}")
+            _safe(f"{series.name}, {figure.told(x)}: {_with_interval(y, low, high)}")
             for x, y, low, high in zip(series.x, series.y, series.low, series.high, strict=True)
         ],
         "hoverinfo": "text",

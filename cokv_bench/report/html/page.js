@@ -218,7 +218,9 @@
     offer("task", data.tasks.map((name, index) => [String(index), name]));
     offer("method", unique(data.variants.map(([method]) => method)).map((name) => [name, name]));
     const budgets = unique(data.variants.map(([, budget]) => budget).filter((budget) => budget !== null));
-    offer("budget", budgets.sort((a, b) => a - b).map((budget) => [String(budget), String(budget)]));
+    // Numbers of tokens first, then shares of the prompt such as "25%".
+    const order = (a, b) => (typeof a === "string") - (typeof b === "string") || parseFloat(a) - parseFloat(b);
+    offer("budget", budgets.sort(order).map((budget) => [String(budget), String(budget)]));
     field("outcome").closest("label").hidden = full < 0;
 
     let found = [];
@@ -238,7 +240,7 @@
         return here ? 2 : 1; // 1: only records whose own text matches
       });
       const variants = data.variants.map(([name, size]) =>
-        (!method || name === method) && (!budget || size === Number(budget)));
+        (!method || name === method) && (!budget || String(size) === budget));
       found = [];
       for (let record = 0; record < count; record++) {
         const example = data.example[record];
