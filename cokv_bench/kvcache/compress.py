@@ -9,15 +9,25 @@ from torch import Tensor
 
 from cokv_bench.budget import Budget
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache.prefill import Signals, run_layers
+from cokv_bench.kvcache.prefill import Signals, prefill, run_layers, signals
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RESERVE, RaggedCache, RaggedLayer
+from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.model import Model
 from cokv_bench.models.rotary import read_again_after
 
 
-class LayerPolicy(Protocol):
-    """An eviction method that needs to see one layer at a time; see `cokv_bench.policies.Policy`."""
+class EvictingPolicy(Protocol):
+    """An eviction method; see `cokv_bench.policies.Policy`."""
+
+    @property
+    def by_layer(self) -> bool:
+        """Whether it needs to see one layer at a time only, so that `select_layer` serves it."""
+        ...
+
+    def select(self, prompt: Prompt, budget: Budget | str | None) -> Selection:
+        """What to keep of a prompt."""
+        ...
 
     @property
     def needs(self) -> frozenset[str]:
@@ -47,7 +57,7 @@ class Compressed:
 def compress(
     model: Model,
     token_ids: Sequence[int] | Tensor,
-    policy: LayerPolicy,
+    policy: EvictingPolicy,
     budget: Budget | str | None,
     *,
     window: int = 8,
@@ -57,8 +67,9 @@ def compress(
 ) -> Compressed:
     """Prefill a prompt into a compact cache.
 
-    At most one layer's full keys and values exist at a time, beside the hidden states of the prompt. What is kept is
-    what `policy.select` keeps after `prefill`.
+    At most one layer's full keys and values exist at a time, beside the hidden states of the prompt; a policy that has
+    to see all layers at once (`by_layer` is False) has the whole cache until prefill ends. What is kept is what
+    `policy.select` keeps after `prefill`.
 
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
@@ -74,6 +85,10 @@ def compress(
     """
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
+    if not policy.by_layer:
+        prompt = prefill(model, token_ids, window=window, chunk=chunk, **signals(policy.needs))
+        choices = [policy.select(prompt, budget)] * rows
+        return Compressed(RaggedCache(prompt, choices, reserve), prompt.logits, prompt.tokens)
     layers: list[RaggedLayer] = []
 
     def take(part: Prompt) -> None:

@@ -92,6 +92,16 @@ class Policy:
         return needs_of(self.scorer)
 
     @property
+    def by_layer(self) -> bool:
+        """Whether a layer can be evicted before the next one is read.
+
+        Not where a scorer reads on after the prompt, or where an allocator shares tokens out between the layers.
+        """
+        if self.scorer is None or self.allocator is None:
+            return True
+        return hasattr(self.allocator, "layer") and not hasattr(self.scorer, "drafts")
+
+    @property
     def needs_accumulated_attention(self) -> bool:
         """Whether prompts have to be prefilled with accumulated_attention=True."""
         return "accumulated_attention" in self.needs
@@ -184,10 +194,10 @@ class Policy:
             return whole
         scorer = self.scorer_at(budget)
         assert scorer is not None
-        if not hasattr(self.allocator, "layer") or hasattr(scorer, "drafts"):
-            looks = "reads on after the prompt" if hasattr(scorer, "drafts") else "shares tokens out between layers"
+        if not self.by_layer:
             raise RequestError(
-                f"Method '{self.name}' {looks}, so it cannot evict layer by layer; use prefill and select."
+                f"Method '{self.name}' has to see all layers at once, so it cannot evict layer by layer; use `compress`, "
+                "or prefill and select."
             )
         scores, _ = _scored(part, scorer)
         inner, (opened,) = self._open(part, scores)

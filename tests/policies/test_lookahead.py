@@ -72,8 +72,12 @@ def test_drafts_of_all_methods_are_one_batch_and_change_nothing(tiny_llama: Mode
 def test_what_looks_ahead_needs_the_model_and_the_whole_prompt(tiny_llama: Model, make_prompt: Any) -> None:
     with pytest.raises(RequestError, match="make prompts with prefill"):
         get_policy("laq").select(make_prompt(40), 10)
+    ids = random_ids(40)
     with pytest.raises(RequestError, match="layer by layer"):
-        compress(tiny_llama, random_ids(40), get_policy("laq"), 20)
+        get_policy("laq").select_layer(prefill(tiny_llama, ids), 3, 20)
+    found = compress(tiny_llama, ids, get_policy("laq"), 20)
+    chosen = get_policy("laq").select(prefill(tiny_llama, ids), 20)
+    assert torch.equal(torch.stack([layer.lengths[0] for layer in found.cache.layers]), chosen.counts)
     with pytest.raises(RequestError, match="for a budget"):
         get_policy("laq").ranks(make_prompt(40))
 
