@@ -86,7 +86,7 @@ def compress(
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
     if not policy.by_layer:
-        prompt = prefill(model, token_ids, window=window, chunk=chunk, **signals(policy.needs))
+        prompt = prefill(model, token_ids, window=window, chunk=chunk, question=(), **signals(policy.needs))
         choices = [policy.select(prompt, budget)] * rows
         return Compressed(RaggedCache(prompt, choices, reserve), prompt.logits, prompt.tokens)
     layers: list[RaggedLayer] = []

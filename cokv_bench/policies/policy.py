@@ -194,14 +194,15 @@ class Policy:
             return whole
         scorer = self.scorer_at(budget)
         assert scorer is not None
-        if not self.by_layer:
+        of_layer: Callable[..., Tensor] | None = getattr(self.allocator, "layer", None)
+        if of_layer is None or not self.by_layer:
             raise RequestError(
-                f"Method '{self.name}' has to see all layers at once, so it cannot evict layer by layer; use `compress`, "
-                "or prefill and select."
+                f"Method '{self.name}' has to see all layers at once, so it cannot evict layer by layer; use "
+                "`compress`, which holds the whole cache for it, or prefill and select."
             )
         scores, _ = _scored(part, scorer)
         inner, (opened,) = self._open(part, scores)
-        counts = (self.allocator.layer(inner, layers, opened, budget) + self.sinks)[None]
+        counts = (of_layer(inner, layers, opened, budget) + self.sinks)[None]
         return Selection.from_ranks(self._order(part, scorer, counts), counts, part.window).mask(0)
 
     def narrowed(self, prompt: "Prompt") -> "Prompt":

@@ -12,7 +12,7 @@ from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy, get_policy
-from cokv_bench.policies.allocators import Static, Uniform
+from cokv_bench.policies.allocators import Uniform
 from cokv_bench.policies.registry import POLICIES
 from tests.conftest import random_ids
 
@@ -178,11 +178,19 @@ def test_bad_requests_are_refused(tiny_llama: Model) -> None:
     with pytest.raises(RequestError, match="shape"):
         compress(tiny_llama, ids, get_policy("cokv", budgets=lambda budget: torch.full((9, 9), budget)), 16)
 
+
+def test_a_policy_that_has_to_see_all_layers_keeps_what_it_selects(tiny_llama: Model) -> None:
     class Global:
         def __call__(self, prompt: Any, scores: Any, budget: int) -> torch.Tensor:
-            return Uniform()(prompt, scores, budget)
+            even = Uniform()(prompt, scores, budget)
+            return even + torch.tensor([[2, 2], [0, 0], [-2, -2]])
 
-    snapkv = get_policy("snapkv")
-    with pytest.raises(RequestError, match="between layers"):
-        compress(tiny_llama, ids, Policy("global", "", snapkv.scorer, Global()), 16)
-    assert hasattr(Static, "layer")
+    ids, policy = random_ids(TOKENS), Policy("global", "", get_policy("snapkv").scorer, Global())
+    prompt = prefill(tiny_llama, ids)
+    with pytest.raises(RequestError, match="all layers at once"):
+        policy.select_layer(prompt, tiny_llama.layers, 16)
+    found = compress(tiny_llama, ids, policy, 16, rows=2)
+    assert torch.equal(
+        torch.stack([layer.lengths[1] for layer in found.cache.layers]), policy.select(prompt, 16).counts
+    )
+    assert torch.equal(found.logits, prompt.logits)
