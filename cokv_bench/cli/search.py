@@ -29,6 +29,13 @@ class Aim:
         Option("agreement (needs no labels) or loglik; both, with a comma, count alike.", name="utility"),
     ] = ("agreement",)
     window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
+    choose_on: Annotated[
+        tuple[str, ...],
+        Option(
+            "Tasks, or benchmarks of tasks, that no step follows and that choose what is kept, so that it carries over "
+            "to others. Default: every fourth example of each task."
+        ),
+    ] = ()
     ranking: Annotated[
         str,
         Option("How the tokens of a head are ranked: a scorer of `cokv-bench ls`, with options of its own or without."),
@@ -74,6 +81,7 @@ def search_budgets(
         pooling=aim.pooling,
         rankings=(aim.ranking,),
         budgets=aim.budgets,
+        choose_on=aim.choose_on,
         encoding=encoding,
         memory_limit=None if memory_limit is None else gibibytes(memory_limit),
         spill_folder=folder,

@@ -1,6 +1,7 @@
 """What a search learns from: prefilled prompts in the order of their ranks, with the answers to score."""
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import canonical
 from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.search.shares import split
-from cokv_bench.tasks import Split, Task
+from cokv_bench.tasks import Example, Split, Task
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 
 #: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
@@ -52,6 +53,8 @@ class SearchExamples:
         rankings: names of scorers, with options where they have some, that order the tokens of each head.
         kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it.
         groups: by case, its task and utility.
+        choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some examples of every
+            task.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class SearchExamples:
         pooling: str = "max",
         rankings: Sequence[str] = ("window",),
         budgets: Sequence[int] = (),
+        choose_on: Sequence[str] = (),
         encoding: Encoding | None = None,
         split: Split = "profile",
         memory_limit: int | None = None,
@@ -97,6 +101,14 @@ class SearchExamples:
         strictest = max(chosen, key=lambda utility: utility.needs_answers)
         self.rows = playing_rows(model, tasks, strictest, self.encoding, split)
         self.groups = [f"{task.name} {name}" for task, _ in self.rows for name in self.utilities]
+        self.choose_on = tuple(choose_on)
+        self._left_out: tuple[str, ...] = ()
+        self._ends: dict[tuple[int, int | None], float] = {}
+        for name in self.choose_on:
+            if not any(_is_of(task.name, [name]) for task, _ in self.rows):
+                raise RequestError(
+                    f"No task of this search is '{name}', which it is to choose on; name some of its own."
+                )
         self.rankings = tuple(canonical(name) for name in rankings)
         self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
         for policy in self._policies:
@@ -110,6 +122,21 @@ class SearchExamples:
         self._texts: dict[int, tuple[Tensor, Tensor]] = {}
         limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
         self._store = PromptStore(self._prefill, limit=limit, folder=spill_folder)
+
+    def without(self, tasks: Sequence[str]) -> "SearchExamples":
+        """The same prompts, of which those of some tasks (or benchmarks of tasks) are neither followed nor chosen on.
+
+        Raises:
+            RequestError: nothing is left to follow, or nothing to choose on.
+        """
+        other = copy(self)
+        other._left_out = (*self._left_out, *tasks)
+        return other
+
+    @property
+    def used(self) -> list[tuple[Task, Example]]:
+        """The examples that are followed or chosen on."""
+        return [(task, example) for task, example in self.rows if not _is_of(task.name, self._left_out)]
 
     def longest_prompt(self) -> int:
         """Tokens of the longest prompt."""
@@ -127,22 +154,29 @@ class SearchExamples:
         return len(question) > 0 or len(answer) > 1
 
     def parts(self) -> tuple[list[int], list[int]]:
-        """The cases to search on and to choose on: every fourth example of each task is for choosing.
+        """The cases to search on and to choose on.
+
+        Those of the tasks of `choose_on` choose; where there are none, every fourth example of each task does.
 
         Raises:
-            RequestError: no task has two examples.
+            RequestError: no task has two examples, or all tasks choose.
         """
         seen: dict[str, int] = {}
         searched: list[int] = []
         chosen: list[int] = []
         for case, group in enumerate(self.groups):
+            task = self.rows[case // len(self.utilities)][0].name
+            if _is_of(task, self._left_out):
+                continue
             place = seen.get(group, 0)
             seen[group] = place + 1
-            (chosen if place % 4 == 1 else searched).append(case)
-        if not chosen:
+            chooses = _is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
+            (chosen if chooses else searched).append(case)
+        if not chosen or not searched:
+            told = f"all of them are of {', '.join(self.choose_on)}" if self.choose_on else "no two of one task"
             raise RequestError(
                 "A search needs examples to choose on beside those that it follows, two of a task at least; "
-                f"{len(self.rows)} are given, and no two of one task."
+                f"{len(self.used)} are given, and {told}."
             )
         return searched, chosen
 
@@ -166,9 +200,18 @@ class SearchExamples:
 
     def full(self, case: int) -> float:
         """The same with the full cache."""
-        prompt = self._prompt(case)
-        kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
-        return self._measure([RankedRow(prompt, *self._texts[case], kept)])[0]
+        if (case, None) not in self._ends:
+            prompt = self._prompt(case)
+            kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
+            self._ends[case, None] = self._measure([RankedRow(prompt, *self._texts[case], kept)])[0]
+        return self._ends[case, None]
+
+    def even(self, case: int, budget: int) -> float:
+        """The same with equal shares, the tokens in the order of the first ranking."""
+        if (case, budget) not in self._ends:
+            equal = torch.zeros(self.model.layers, self.model.kv_heads)
+            self._ends[case, budget] = self.score([Point(case, budget)], [equal])[0]
+        return self._ends[case, budget]
 
     def _prompt(self, case: int) -> Prompt:
         return self._store.get(case // len(self.utilities))
@@ -240,3 +283,8 @@ class SearchExamples:
         for (place, _, budget), mine in list(zip(cells, ranks, strict=True))[1:]:
             self._orders[number, place, budget] = relative_order(mine, ranks[0])
         return by_rank(prompt.with_window(self.window), ranks[0])
+
+
+def _is_of(task: str, names: Sequence[str]) -> bool:
+    """Whether a task is one of these, or of one of these benchmarks."""
+    return any(task == name or task.startswith(f"{name}/") for name in names)

@@ -64,7 +64,8 @@ def search(
     _check_budgets(examples, budgets)
     searched, chosen = examples.parts()
     wanted = sorted(set(budgets))
-    made = made_from(examples.rows)
+    rows = examples.used
+    made = made_from(rows)
     header = {
         "model": examples.model.fingerprint,
         "tasks": made["tasks"],
@@ -75,12 +76,13 @@ def search(
         **({} if examples.rankings == (WINDOW,) else {"rankings": examples.rankings}),
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
-        "reading": reading(examples.model, [example for _, example in examples.rows], examples.encoding),
+        "reading": reading(examples.model, [example for _, example in rows], examples.encoding),
         "budgets": wanted,
         "seed": seed,
         "batch": BATCH,
         "examples": made["examples"],
-        **split_rule(task for task, _ in examples.rows),
+        **({"choose_on": examples.choose_on} if examples.choose_on else {}),
+        **split_rule(task for task, _ in rows),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
         run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
@@ -120,16 +122,14 @@ def measure_ends(
     Args:
         progress: called before each answer.
     """
-    equal = torch.zeros(examples.model.layers, examples.model.kv_heads)
     cases = len(examples.groups)
     ends = Ends([None] * cases, {str(budget): [None] * cases for budget in budgets})
     for case in range(cases):
         progress(f"answer {case + 1} of {cases}")
         if examples.counts(case):
             ends.full[case] = examples.full(case)
-            points = [Point(case, budget) for budget in budgets]
-            for point, score in zip(points, examples.score(points, [equal] * len(points)), strict=True):
-                ends.uniform[str(point.budget)][case] = score
+            for budget in budgets:
+                ends.uniform[str(budget)][case] = examples.even(case, budget)
     return ends
 
 

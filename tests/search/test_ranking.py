@@ -94,3 +94,21 @@ def test_a_ranking_with_another_window_or_a_split_is_refused(texty: Model) -> No
         SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window:window=16",))
     with pytest.raises(RequestError, match="split of its own"):
         SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window+adaptive",))
+
+
+def test_tasks_may_choose_that_no_step_follows_and_others_be_left_out(texty: Model, tmp_path: Path) -> None:
+    options = TaskOptions(lengths=(900,), examples=3)
+    tasks = resolve(["needle", "ruler/vt", "ruler/niah_single_1"], texty, options)
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=("ruler",))
+    searched, chosen = examples.parts()
+    assert {examples.groups[case] for case in searched} == {"needle loglik"}
+    assert {examples.groups[case] for case in chosen} == {"ruler/vt loglik", "ruler/niah_single_1 loglik"}
+    fewer = examples.without(["ruler/vt"])
+    assert {fewer.groups[case] for case in fewer.parts()[1]} == {"ruler/niah_single_1 loglik"}
+    shares = search(fewer, tmp_path / "fewer", [24], seed=0, stopping=SearchLimits(steps=1))
+    assert set(shares.tasks) == {"needle", "ruler/niah_single_1"}
+    assert not {example.id for task, example in examples.rows if task.name == "ruler/vt"} & set(shares.examples)
+    with pytest.raises(RequestError, match="all of them are of ruler"):
+        examples.without(["needle"]).parts()
+    with pytest.raises(RequestError, match="No task of this search is 'longbench'"):
+        SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=("longbench",))
