@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from cokv_bench.tasks.recall.draft import Draft, asking
+from cokv_bench.tasks.recall.draft import BEGUN, LISTING, SHORT, Draft, asking
 from cokv_bench.tasks.recall.facts import share
 from cokv_bench.tasks.recall.fill import write
 from cokv_bench.tasks.recall.genres import Source, cycled
@@ -20,7 +20,7 @@ def item(source: Source) -> Draft:
     answer = words.value("item", source.dice.of("items", "asked"))
     before = words.value("item", source.dice.of("items", "before"), [answer])
     wording = words.entry("itemnumber" if numbered else "itemafter", dice)
-    ask = asking(words, source.dice)
+    ask = asking(words, source.dice, (SHORT, BEGUN, LISTING, LISTING))
 
     def place(units: int) -> int:
         """Of the item before the answer, from 0."""
@@ -36,10 +36,17 @@ def item(source: Source) -> Draft:
         lines = [form.format(n=n, item=each) for n, each in enumerate(items, 1)]
         return ask.before + title + "\n" + "".join(lines)
 
+    def end(units: int) -> str:
+        n = str(place(units) + 2)
+        following = form.format(n=n, item="").rstrip()
+        # Up to the answer: its number, or the item before it.
+        cloze = following if numbered else form.format(n=n, item=before) + following
+        return ask.end(question=write(wording, {"n": n, "item": before}), cloze=cloze.strip("\n"))
+
     return Draft(
-        answers=(answer,),
+        answers=(answer if ask.chat or form.format(n="1", item="").strip() else f"\n{answer}",),
         context=context,
-        end=lambda units: ask.end(question=write(wording, {"n": str(place(units) + 2), "item": before})),
+        end=end,
         kind="number" if numbered else "after",
         genre="list",
         chat=ask.chat,

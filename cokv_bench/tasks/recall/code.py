@@ -1,6 +1,6 @@
 """Lines of code that a file of code holds: the one after a line, the first and the last of a function."""
 
-from cokv_bench.tasks.recall.draft import Draft, asking
+from cokv_bench.tasks.recall.draft import BEGUN, LISTING, SHORT, Draft, asking
 from cokv_bench.tasks.recall.facts import share
 from cokv_bench.tasks.recall.fill import write
 from cokv_bench.tasks.recall.genres import Source, program
@@ -10,10 +10,7 @@ _KINDS = {"next": "codenext", "last": "codereturn", "first": "codefirst"}
 
 
 def code_line(source: Source) -> Draft:
-    """A function of the file is asked for a line. A unit is a function more beside it.
-
-    Where the prompt is no user's turn, it may also end with code once more, up to the answer.
-    """
+    """A function of the file is asked for a line. A unit is a function more beside it."""
     words, dice, file = source.words, source.dice.of("line"), program(source)
     asked, at = file.function(-1), share(dice)
     kind = dice.pick(tuple(_KINDS))
@@ -21,10 +18,9 @@ def code_line(source: Source) -> Draft:
     answer = asked.body[place]
     before = asked.body[place - 1] if place else asked.begin
     question = write(words.entry(_KINDS[kind], dice), {"line": before, "name": asked.name})
-    ask = asking(words, source.dice)
-    end = ask.end(question=question)
-    if not ask.chat and kind != "last" and dice.chance(50):
-        end = f"\n\n{words.entry('codecue', dice)}\n{before}\n"
+    ask = asking(words, source.dice, (SHORT, BEGUN, LISTING, LISTING))
+    # From the first line to the one before the answer.
+    end = ask.end(question=question, cloze="\n    ".join([asked.begin, *asked.body[:place]]))
 
     def context(units: int) -> str:
         spot = int(at * (units + 1))
@@ -33,7 +29,7 @@ def code_line(source: Source) -> Draft:
         return ask.before + "\n\n".join(functions)
 
     return Draft(
-        answers=(answer,),
+        answers=(answer if ask.chat else f"\n    {answer}",),
         context=context,
         end=lambda units: end,
         kind=kind,

@@ -1,36 +1,48 @@
 """An example on its way: all of it but how much text its length leaves room for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cokv_bench.tasks.recall.dice import Dice
 from cokv_bench.tasks.recall.fill import Words, write
 
+#: Ways to ask, and the list of wordings behind each. The first two are a user's turn.
+SHORT, SENTENCE, BEGUN, AGAIN, LISTING, CHOICE = "chat", "sentence", "begun", "again", "listing", "choice"
+_CHAT = (SHORT, SENTENCE)
+
 
 @dataclass(frozen=True)
 class Ask:
-    """How a question is put: what stands before the text, the template around the question, and whether it is chat."""
+    """How a question is put.
 
-    chat: bool
+    Attributes:
+        way: SHORT: a question. SENTENCE: one that asks for the sentence of the text. BEGUN: a question, and its answer
+            begun. AGAIN: the fact again, up to the answer. LISTING: the same of lines. CHOICE: a question that names
+            its answers.
+        before: what stands before the text.
+        wish: the template of the prompt's end, with {question} or {cloze} (the beginning of the answer) or both.
+    """
+
+    way: str
     before: str
     wish: str
 
-    def end(self, **values: str) -> str:
+    @property
+    def chat(self) -> bool:
+        """Whether the prompt is a user's turn; otherwise it ends where the answer begins."""
+        return self.way in _CHAT
+
+    def end(self, *, question: str = "", cloze: str = "") -> str:
         """The end of the prompt."""
-        return "\n\n" + write(self.wish, values)
+        return "\n\n" + write(self.wish, {"question": question, "cloze": cloze})
 
 
-def asking(words: Words, dice: Dice, *, cloze: bool = False) -> Ask:
-    """Half of all prompts are a user's turn; the others end where the answer begins.
-
-    Args:
-        cloze: whether the fact can be repeated up to the answer in place of a question.
-    """
+def asking(words: Words, dice: Dice, ways: Sequence[str]) -> Ask:
+    """One of the ways, each as often as it is named; some instructions stand before the text."""
     own = dice.of("ask")
-    chat = own.chance(50)
-    before = words.entry("before", own) + "\n\n" if own.chance(65 if chat else 35) else ""
-    wish = "chatask" if chat else "clozeask" if cloze and own.chance(40) else "plainask"
-    return Ask(chat, before, words.entry(wish, own))
+    way = own.pick(ways)
+    before = words.entry("before", own) + "\n\n" if own.chance(65 if way in _CHAT else 35) else ""
+    return Ask(way, before, words.entry(f"{way}ask", own))
 
 
 @dataclass(frozen=True)

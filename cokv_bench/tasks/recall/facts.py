@@ -3,29 +3,15 @@
 from dataclasses import dataclass
 
 from cokv_bench.tasks.recall.dice import Dice
-from cokv_bench.tasks.recall.draft import Ask, Draft, asking
+from cokv_bench.tasks.recall.draft import AGAIN, BEGUN, CHOICE, LISTING, SENTENCE, SHORT, Draft, asking
 from cokv_bench.tasks.recall.fill import Filled, Words, slots, write
 from cokv_bench.tasks.recall.genres import GENRES, Source, Text, constants, placed, talk
 from cokv_bench.tasks.recall.score import BETWEEN
+from cokv_bench.tasks.recall.wording import Wording
 
-# The parts of an entry, and the facts of one that has two.
-_PART, _FACT = " | ", " || "
 _GRAIN = 2**20
-
-
-@dataclass(frozen=True)
-class Wording:
-    """An entry of a list of facts: the facts, the question, and the fact again up to its answer where it can be."""
-
-    facts: tuple[str, ...]
-    question: str
-    cloze: str
-
-    @classmethod
-    def drawn(cls, words: Words, kind: str, dice: Dice) -> "Wording":
-        """One of a kind."""
-        told, question, *cloze = words.entry(f"tell_{kind}", dice).split(_PART)
-        return cls(tuple(told.split(_FACT)), question, cloze[0] if cloze else "")
+# A small model is soon lost among facts of the same wording.
+_ALONE = 65
 
 
 def share(dice: Dice) -> float:
@@ -35,131 +21,149 @@ def share(dice: Dice) -> float:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of some kinds, in any genre.
+    """Facts of some kinds in any genre, some of them among up to three others of the same wording.
 
     Attributes:
         kinds: lists of facts.
-        genres: where they stand; by default in all.
-        values: most values of one thing, all of which are asked for.
-        choice: whether the question names the answer and another one.
     """
 
     kinds: tuple[str, ...]
-    genres: tuple[str, ...] = tuple(GENRES)
-    values: int = 1
-    choice: bool = False
 
     def __call__(self, source: Source) -> Draft:
-        """The draft of an example; half of them hold up to three further facts in the same wording."""
+        """The draft of an example.
+
+        The reference is the answer, or the sentence of the text where it is asked for; where one fact leads to the
+        other it is both, since nobody guesses what the second is about.
+        """
         words, dice = source.words, source.dice.of("facts")
         kind = dice.pick(self.kinds)
         wording = Wording.drawn(words, kind, dice)
-        main = words.fill(wording.facts, dice)
-        taken = set(main.values.values())
-        answers = [main.values[main.answer]]
-        facts = [write(fact, main.values) for fact in wording.facts]
-        if self.values > 1:
-            (told,) = wording.facts
-            for _ in range(1 + dice.below(self.values - 1)):
-                filled = _other_answer(words, told, main, dice, taken)
-                answers.append(filled.values[filled.answer])
-                facts.append(write(told, filled.values))
-        others: list[str] = []
-        for _ in range(1 + dice.below(3) if dice.chance(50) else 0):
-            other = words.fill(wording.facts, dice, avoid=taken)
-            taken.update(other.values.values())
-            others += [write(fact, other.values) for fact in wording.facts]
-        genre, text = ("code", constants(source)) if kind == "constant" else self._text(source, dice)
+        filled = words.fill(wording.facts, dice)
+        facts, answer = wording.tell(filled), filled.values[filled.answer]
+        cloze, rest = wording.begun(filled)
+        steps = len(facts) > 1
+        if wording.cloze and not steps and (not cloze or dice.chance(40)):
+            cloze, rest = write(wording.cloze, filled.values), answer
+        ask = asking(words, source.dice, (SHORT, SHORT, SENTENCE, SENTENCE, BEGUN, BEGUN, AGAIN, AGAIN))
+        reference = rest if not ask.chat else " ".join(facts) if ask.way == SENTENCE or steps else answer
+        others = _others(words, wording, filled, dice)
+        genre, text = ("code", constants(source)) if kind == "constant" else _text(source, dice)
         shares = [share(dice) for _ in (*facts, *others)]
-        if self.values > 1:
-            # Told in the order in which they are to be answered.
-            shares[: len(facts)] = sorted(shares[: len(facts)])
-        values, classes = dict(main.values), None
-        if self.choice:
-            (rival,) = (
-                slot for slot in main.values if slot != main.answer and slot.rstrip("2") == main.answer.rstrip("2")
-            )
-            classes = tuple(dice.some([answers[0], main.values[rival]], 2))
-            values["one"], values["other"] = classes
-        ask = asking(words, source.dice, cloze=bool(wording.cloze))
-        return _draft(
-            ask,
-            text,
-            facts + others,
-            shares,
-            question=write(wording.question, values),
-            cloze=write(wording.cloze, values),
-            answers=answers,
+        question = write(wording.question, filled.values)
+        return Draft(
+            answers=tuple(dict.fromkeys((reference, answer))),
+            context=lambda units: ask.before + placed(text, units, facts + others, shares),
+            end=lambda units: ask.end(question=question, cloze=cloze),
             kind=kind,
             genre=genre,
-            of=len(facts),
-            classes=classes,
+            chat=ask.chat,
+            facts=tuple(facts),
+            depth=shares[0],
+            once=(answer,),
         )
 
-    def _text(self, source: Source, dice: Dice) -> tuple[str, Text]:
-        genre = dice.pick(self.genres)
-        return genre, GENRES[genre](source)
+
+def _text(source: Source, dice: Dice) -> tuple[str, Text]:
+    genre = dice.pick(tuple(GENRES))
+    return genre, GENRES[genre](source)
 
 
-def _other_answer(words: Words, told: str, main: Filled, dice: Dice, taken: set[str]) -> Filled:
-    known = {slot: main.values[slot] for slot in slots(told)}
-    filled = words.fill([told], dice, avoid=taken, kept=known)
-    taken.add(filled.values[filled.answer])
-    return filled
+def _others(words: Words, wording: Wording, filled: Filled, dice: Dice) -> list[str]:
+    """Facts in the same wording about other things."""
+    taken, told = set(filled.values.values()), []
+    for _ in range(0 if dice.chance(_ALONE) else 1 + dice.below(3)):
+        other = words.fill(wording.facts, dice, avoid=taken)
+        taken.update(other.values.values())
+        told += wording.tell(other)
+    return told
 
 
-def _draft(
-    ask: Ask,
-    text: Text,
-    facts: list[str],
-    shares: list[float],
-    *,
-    question: str,
-    cloze: str,
-    answers: list[str],
-    kind: str,
-    genre: str,
-    of: int,
-    classes: tuple[str, ...] | None = None,
-) -> Draft:
+def several(source: Source) -> Draft:
+    """Two to four values of one thing, told in one sentence or all over the text, and all asked for."""
+    words, dice = source.words, source.dice.of("several")
+    wording = Wording.drawn(words, "several", dice)
+    filled = words.fill(wording.facts, dice)
+    known = {slot: filled.values[slot] for slot in slots(wording.facts[0])}
+    fills, taken = [filled], set(filled.values.values())
+    for _ in range(1 + dice.below(3)):
+        fills.append(words.fill(wording.facts, dice, avoid=taken, kept=known))
+        taken.update(fills[-1].values.values())
+    answers = [each.values[each.answer] for each in fills]
+    answer, cloze = BETWEEN.join(answers), write(wording.cloze, filled.values)
+    together = dice.chance(60)
+    facts = [f"{cloze} {answer}."] if together else [fact for each in fills for fact in wording.tell(each)]
+    others = [] if together else _others(words, wording, filled, dice)
+    genre, text = _text(source, dice)
+    # Told in the order in which they are to be answered.
+    shares = sorted(share(dice) for _ in facts) + [share(dice) for _ in others]
+    ask = asking(words, source.dice, (SHORT, SHORT, BEGUN, BEGUN, AGAIN))
+    question = write(wording.question, filled.values)
     return Draft(
-        answers=(BETWEEN.join(answers),),
-        context=lambda units: ask.before + placed(text, units, facts, shares),
+        answers=(answer,),
+        context=lambda units: ask.before + placed(text, units, facts + others, shares),
         end=lambda units: ask.end(question=question, cloze=cloze),
-        kind=kind,
+        kind="together" if together else "apart",
         genre=genre,
         chat=ask.chat,
-        facts=tuple(facts[:of]),
+        facts=tuple(facts),
         depth=shares[0],
-        once=tuple(answers) if classes is None else (),
-        classes=classes,
+        once=tuple(answers),
+    )
+
+
+def which(source: Source) -> Draft:
+    """A question that names its answer and the other thing that the fact is about."""
+    words, dice = source.words, source.dice.of("which")
+    wording = Wording.drawn(words, "which", dice)
+    filled = words.fill(wording.facts, dice)
+    answer, kind = filled.values[filled.answer], filled.answer.rstrip("2")
+    (rival,) = (slot for slot in filled.values if slot.rstrip("2") == kind and slot != filled.answer)
+    one, other = dice.some([answer, filled.values[rival]], 2)
+    facts, others = wording.tell(filled), _others(words, wording, filled, dice)
+    genre, text = _text(source, dice)
+    shares = [share(dice) for _ in (*facts, *others)]
+    ask = asking(words, source.dice, (SHORT, CHOICE))
+    question = write(wording.question, {**filled.values, "one": one, "other": other})
+    return Draft(
+        answers=(answer,),
+        context=lambda units: ask.before + placed(text, units, facts + others, shares),
+        end=lambda units: ask.end(question=question),
+        kind="which",
+        genre=genre,
+        chat=ask.chat,
+        facts=tuple(facts),
+        depth=shares[0],
+        classes=(one, other),
     )
 
 
 def spoken(source: Source) -> Draft:
-    """A line of a chat that tells something of its speaker, up to three others say the like."""
+    """A line of a chat that tells something of its speaker; up to two others say the like."""
     words, dice, said = source.words, source.dice.of("spoken"), talk(source)
     wording = Wording.drawn(words, "spoken", dice)
-    taken: set[str] = set()
-    lines, speakers, answers = [], dice.some(said.people, 1 + (dice.below(3) if dice.chance(50) else 0)), []
-    first: dict[str, str] = {}
-    for speaker in speakers:
-        filled = words.fill(wording.facts, dice, avoid=taken)
-        taken.update(filled.values.values())
-        answers.append(filled.values[filled.answer])
-        lines.append(write(wording.facts[0], filled.values))
-        first = first or {**filled.values, "speaker": speaker}
-    teller = dict(zip(lines, speakers, strict=True))
+    speakers = dice.some(said.people, 1 if dice.chance(_ALONE) else 2 + dice.below(2))
+    fills: list[Filled] = []
+    for _ in speakers:
+        fills.append(words.fill(wording.facts, dice, avoid={v for each in fills for v in each.values.values()}))
+    lines = [write(wording.facts[0], each.values) for each in fills]
+    filled, teller = fills[0], dict(zip(lines, speakers, strict=True))
+    begun, rest = wording.begun(filled)
+    if not begun:
+        # The answer is all that one of these lines tells.
+        begun, rest = wording.facts[0].partition("{=")[0].rstrip(), filled.values[filled.answer]
     text = Text(said.unit, lambda line, i: said.line(teller[line], line, i))
-    return _draft(
-        asking(words, source.dice),
-        text,
-        lines,
-        [share(dice) for _ in lines],
-        question=write(wording.question, first),
-        cloze="",
-        answers=answers[:1],
-        kind="spoken",
+    ask = asking(words, source.dice, (SHORT, SHORT, LISTING, LISTING, BEGUN))
+    shares = [share(dice) for _ in lines]
+    question = write(wording.question, {**filled.values, "speaker": speakers[0]})
+    cloze = said.begun(speakers[0], begun)
+    return Draft(
+        answers=(filled.values[filled.answer] if ask.chat else rest,),
+        context=lambda units: ask.before + placed(text, units, lines, shares),
+        end=lambda units: ask.end(question=question, cloze=cloze),
+        kind=wording.facts[0].partition("{=")[2].partition("}")[0],
         genre="dialogue",
-        of=1,
+        chat=ask.chat,
+        facts=(lines[0],),
+        depth=shares[0],
+        once=(filled.values[filled.answer],),
     )

@@ -9,9 +9,9 @@ from cokv_bench.tasks.recall.bank import entries
 from cokv_bench.tasks.recall.dice import Dice
 from cokv_bench.tasks.recall.values import drawn
 
-# The slot's name, a digit that tells slots of one list apart, and "=" before it where it is the answer; an "s" behind
+#: The slot's name, a digit that tells slots of one list apart, and "=" before it where it is the answer; an "s" behind
 # it asks for the plural.
-_SLOT = re.compile(r"{(=?)([A-Za-z]+)(\d?)}(s\b)?")
+SLOT = re.compile(r"{(=?)([A-Za-z]+)(\d?)}(s\b)?")
 _BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeiouAEIOU])")
 # Draws after which two equal values are accepted: a list of a split may be that short.
 _TRIES = 30
@@ -68,7 +68,7 @@ class Words:
         """
         values, answer = dict(kept or {}), ""
         for template in templates:
-            for marked, name, digit, _ in _SLOT.findall(template):
+            for marked, name, digit, _ in SLOT.findall(template):
                 slot = name.lower() + digit
                 answer = slot if marked else answer
                 if slot not in values:
@@ -91,7 +91,7 @@ def write(template: str, values: Mapping[str, str]) -> str:
             return value.upper().replace(" ", "_")
         return value[:1].upper() + value[1:] if name[0].isupper() else value
 
-    return _BEFORE_VOWEL.sub(r"\1n ", _SLOT.sub(of, template))
+    return _BEFORE_VOWEL.sub(r"\1n ", SLOT.sub(of, template))
 
 
 def plural(noun: str) -> str:
@@ -105,4 +105,4 @@ def plural(noun: str) -> str:
 
 def slots(template: str) -> list[str]:
     """The slots of a template that are not its answer."""
-    return [name.lower() + digit for marked, name, digit, _ in _SLOT.findall(template) if not marked]
+    return [name.lower() + digit for marked, name, digit, _ in SLOT.findall(template) if not marked]

@@ -27,10 +27,12 @@ class Text:
     Attributes:
         unit: a sentence, row, line or function of a number 0, 1, ..., with the gap before it.
         dress: a fact as it would stand before the unit of a number, with the gap before it.
+        head: what stands above all units and facts.
     """
 
     unit: Callable[[int], str]
     dress: Callable[[str, int], str]
+    head: str = ""
 
 
 def placed(text: Text, units: int, facts: Sequence[str], shares: Sequence[float]) -> str:
@@ -44,7 +46,7 @@ def placed(text: Text, units: int, facts: Sequence[str], shares: Sequence[float]
     for spot, k in sorted(spots):
         before.setdefault(spot, []).append(text.dress(facts[k], spot))
     parts = [part for i in range(units) for part in (*before.get(i, ()), text.unit(i))]
-    return "".join([*parts, *before.get(units, ())]).strip()
+    return "".join([text.head, *parts, *before.get(units, ())]).strip()
 
 
 def essays(source: Source) -> Text:
@@ -106,11 +108,16 @@ _LINES = ("\n{who}: {said}", "\n[{at}] {who}: {said}", "\n<{who}> {said}", "\n\n
 
 @dataclass(frozen=True)
 class Talk:
-    """A conversation: its people, and a line that one of them says before the unit of a number."""
+    """A conversation: its people, the form of a line, and one that somebody says before the unit of a number."""
 
     people: list[str]
+    form: str
     unit: Callable[[int], str]
     line: Callable[[str, str, int], str]
+
+    def begun(self, who: str, said: str) -> str:
+        """A line again, without its time of day."""
+        return self.form.replace("[{at}] ", "").format(who=who, said=said).lstrip()
 
 
 def talk(source: Source) -> Talk:
@@ -132,7 +139,7 @@ def talk(source: Source) -> Talk:
         own = dice.of(i)
         return line(own.pick(people), words.text(told(i), own), i)
 
-    return Talk(people, unit, line)
+    return Talk(people, form, unit, line)
 
 
 def dialogue(source: Source) -> Text:
@@ -162,7 +169,7 @@ def table(source: Source) -> Text:
     """The rows of a table, with the fact as a note between them."""
     rows = Listing.drawn(source.words, source.dice.of("table"))
     mark = "\n# " if rows.form == "csv" else "\n"
-    return Text(lambda i: (rows.head if i == 0 else "") + rows.line(rows.row(i)), lambda fact, i: f"{mark}{fact}")
+    return Text(lambda i: rows.line(rows.row(i)), lambda fact, i: f"{mark}{fact}", rows.head)
 
 
 def catalogue(source: Source) -> Text:
@@ -173,9 +180,9 @@ def catalogue(source: Source) -> Text:
 
     @cache
     def unit(i: int) -> str:
-        return (f"{title}\n" if i == 0 else "") + f"\n{mark} {words.text(told(i), dice.of(i))}"
+        return f"\n{mark} {words.text(told(i), dice.of(i))}"
 
-    return Text(unit, lambda fact, i: f"\n{mark} {fact}")
+    return Text(unit, lambda fact, i: f"\n{mark} {fact}", f"{title}\n")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from cokv_bench.tasks.recall.draft import Draft, asking
+from cokv_bench.tasks.recall.draft import LISTING, SHORT, Draft, asking
 from cokv_bench.tasks.recall.facts import share
 from cokv_bench.tasks.recall.fill import write
 from cokv_bench.tasks.recall.genres import Source
@@ -48,7 +48,7 @@ def labelled(source: Source) -> Draft:
         return example(1 + source.dice.of("subject", i).below(len(nouns) - 1), i)
 
     facts = [example(0, f"fact {k}") for k in range(len(shares))]
-    ask = asking(words, source.dice)
+    ask = asking(words, source.dice, (SHORT, LISTING))
     last = shot(0, "asked")
 
     def context(units: int) -> str:

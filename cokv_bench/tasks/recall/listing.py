@@ -44,7 +44,7 @@ class Listing:
         heads = [self.subject[0], *self.columns]
         if self.form == "markdown":
             return "\n" + self._bars(heads) + "\n" + self._bars(["---"] * len(heads))
-        return {"csv": "\n" + ",".join(heads), "tabs": "\n" + "\t".join(heads)}.get(self.form, "")
+        return {"csv": "\n" + ", ".join(heads), "tabs": "\n" + "\t".join(heads)}.get(self.form, "")
 
     def row(self, i: object) -> dict[str, str]:
         """The cells of a row by their heads."""
@@ -61,7 +61,7 @@ class Listing:
             return "\n" + "; ".join(f"{head}: {cell}" for head, cell in row.items())
         if self.form == "json":
             return "\n" + json.dumps(dict(row), ensure_ascii=False)
-        return "\n" + ("\t" if self.form == "tabs" else ",").join(cells)
+        return "\n" + ("\t" if self.form == "tabs" else ", ").join(cells)
 
     @staticmethod
     def _bars(cells: list[str]) -> str:

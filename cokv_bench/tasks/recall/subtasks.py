@@ -7,7 +7,7 @@ from cokv_bench.errors import unknown
 from cokv_bench.tasks.recall.catalogue import item
 from cokv_bench.tasks.recall.code import code_line
 from cokv_bench.tasks.recall.draft import Draft
-from cokv_bench.tasks.recall.facts import Facts, spoken
+from cokv_bench.tasks.recall.facts import Facts, several, spoken, which
 from cokv_bench.tasks.recall.genres import Source
 from cokv_bench.tasks.recall.labels import labelled
 from cokv_bench.tasks.recall.tables import cell, pair, row
@@ -55,15 +55,13 @@ SUBTASKS: dict[str, Subtask] = {
     "quotes": Subtask(
         "whole sentences that somebody said or wrote, and rows", 48, (Facts(("said",)),) * 3 + (row,), "qa_f1"
     ),
-    "several": Subtask("two to four values of one thing", 64, (Facts(("several",), values=4),), "share_found"),
+    "several": Subtask("two to four values of one thing", 64, (several,), "share_found"),
     "code": Subtask("lines of functions", 40, (code_line,), "code_sim"),
     "tables": Subtask("cells of tables and values of keys", 48, (cell, pair)),
     "lists": Subtask("items of lists by number or by the item before", 24, (item,)),
     "dialogue": Subtask("what people say of themselves in a chat", 24, (spoken,)),
     "steps": Subtask("two facts that lead from one to the other", 24, (Facts(("steps",)),)),
-    "labels": Subtask(
-        "labels by examples, and which of two", 12, (labelled, Facts(("which",), choice=True)), "classification"
-    ),
+    "labels": Subtask("labels by examples, and which of two", 12, (labelled, which), "classification"),
 }
 
 
