@@ -11,7 +11,7 @@ from cokv_bench.tasks.recall.wording import Wording
 
 _GRAIN = 2**20
 # A small model is soon lost among facts of the same wording.
-_ALONE = 65
+_ALONE = 70
 
 
 def share(dice: Dice) -> float:
@@ -42,9 +42,9 @@ class Facts:
         facts, answer = wording.tell(filled), filled.values[filled.answer]
         cloze, rest = wording.begun(filled)
         steps = len(facts) > 1
-        if wording.cloze and not steps and (not cloze or dice.chance(40)):
+        if wording.cloze and not steps and (not cloze or dice.chance(20)):
             cloze, rest = write(wording.cloze, filled.values), answer
-        ask = asking(words, source.dice, (SHORT, SHORT, SENTENCE, SENTENCE, BEGUN, BEGUN, AGAIN, AGAIN))
+        ask = asking(words, source.dice, (SHORT, SHORT, SENTENCE, BEGUN, BEGUN, BEGUN, AGAIN, AGAIN))
         reference = rest if not ask.chat else " ".join(facts) if ask.way == SENTENCE or steps else answer
         others = _others(words, wording, filled, dice)
         genre, text = ("code", constants(source)) if kind == "constant" else _text(source, dice)
@@ -96,7 +96,7 @@ def several(source: Source) -> Draft:
     genre, text = _text(source, dice)
     # Told in the order in which they are to be answered.
     shares = sorted(share(dice) for _ in facts) + [share(dice) for _ in others]
-    ask = asking(words, source.dice, (SHORT, SHORT, BEGUN, BEGUN, AGAIN))
+    ask = asking(words, source.dice, (SHORT, BEGUN, BEGUN, AGAIN))
     question = write(wording.question, filled.values)
     return Draft(
         answers=(answer,),
@@ -163,7 +163,7 @@ def spoken(source: Source) -> Draft:
         kind=wording.facts[0].partition("{=")[2].partition("}")[0],
         genre="dialogue",
         chat=ask.chat,
-        facts=(lines[0],),
+        facts=(said.begun(speakers[0], lines[0]),),
         depth=shares[0],
         once=(filled.values[filled.answer],),
     )

@@ -34,9 +34,9 @@ def _of_line(metric: str) -> Callable[[Example, str], float]:
 
 
 def code_similarity(example: Example, prediction: str) -> float:
-    """Edit similarity of the first line of code, indentation left out."""
+    """Edit similarity of the first line of code and the answer, indentation left out."""
     lines: Sequence[str] = [line.strip() for line in prediction.strip().split("\n")]
-    return best_score("code_sim", "\n".join(lines), example.answers)
+    return best_score("code_sim", "\n".join(lines), [answer.strip() for answer in example.answers])
 
 
 METRICS: dict[str, Callable[[Example, str], float]] = {
