@@ -1,56 +1,48 @@
-"""Items of lists, by their number or by the item before them."""
-
-from functools import cache
+"""Short lists inside another text, asked for an item by its number or by the item before it."""
 
 from cokv_bench.tasks.recall.draft import BEGUN, LISTING, SHORT, Draft, asking
 from cokv_bench.tasks.recall.facts import share
 from cokv_bench.tasks.recall.fill import write
-from cokv_bench.tasks.recall.genres import Source, cycled
+from cokv_bench.tasks.recall.genres import PROSE, Source, boxed, cycled, placed
 
-_NUMBERED = ("\n{n}. {item}", "\n{n}) {item}", "\n({n}) {item}", "\nNo. {n}: {item}", "\n#{n} {item}")
-_BULLETS = ("\n- {item}", "\n* {item}", "\n• {item}", "\n[ ] {item}", "\n{item}")
+_NUMBERED = ("{n}. {item}", "{n}) {item}", "({n}) {item}", "No. {n}: {item}", "#{n} {item}")
+_BULLETS = ("- {item}", "* {item}", "• {item}", "+ {item}", "[ ] {item}")
 
 
 def item(source: Source) -> Draft:
-    """The item of a number, or the one after another. A unit is an item."""
+    """An item of a list of five to twelve, which may be read out again up to it. A unit is one of the text around."""
     words, dice = source.words, source.dice.of("item")
     numbered, at = dice.chance(50), share(dice)
-    form = dice.pick(_NUMBERED if numbered else _BULLETS)
-    title, told = words.value("listtitle", dice), cycled(words, "item", dice)
-    answer = words.value("item", source.dice.of("items", "asked"))
-    before = words.value("item", source.dice.of("items", "before"), [answer])
-    wording = words.entry("itemnumber" if numbered else "itemafter", dice)
-    ask = asking(words, source.dice, (SHORT, BEGUN, LISTING, LISTING))
-
-    def place(units: int) -> int:
-        """Of the item before the answer, from 0."""
-        return int(at * (units + 1))
-
-    @cache
-    def other(i: int) -> str:
-        return words.text(told(i), source.dice.of("items", i))
-
-    def context(units: int) -> str:
-        items = [other(i) for i in range(units)]
-        items[place(units) : place(units)] = [before, answer]
-        lines = [form.format(n=n, item=each) for n, each in enumerate(items, 1)]
-        return ask.before + title + "\n" + "".join(lines)
-
-    def end(units: int) -> str:
-        n = str(place(units) + 2)
-        following = form.format(n=n, item="").rstrip()
-        # Up to the answer: its number, or the item before it.
-        cloze = following if numbered else form.format(n=n, item=before) + following
-        return ask.end(question=write(wording, {"n": n, "item": before}), cloze=cloze.strip("\n"))
-
+    form, title = dice.pick(_NUMBERED if numbered else _BULLETS), words.value("listtitle", dice)
+    told = cycled(words, "item", dice)
+    items: list[str] = []
+    while len(items) < 5 + dice.below(8):
+        text = words.text(told(len(items)), dice)
+        if text not in items:
+            items.append(text)
+    lines = [form.format(n=n, item=each) for n, each in enumerate(items, 1)]
+    place = 1 + dice.below(len(items) - 1)
+    answer, before = items[place], items[place - 1]
+    ask = asking(words, source.dice, (SHORT, BEGUN, LISTING, LISTING, LISTING))
+    question = write(
+        words.entry("itemnumber" if numbered else "itemafter", dice), {"n": str(place + 1), "item": before}
+    )
+    # Up to the answer: what is short of it, the whole list or the line before.
+    begun = form.format(n=place + 1, item="").rstrip()
+    cloze = "\n".join(
+        [*([title, ""] if ask.way == LISTING else []), *lines[0 if ask.way == LISTING else place - 1 : place]]
+    )
+    genre = dice.pick(tuple(PROSE))
+    text_around = boxed(PROSE[genre](source.without(items)))
+    block = "\n".join([title, "", *lines])
     return Draft(
-        answers=(answer if ask.chat or form.format(n="1", item="").strip() else f"\n{answer}",),
-        context=context,
-        end=end,
+        answers=(answer,),
+        context=lambda units: ask.before + placed(text_around, units, [block], [at]),
+        end=lambda units: ask.end(question=question, cloze=f"{cloze}\n{begun}"),
         kind="number" if numbered else "after",
-        genre="list",
+        genre=genre,
         chat=ask.chat,
-        facts=(before, answer),
+        facts=(block,),
         depth=at,
         once=(answer, before),
     )

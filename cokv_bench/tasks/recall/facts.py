@@ -47,7 +47,8 @@ class Facts:
         ask = asking(words, source.dice, (SHORT, SHORT, SENTENCE, BEGUN, BEGUN, BEGUN, AGAIN, AGAIN))
         reference = rest if not ask.chat else " ".join(facts) if ask.way == SENTENCE or steps else answer
         others = _others(words, wording, filled, dice)
-        genre, text = ("code", constants(source)) if kind == "constant" else _text(source, dice)
+        around = source.without(filled.values.values())
+        genre, text = ("code", constants(around)) if kind == "constant" else _text(around, dice)
         shares = [share(dice) for _ in (*facts, *others)]
         question = write(wording.question, filled.values)
         return Draft(
@@ -90,10 +91,10 @@ def several(source: Source) -> Draft:
         taken.update(fills[-1].values.values())
     answers = [each.values[each.answer] for each in fills]
     answer, cloze = BETWEEN.join(answers), write(wording.cloze, filled.values)
-    together = dice.chance(60)
+    together = dice.chance(70)
     facts = [f"{cloze} {answer}."] if together else [fact for each in fills for fact in wording.tell(each)]
     others = [] if together else _others(words, wording, filled, dice)
-    genre, text = _text(source, dice)
+    genre, text = _text(source.without(taken), dice)
     # Told in the order in which they are to be answered.
     shares = sorted(share(dice) for _ in facts) + [share(dice) for _ in others]
     ask = asking(words, source.dice, (SHORT, BEGUN, BEGUN, AGAIN))
@@ -120,7 +121,7 @@ def which(source: Source) -> Draft:
     (rival,) = (slot for slot in filled.values if slot.rstrip("2") == kind and slot != filled.answer)
     one, other = dice.some([answer, filled.values[rival]], 2)
     facts, others = wording.tell(filled), _others(words, wording, filled, dice)
-    genre, text = _text(source, dice)
+    genre, text = _text(source.without(filled.values.values()), dice)
     shares = [share(dice) for _ in (*facts, *others)]
     ask = asking(words, source.dice, (SHORT, CHOICE))
     question = write(wording.question, {**filled.values, "one": one, "other": other})
@@ -139,12 +140,13 @@ def which(source: Source) -> Draft:
 
 def spoken(source: Source) -> Draft:
     """A line of a chat that tells something of its speaker; up to two others say the like."""
-    words, dice, said = source.words, source.dice.of("spoken"), talk(source)
+    words, dice = source.words, source.dice.of("spoken")
     wording = Wording.drawn(words, "spoken", dice)
-    speakers = dice.some(said.people, 1 if dice.chance(_ALONE) else 2 + dice.below(2))
     fills: list[Filled] = []
-    for _ in speakers:
+    for _ in range(1 if dice.chance(_ALONE) else 2 + dice.below(2)):
         fills.append(words.fill(wording.facts, dice, avoid={v for each in fills for v in each.values.values()}))
+    said = talk(source.without(fills[0].values.values()))
+    speakers = dice.some(said.people, len(fills))
     lines = [write(wording.facts[0], each.values) for each in fills]
     filled, teller = fills[0], dict(zip(lines, speakers, strict=True))
     begun, rest = wording.begun(filled)

@@ -25,11 +25,20 @@ class Filled:
     answer: str = ""
 
 
+@dataclass(frozen=True)
 class Words:
-    """The lists of a split, as templates ask for them."""
+    """The lists of a split, as templates ask for them.
 
-    def __init__(self, split: Split) -> None:
-        self.split = split
+    Attributes:
+        unsaid: values that no slot gets, since the text says them once already.
+    """
+
+    split: Split
+    unsaid: frozenset[str] = frozenset()
+
+    def without(self, values: Collection[str]) -> "Words":
+        """The same lists without some values."""
+        return Words(self.split, self.unsaid.union(values))
 
     def entry(self, name: str, dice: Dice) -> str:
         """An entry of a list as it stands there."""
@@ -39,7 +48,7 @@ class Words:
         """A drawn value, or an entry with its slots filled; not one to avoid, unless there is hardly any other."""
         value = self._value(name, dice)
         for _ in range(_TRIES):
-            if value not in avoid:
+            if value not in avoid and value not in self.unsaid:
                 break
             value = self._value(name, dice)
         return value

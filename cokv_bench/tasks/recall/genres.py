@@ -1,7 +1,8 @@
 """The texts in which facts stand: essays, and seven genres that grammars under `words/` write without end."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 
 from cokv_bench.tasks.made.haystack import Haystack
@@ -9,6 +10,9 @@ from cokv_bench.tasks.recall.bank import entries
 from cokv_bench.tasks.recall.dice import Dice
 from cokv_bench.tasks.recall.fill import Words, write
 from cokv_bench.tasks.recall.listing import Listing
+
+# What stands between paragraphs where gaps meet.
+_GAP = re.compile(r"\n{2,} ?")
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,10 @@ class Source:
     words: Words
     essays: Haystack
     dice: Dice
+
+    def without(self, values: Collection[str]) -> "Source":
+        """The same, but for values that its texts do not say."""
+        return replace(self, words=self.words.without(values))
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,13 @@ def placed(text: Text, units: int, facts: Sequence[str], shares: Sequence[float]
     for spot, k in sorted(spots):
         before.setdefault(spot, []).append(text.dress(facts[k], spot))
     parts = [part for i in range(units) for part in (*before.get(i, ()), text.unit(i))]
-    return "".join([text.head, *parts, *before.get(units, ())]).strip()
+    joined = "".join([text.head, *parts, *before.get(units, ())])
+    return _GAP.sub("\n\n", joined).strip()
+
+
+def boxed(text: Text) -> Text:
+    """The same text, in which a fact is a paragraph of its own, such as a list."""
+    return replace(text, dress=lambda fact, i: f"\n\n{fact}\n\n")
 
 
 def essays(source: Source) -> Text:
@@ -271,3 +285,5 @@ GENRES: Mapping[str, Callable[[Source], Text]] = {
     "table": table,
     "catalogue": catalogue,
 }
+#: Those in which a list or table is not one among others.
+PROSE = {name: GENRES[name] for name in ("essays", "news", "report", "code", "dialogue", "log")}

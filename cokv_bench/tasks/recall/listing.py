@@ -1,8 +1,8 @@
 """Tables whose rows are drawn: CSV, Markdown, records of keys and values, JSON lines."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cokv_bench.tasks.recall.dice import Dice
@@ -62,6 +62,11 @@ class Listing:
         if self.form == "json":
             return "\n" + json.dumps(dict(row), ensure_ascii=False)
         return "\n" + ("\t" if self.form == "tabs" else ", ").join(cells)
+
+    def others(self, unsaid: Collection[str]) -> Callable[[int], str]:
+        """The rows of the numbers 0, 1, ..., none of which has one of these cells."""
+        listing = replace(self, words=self.words.without(unsaid))
+        return lambda i: listing.line(listing.row(i))
 
     @staticmethod
     def _bars(cells: list[str]) -> str:

@@ -8,10 +8,10 @@ from cokv_bench.tasks.recall.dice import Dice
 from cokv_bench.tasks.recall.draft import BEGUN, LISTING, SHORT, Draft, asking
 from cokv_bench.tasks.recall.facts import share
 from cokv_bench.tasks.recall.fill import Words, write
-from cokv_bench.tasks.recall.genres import Source
+from cokv_bench.tasks.recall.genres import PROSE, Source, boxed, placed
 from cokv_bench.tasks.recall.listing import Listing
 
-_PAIRS = ('\n"{key}": "{value}",', "\n{key} = {value}", "\n{key}: {value}", "\n{key} -> {value}", "\n[{key}] {value}")
+_PAIRS = ('"{key}": "{value}",', "{key} = {value}", "{key}: {value}", "{key} -> {value}", "[{key}] {value}")
 
 
 def cell(source: Source) -> Draft:
@@ -33,7 +33,7 @@ def cell(source: Source) -> Draft:
         start=start,
         head=rows.head,
         once=(row[column], key),
-        other=lambda i: rows.line(rows.row(i)),
+        other=rows.others({key, row[column]}),
     )
 
 
@@ -53,36 +53,40 @@ def row(source: Source) -> Draft:
         start=end + gap.start() if gap else end,
         head=rows.head,
         once=(line.strip(), key),
-        other=lambda i: rows.line(rows.row(i)),
+        other=rows.others({key}),
     )
 
 
 def pair(source: Source) -> Draft:
-    """The value of the key that the question names. A unit is a pair of key and value."""
+    """The value of the key that the question names, of four to ten in a text. A unit is one of the text around."""
     words, dice = source.words, source.dice.of("pair")
     form, kind = dice.pick(_PAIRS), dice.pick(("number", "code", "uuid", "hex", "thing", "person"))
-    make_key = dice.pick((_words_key, _code_key))
-
-    def drawn(i: object) -> tuple[str, str]:
-        own = source.dice.of("pairs", i)
-        return make_key(words, own), words.value(kind, own)
-
-    def line(key: str, value: str) -> str:
-        return form.format(key=key, value=value)
-
-    key, value = drawn("asked")
-    asked = line(key, value)
-    start = asked.rindex(value)
-    return _lines(
-        source,
-        question=write(words.entry("pairvalue", dice), {"key": key}),
-        answer=value,
+    make_key = dice.pick((_words_key, _words_key, _code_key))
+    held: dict[str, str] = {}
+    for _ in range(4 + dice.below(7)):
+        held[make_key(words, dice)] = words.value(kind, dice, held.values())
+    lines = [form.format(key=key, value=value) for key, value in held.items()]
+    place, at = dice.below(len(lines)), share(dice)
+    key, value = list(held.items())[place]
+    line = lines[place]
+    start = line.rindex(value)
+    start -= line[start - 1] == '"'
+    ask = asking(words, source.dice, (SHORT, BEGUN, LISTING, LISTING))
+    question = write(words.entry("pairvalue", dice), {"key": key})
+    # The list again up to the answer, or its line alone.
+    cloze = "\n".join([*(lines[:place] if ask.way == LISTING else []), line[:start].rstrip()])
+    genre = dice.pick(tuple(PROSE))
+    around, block = boxed(PROSE[genre](source.without({*held, *held.values()}))), "\n".join(lines)
+    return Draft(
+        answers=(value,) if ask.chat else (line[start : line.rindex(value)] + value,),
+        context=lambda units: ask.before + placed(around, units, [block], [at]),
+        end=lambda units: ask.end(question=question, cloze=cloze),
         kind=f"value-{kind}",
-        line=asked,
-        start=start - (asked[start - 1] == '"'),
-        head="",
+        genre=genre,
+        chat=ask.chat,
+        facts=(block,),
+        depth=at,
         once=(value, key),
-        other=lambda i: line(*drawn(i)),
     )
 
 

@@ -167,7 +167,7 @@ def test_splits_read_different_essays() -> None:
     read = []
     for split in SPLITS:
         made = [
-            e for e in make("phrases", lengths=(2000,), examples=60).examples(split) if e.fields["genre"] == "essays"
+            e for e in make("phrases", lengths=(1500,), examples=40).examples(split) if e.fields["genre"] == "essays"
         ]
         read.append({s.strip() for e in made for s in sentences(context_of(e))})
     assert all(len(side) > 20 for side in read)
