@@ -42,10 +42,13 @@ class Facts:
         facts, answer = wording.tell(filled), filled.values[filled.answer]
         cloze, rest = wording.begun(filled)
         steps = len(facts) > 1
-        if wording.cloze and not steps and (not cloze or dice.chance(20)):
+        if wording.cloze and not steps and (not cloze or dice.chance(10)):
             cloze, rest = write(wording.cloze, filled.values), answer
         ask = asking(words, source.dice, (SHORT, SHORT, SENTENCE, BEGUN, BEGUN, BEGUN, AGAIN, AGAIN))
         reference = rest if not ask.chat else " ".join(facts) if ask.way == SENTENCE or steps else answer
+        if steps and dice.chance(50):
+            # One behind the other: what small models can follow.
+            facts = [" ".join(facts)]
         others = _others(words, wording, filled, dice)
         around = source.without(filled.values.values())
         genre, text = ("code", constants(around)) if kind == "constant" else _text(around, dice)
@@ -123,7 +126,7 @@ def which(source: Source) -> Draft:
     facts, others = wording.tell(filled), _others(words, wording, filled, dice)
     genre, text = _text(source.without(filled.values.values()), dice)
     shares = [share(dice) for _ in (*facts, *others)]
-    ask = asking(words, source.dice, (SHORT, CHOICE))
+    ask = asking(words, source.dice, (SHORT, CHOICE, CHOICE, CHOICE))
     question = write(wording.question, {**filled.values, "one": one, "other": other})
     return Draft(
         answers=(answer,),

@@ -31,6 +31,7 @@ def labelled(source: Source) -> Draft:
     for _ in range(_SUBJECTS * len(labels)):
         nouns.append(words.value(noun, dice, nouns))
     form, gap = dice.pick(_FORMS)
+    offered = dice.some(labels, len(labels))
     asked, shares = nouns[0], [share(dice) for _ in range(3)]
 
     def shot(subject: int, part: object) -> str:
@@ -48,7 +49,7 @@ def labelled(source: Source) -> Draft:
         return example(1 + source.dice.of("subject", i).below(len(nouns) - 1), i)
 
     facts = [example(0, f"fact {k}") for k in range(len(shares))]
-    ask = asking(words, source.dice, (SHORT, LISTING))
+    ask = asking(words, source.dice, (SHORT, LISTING, LISTING, LISTING))
     last = shot(0, "asked")
 
     def context(units: int) -> str:
@@ -59,7 +60,8 @@ def labelled(source: Source) -> Draft:
             shots.insert(spot, fact)
         return ask.before + gap.join(shots)
 
-    wish = f"\n\n{words.entry('labelwish', dice)}" if ask.chat else ""
+    # A user's turn names the labels.
+    wish = f"\n\n{words.entry('labelwish', dice)} ({', '.join(offered)})" if ask.chat else ""
     return Draft(
         answers=(labels[0],),
         context=context,

@@ -60,7 +60,7 @@ SUBTASKS: dict[str, Subtask] = {
     "tables": Subtask("cells of tables and values of keys", 48, (cell, pair)),
     "lists": Subtask("items of lists by number or by the item before", 24, (item,)),
     "dialogue": Subtask("what people say of themselves in a chat", 24, (spoken,)),
-    "steps": Subtask("two facts that lead from one to the other", 24, (Facts(("steps",)),)),
+    "steps": Subtask("two facts that lead from one to the other", 40, (Facts(("steps",)),)),
     "labels": Subtask("labels by examples, and which of two", 12, (labelled, which), "classification"),
 }
 

@@ -207,7 +207,18 @@ def test_the_draws_stay_what_they_are() -> None:
         made = make(name, lengths=(600,), examples=3).examples("test")
         told = "\0".join(text for e in made for text in (e.prompt, *e.answers, str(e.chat)))
         digests[name] = hashlib.sha256(told.encode()).hexdigest()[:12]
-    assert digests == {}
+    assert digests == {
+        "numbers": "4859e4548c82",
+        "phrases": "10a3bdff1d4a",
+        "quotes": "c58183f22cde",
+        "several": "d47e558deb29",
+        "code": "14e3b9d34efd",
+        "tables": "7134deb65398",
+        "lists": "fe8e0229cb6e",
+        "dialogue": "247b7ae47db1",
+        "steps": "8c3610833494",
+        "labels": "d506350e7ded",
+    }
 
 
 # ---------------------------------------------------------------- names, models
@@ -256,10 +267,10 @@ def test_the_reference_goes_on_where_the_prompt_ends(texty: Model, name: str) ->
 @pytest.mark.model
 def test_the_embedded_model_recalls_with_the_full_cache(embedded: Model) -> None:
     scores = []
-    for task in resolve(["recall/numbers", "recall/tables"], embedded, TaskOptions(lengths=(400,), examples=6)):
+    for task in resolve(["recall/lists", "recall/several"], embedded, TaskOptions(lengths=(400,), examples=4)):
         for example in task.examples("test"):
             prompt = prefill(embedded, encode_example(embedded, example), accumulated_attention=False)
             full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
             answer = decode(embedded, prompt, [full], max_new_tokens=24)[0]
             scores.append(task.score(example, answer.text)["score"])
-    assert sum(scores) >= 4
+    assert sum(scores) >= 3
