@@ -39,7 +39,7 @@ class TaskOptions:
     depths: Annotated[int, Option("Depths, evenly from 0 to 100 percent.", _MADE, least=1)] = 10
     examples: Annotated[
         int | None,
-        Option("Needles per length (default: one per depth), or RULER or text examples (10).", _MADE, least=1),
+        Option("Needles per length (default: one per depth), or RULER, recall or text examples (10).", _MADE, least=1),
     ] = None
     haystack: Annotated[Path | None, Option("Folder of .txt files instead of the embedded text.", _MADE)] = None
     needles: Annotated[

@@ -9,7 +9,7 @@ import pytest
 import cokv_bench
 
 PACKAGE = Path(cokv_bench.__file__).parent
-BENCHMARKS = ("needle", "text", "ruler", "longbench")
+BENCHMARKS = ("needle", "text", "ruler", "longbench", "recall")
 #: What lists, checks, counts and tabulates tasks, and must ask their families instead.
 ASKING = ("catalogue.py", "runs", "report", "budgets/knobs.py", "tasks/registry.py")
 
@@ -50,11 +50,11 @@ def texts(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("place", ASKING)
 def test_nobody_else_knows_tasks_by_name(place: str) -> None:
-    names = ("needle", "ruler", "longbench", "longbench-e", "jsonl")
+    names = ("needle", "ruler", "recall", "longbench", "longbench-e", "jsonl")
     found = {
         f"{path.name}: {text}"
         for path in files(place)
         for text in texts(path)
-        if text in names or text.startswith(("ruler/", "longbench/", "jsonl:"))
+        if text in names or text.startswith(("ruler/", "recall/", "longbench/", "jsonl:"))
     }
     assert not found
