@@ -71,6 +71,21 @@ METHODS: "Registry[Recipe]" = Registry(
             f"{_RECIPES}:COKV_SEARCH",
         ),
         "random": ("Random: tokens by chance, the control that has to be beaten", f"{_RECIPES}:RANDOM"),
+        "critical-ada": (
+            "CriticalAdaKV: half by attention, half by attention times the projected value; heads compete "
+            "(arXiv 2502.03805)",
+            f"{_RECIPES}:CRITICAL_ADA",
+        ),
+        "cake": (
+            "CAKE: by mean and variance of the window's attention, more for layers that look widely and changeably "
+            "(arXiv 2503.12491)",
+            f"{_RECIPES}:CAKE",
+        ),
+        "lava": (
+            "LAVa: attention times the head's largest value, more for layers of high entropy, heads compete "
+            "(arXiv 2509.09754)",
+            f"{_RECIPES}:LAVA",
+        ),
     },
 )
 

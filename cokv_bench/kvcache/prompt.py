@@ -37,6 +37,7 @@ class Prompt:
         read_again_after: how long the text may grow before these factors no longer hold and all of it has to be read
             again (longrope); None for any length.
         memo: scratch for what scorers derive from this prompt, so that several budgets share it.
+        shared: the same for what does not depend on the window; a prompt has it in common with its narrower ones.
     """
 
     token_ids: Tensor
@@ -55,6 +56,7 @@ class Prompt:
     room: int = 0
     read_again_after: int | None = None
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @property
     def tokens(self) -> int:

@@ -45,7 +45,7 @@ def by_rank(prompt: Prompt, ranks: Tensor) -> Prompt:
     with torch.inference_mode(False):
         keys = [sort(part, layer) for layer, part in enumerate(prompt.keys)]
         values = [sort(part, layer) for layer, part in enumerate(prompt.values)]
-    return replace(prompt, keys=keys, values=values, memo={})
+    return replace(prompt, keys=keys, values=values, memo={}, shared={})
 
 
 def relative_order(ranks: Tensor, base: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The one primitive of rankings by attention: what any queries look at in a prompt, and how that becomes one number."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -32,22 +33,42 @@ def attention(queries: Tensor, keys: Tensor, scaling: float, *, own: int = 0) ->
     Raises:
         RequestError: shapes do not fit together.
     """
+    return logits(queries, keys, scaling, own=own).softmax(dim=-1)
+
+
+def logits(queries: Tensor, keys: Tensor, scaling: float, *, own: int = 0) -> Tensor:
+    """The scaled dot products that `attention` is the softmax of; -inf at tokens that a query does not see."""
     _check_shapes(queries, keys, own)
     heads, count, dim = queries.shape
     kv_heads, tokens, _ = keys.shape
     # Half-precision logits have steps as large as the gaps between tokens at the cut: widen before multiplying.
     grouped = queries.float().reshape(kv_heads, heads // kv_heads * count, dim)
-    logits = (grouped @ keys.float().transpose(1, 2)).mul_(scaling).view(kv_heads, -1, count, tokens)
+    found = (grouped @ keys.float().transpose(1, 2)).mul_(scaling).view(kv_heads, -1, count, tokens)
     if own > 1:
         future = torch.ones(own, own, dtype=torch.bool, device=keys.device).triu(1)
-        logits[:, :, :own, tokens - own :].masked_fill_(future, -torch.inf)
-    return logits.softmax(dim=-1)
+        found[:, :, :own, tokens - own :].masked_fill_(future, -torch.inf)
+    return found
 
 
 def window_of(prompt: "Prompt", layer: int) -> Tensor:
     """`attention` of the window's queries, [kv_heads, group, window, tokens]."""
+    return window_logits(prompt, layer).softmax(dim=-1)
+
+
+def window_logits(prompt: "Prompt", layer: int) -> Tensor:
+    """`logits` of the window's queries, [kv_heads, group, window, tokens]."""
     queries = prompt.window_queries[layer]
-    return attention(queries, prompt.keys[layer], prompt.factor, own=queries.shape[1])
+    return logits(queries, prompt.keys[layer], prompt.factor, own=queries.shape[1])
+
+
+def by_layer(prompt: "Prompt", score: Callable[[int], Tensor]) -> list[Tensor]:
+    """What a scorer returns, from its scores of one layer: [kv_heads, tokens - window] of the layer of a number.
+
+    Nothing is asked where the window covers the prompt: there are no columns then.
+    """
+    if prompt.tokens <= prompt.window:
+        return [torch.zeros(prompt.kv_heads, 0) for _ in range(prompt.layers)]
+    return [score(layer) for layer in range(prompt.layers)]
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class Half:
     def published(self) -> dict[str, Any]:
         """The values that its options have where nobody says otherwise."""
         own = {name: each.default for name, each in parameters(self.factory).items() if each.default is not each.empty}
-        return {**own, **self.defaults}
+        window = getattr(self.factory, "window", None)
+        return {**({"window": window} if isinstance(window, int) else {}), **own, **self.defaults}
 
     @property
     def tried(self) -> dict[str, tuple[Any, ...]]:
@@ -293,3 +294,6 @@ HEADKV = _by_file("headkv", ByScores)
 COKV = _by_file("cokv", ByValues)
 COKV_SEARCH = _by_file("cokv-search", ByShares)
 RANDOM = _recipe("random", "random", "uniform")
+CRITICAL_ADA = _recipe("critical-ada", "critical", "adaptive")
+CAKE = _recipe("cake", "cake", "cake")
+LAVA = _recipe("lava", "lava", "lava")

@@ -47,7 +47,18 @@ def answer(model: Model, cache: RaggedCache, ids: list[int], logits: torch.Tenso
     return made[:, len(ids) :].tolist()
 
 
-@pytest.mark.parametrize("name", sorted(POLICIES))
+# Their layers share by what all of them look at.
+WHOLE = {"cake", "lava"}
+RANKINGS = ("damage", "obcache", "obcache:by=key", "tova", "defensive", "lava+adaptive", "cake+pyramid", "critical")
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_layers_that_share_are_not_evicted_one_by_one(tiny_llama: Model, name: str) -> None:
+    with pytest.raises(RequestError, match="shares tokens out between layers"):
+        compress(tiny_llama, random_ids(TOKENS), get_policy(name), 20)
+
+
+@pytest.mark.parametrize("name", [*sorted(set(POLICIES) - WHOLE), *RANKINGS])
 @pytest.mark.parametrize("chunk", [2048, 17])
 def test_each_method_keeps_the_same_and_answers_the_same(tiny: Model, name: str, chunk: int) -> None:
     ids = random_ids(TOKENS, seed=5)

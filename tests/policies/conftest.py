@@ -1,6 +1,7 @@
 """A prompt without a model: random keys and queries, and what prefill would derive from them."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,9 +23,21 @@ def accumulated(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     return received.float()
 
 
+def projecting(layers: int, heads: int, dim: int, width: int, seed: int) -> Any:
+    """What stands in for a model of which output projections alone are read."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = torch.randn(layers, width, heads * dim, generator=generator)
+    blocks = [SimpleNamespace(self_attn=SimpleNamespace(o_proj=SimpleNamespace(weight=each))) for each in weights]
+    decoder = SimpleNamespace(layers=blocks)
+    return SimpleNamespace(name="a stand-in", heads=heads, network=SimpleNamespace(get_decoder=lambda: decoder))
+
+
 @pytest.fixture(scope="session")
 def make_prompt() -> Callable[..., Any]:
-    """make_prompt(tokens, layers=2, kv_heads=2, group=2, dim=4, window=4, seed=0, sums=False)."""
+    """make_prompt(tokens, layers=2, kv_heads=2, group=2, dim=4, window=4, seed=0, sums=False, width=0).
+
+    With a width it knows a model whose output projections have that width.
+    """
 
     def make(
         tokens: int,
@@ -35,6 +48,7 @@ def make_prompt() -> Callable[..., Any]:
         window: int = 4,
         seed: int = 0,
         sums: bool = False,
+        width: int = 0,
     ) -> Any:
         generator = torch.Generator().manual_seed(seed)
         queries = torch.randn(layers, kv_heads * group, tokens, dim, generator=generator)
@@ -48,6 +62,7 @@ def make_prompt() -> Callable[..., Any]:
             window_queries=[q[:, -window:] for q in queries],
             accumulated_attention=[accumulated(q, k) for q, k in zip(queries, keys, strict=True)] if sums else None,
             logits=torch.zeros(8),
+            model=projecting(layers, kv_heads * group, dim, width, seed) if width else None,
         )
 
     return make

@@ -208,6 +208,9 @@ def test_what_is_tried_is_what_scorers_allocators_and_rules_declare() -> None:
         "cokv": {*window, "alpha"},
         "cokv-search": set(),
         "random": set(),
+        "critical-ada": {*window, "safeguard"},
+        "cake": {*window, "gamma", "tau1", "tau2"},
+        "lava": {*window, "safeguard"},
     }
     assert find_method("headkv").tried["beta"][:2] == (None, 1.005)
     assert find_method("accumulated+pyramid").tried["window"] == AccumulatedAttention.tried["window"]

@@ -1,7 +1,8 @@
 """Named policies: what they are made of, which options they take, and properties that all of them share."""
 
+import functools
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.policies import POLICIES, get_policy, register_policy
 from cokv_bench.policies.allocators import Uniform
@@ -28,8 +28,17 @@ NAMES = [
     "cokv",
     "cokv-search",
     "random",
+    "critical-ada",
+    "cake",
+    "lava",
 ]
 EVICTING = NAMES[1:]
+
+
+@pytest.fixture(scope="session")
+def make_prompt(make_prompt):
+    """Prompts of a model whose output projections can be read."""
+    return functools.partial(make_prompt, width=5)
 
 
 def policy_for(name, prompt, **options):
@@ -155,7 +164,7 @@ def test_policies_differ(make_prompt):
     prompt = make_prompt(60, layers=3, kv_heads=3, sums=True)
     assert (
         len({policy_for(name, prompt).select(prompt, 16) for name in NAMES if name not in ("headkv", "cokv-search")})
-        == 9
+        == 12
     )
 
 
@@ -275,13 +284,5 @@ def test_a_window_of_its_own_is_that_of_a_prompt_prefilled_with_it(make_prompt, 
 
 
 def make_real(prompt):
-    """The test's prompt as the class that prefill gives."""
-    return Prompt(
-        prompt.token_ids,
-        prompt.window,
-        prompt.keys,
-        prompt.values,
-        prompt.window_queries,
-        prompt.accumulated_attention,
-        torch.zeros(1),
-    )
+    """The test's prompt, of which nothing is remembered yet."""
+    return replace(prompt, memo={}, shared={})

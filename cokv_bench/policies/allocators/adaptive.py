@@ -48,12 +48,18 @@ def adaptive(scores: Tensor, base: int, *, safeguard: float = 0.2, published_rou
     kv_heads, room = scores.shape
     if base > room:
         return torch.full((kv_heads,), room, dtype=torch.int64)
-    hits = _hits(scores, base * kv_heads).cpu()
     if published_rounding:
+        hits = _hits(scores, base * kv_heads).cpu()
         # Half to even and in float32, as torch rounds an int tensor times a Python float.
         return torch.round(hits * (1 - safeguard) + int(base * safeguard)).to(torch.int64)
-    shares = (1 - safeguard) * hits.double() + safeguard * base
-    return torch.from_numpy(apportion(shares.numpy(), base * kv_heads, room))
+    return compete(scores, base * kv_heads, safeguard)
+
+
+def compete(scores: Tensor, total: int, safeguard: float) -> Tensor:
+    """As `adaptive`, for any total of at most heads * (tokens - window); it is split exactly: int64 [kv_heads]."""
+    kv_heads, room = scores.shape
+    shares = (1 - safeguard) * _hits(scores, total).cpu().double() + safeguard * total / kv_heads
+    return torch.from_numpy(apportion(shares.numpy(), total, room))
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,21 @@ def check_safeguard(safeguard: float) -> None:
     """
     if not 0 <= safeguard <= 1:
         raise RequestError(f"The safeguard is a share in [0, 1], not {safeguard}.")
+
+
+def check_weights(split: str, scores: Sequence[Tensor], fix: str) -> None:
+    """Refuse scores that are no weights.
+
+    Args:
+        fix: what to do instead, after the sentence.
+
+    Raises:
+        RequestError: a score is negative.
+    """
+    if any(bool((layer < 0).any()) for layer in scores):
+        raise RequestError(
+            f"The split '{split}' takes scores of 0 or more as weights, and this ranking gives negative ones{fix}."
+        )
 
 
 def _hits(scores: Tensor, top: int) -> Tensor:

@@ -34,11 +34,14 @@ class LookaheadQueries:
         draft: the most tokens that are drafted.
         kernel, pooling: over the scores, and over those of the first eviction.
         queries: "mean" (as published, up to a factor) or "max" over the queries.
+        recent: how many of the window's queries, the last ones, score together with those of the draft; the first
+            eviction goes by all of them.
         capacity: tokens per head that the draft sees; None for the budget.
     """
 
+    window: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
+        "window": (32, 8, 16, 64),
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),
         "queries": ("mean", "max"),
@@ -48,11 +51,14 @@ class LookaheadQueries:
     kernel: int = 7
     pooling: Pooling = "max"
     queries: Mean = "mean"
+    recent: int = 8
     capacity: int | None = None
 
     def __post_init__(self) -> None:
         if self.draft < 1:
             raise RequestError(f"A draft has at least one token, not {self.draft}.")
+        if self.recent < 1:
+            raise RequestError(f"At least one query of the window scores with the draft, not {self.recent}.")
         if self.capacity is not None and self.capacity < 1:
             raise RequestError(f"A draft sees at least one token of the prompt, not {self.capacity}.")
         Aggregation(queries=self.queries, kernel=self.kernel, pooling=self.pooling)
@@ -76,14 +82,18 @@ class LookaheadQueries:
             prompt,
             drafted(prompt, wanted).queries,
             Aggregation(queries=self.queries, kernel=self.kernel, pooling=self.pooling),
+            self.recent,
         )
 
 
-def looked_at(prompt: "Prompt", later: list[Tensor], aggregation: Aggregation) -> list[Tensor]:
+def looked_at(
+    prompt: "Prompt", later: list[Tensor], aggregation: Aggregation, recent: int | None = None
+) -> list[Tensor]:
     """Scores by the queries of the window and of later tokens.
 
     Args:
         later: a tensor a layer, [heads, queries, dim], of tokens after the prompt; there may be none of them.
+        recent: how many of the window's queries count, the last ones; None for all.
 
     Returns:
         One float32 [kv_heads, tokens - window] a layer.
@@ -91,7 +101,8 @@ def looked_at(prompt: "Prompt", later: list[Tensor], aggregation: Aggregation) -
     before = max(prompt.tokens - prompt.window, 0)
     scores = []
     for window, more, keys in zip(prompt.window_queries, later, prompt.keys, strict=True):
-        queries = torch.cat([window, more.to(window.device)], dim=1)
-        seen = attention(queries, keys, prompt.factor, own=window.shape[1])
+        own = window if recent is None else window[:, -recent:]
+        queries = torch.cat([own, more.to(window.device)], dim=1)
+        seen = attention(queries, keys, prompt.factor, own=own.shape[1])
         scores.append(aggregation(seen[..., :before]))
     return scores
