@@ -88,11 +88,11 @@ class HeadBudgets:
 
     @property
     def ranking(self) -> dict[str, Any]:
-        """The window, and kernel and pooling that a search ranked tokens with; other rules do not depend on these."""
+        """The window, and the ranking, kernel and pooling of a search; other rules do not depend on these."""
         parameters = self.rule["parameters"]
         return {
             "window": self.window,
-            **{name: parameters[name] for name in ("kernel", "pooling") if name in parameters},
+            **{name: parameters[name] for name in ("kernel", "pooling", "scorer") if name in parameters},
         }
 
     def tokens_at(

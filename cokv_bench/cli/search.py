@@ -1,5 +1,7 @@
 """`cokv-bench search`: the split of a total over the heads that serves best, searched at that total."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,10 +38,14 @@ class Aim:
             "to others. Default: every fourth example of each task."
         ),
     ] = ()
-    ranking: Annotated[
-        str,
-        Option("How the tokens of a head are ranked: a scorer of `cokv-bench ls`, with options of its own or without."),
-    ] = "window"
+    rankings: Annotated[
+        tuple[str, ...],
+        Option(
+            "How the tokens of a head are ranked: a scorer of `cokv-bench ls`, with options of its own or without. "
+            "Several, with a comma, are searched one by one on the same prompts, each into a folder of its own.",
+            name="ranking",
+        ),
+    ] = ("window",)
     kernel: Annotated[int, Option("Width of the pooling over scores, where the ranking pools.", least=1)] = 7
     pooling: Annotated[str, Option("Pooling over scores: max or avg.")] = "max"
 
@@ -79,18 +85,40 @@ def search_budgets(
         window=aim.window,
         kernel=aim.kernel,
         pooling=aim.pooling,
-        rankings=(aim.ranking,),
+        rankings=aim.rankings,
         budgets=aim.budgets,
         choose_on=aim.choose_on,
         encoding=encoding,
         memory_limit=None if memory_limit is None else gibibytes(memory_limit),
         spill_folder=folder,
     )
-    with progress_bar(o.progress_console, "Searching", "steps") as progress:
-        shares = search(material, folder, aim.budgets, seed=tasks.seed, stopping=limits, progress=progress)
-    print_budgets(budget_file(shares, aim.budgets[0]))
-    closed = ", ".join(f"{share:.0%} at {known}" for known, share in shares.search["gap_closed"].items())
-    o.tell(
-        f"Of the gap between equal shares and the full cache, the examples to choose on say, {closed} is closed.\n"
-        f"Budgets, shares and the search's ledger are in {folder}"
-    )
+    for ranking, name in enumerate(material.rankings):
+        own = folder if len(material.rankings) == 1 else folder / _folder_name(name)
+        with progress_bar(
+            o.progress_console, f"Searching ({name})" if own != folder else "Searching", "steps"
+        ) as progress:
+            shares = search(
+                material,
+                own,
+                aim.budgets,
+                seed=tasks.seed,
+                stopping=limits,
+                ranking=ranking,
+                progress=progress,
+            )
+        print_budgets(budget_file(shares, aim.budgets[0]))
+        closed = ", ".join(f"{share:.0%} at {known}" for known, share in shares.search["gap_closed"].items())
+        o.tell(
+            f"Of the gap between equal shares{_under(material.rankings)} and the full cache, the examples to choose on "
+            f"say, {closed} is closed.\nBudgets, shares and the search's ledger are in {own}"
+        )
+
+
+def _folder_name(ranking: str) -> str:
+    """What a ranking is called as a folder, such as laq,draft=4."""
+    return re.sub(r"[^\w.=-]+", ",", ranking)
+
+
+def _under(rankings: Sequence[str]) -> str:
+    """By which ranking equal shares are measured, where there are several."""
+    return f" under '{rankings[0]}'" if len(rankings) > 1 else ""

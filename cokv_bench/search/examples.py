@@ -21,7 +21,7 @@ from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
 from cokv_bench.models.finite import not_finite
 from cokv_bench.policies.drafts import prepare
-from cokv_bench.policies.names import canonical
+from cokv_bench.policies.names import each_once
 from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
@@ -109,7 +109,7 @@ class SearchExamples:
                 raise RequestError(
                     f"No task of this search is '{name}', which it is to choose on; name some of its own."
                 )
-        self.rankings = tuple(canonical(name) for name in rankings)
+        self.rankings = tuple(each_once(rankings))
         self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
         for policy in self._policies:
             if policy.window != window:

@@ -45,6 +45,7 @@ def search(
     *,
     seed: int,
     stopping: SearchLimits,
+    ranking: int = 0,
     progress: Progress = lambda done, total, note: None,
 ) -> HeadShares:
     """Search, write the ledger `search.jsonl`, `shares.json` and `cokv-search-<budget>.budgets.json` into a folder.
@@ -55,6 +56,8 @@ def search(
 
     Args:
         budgets: tokens per KV head on average, window included.
+        ranking: which of the rankings of the examples the shares are for. What is closed is told of the gap between
+            equal shares under the first ranking and the full cache, whichever it is.
         progress: called after each step.
 
     Raises:
@@ -73,7 +76,7 @@ def search(
         "window": examples.window,
         "kernel": examples.kernel,
         "pooling": examples.pooling,
-        **({} if examples.rankings == (WINDOW,) else {"rankings": examples.rankings}),
+        **({} if examples.rankings == (WINDOW,) else {"rankings": [examples.rankings[0], examples.rankings[ranking]]}),
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
         "reading": reading(examples.model, [example for _, example in rows], examples.encoding),
@@ -85,7 +88,7 @@ def search(
         **split_rule(task for task, _ in rows),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
-        run = _Run(examples, ledger, wanted, seed, stopping, progress, time.monotonic())
+        run = _Run(examples, ledger, wanted, seed, stopping, ranking, progress, time.monotonic())
         run.climb(searched, chosen)
         kept = run.choose(chosen)
     shares = HeadShares(
@@ -96,7 +99,7 @@ def search(
         model=examples.model.fingerprint,
         kernel=examples.kernel,
         pooling=examples.pooling,
-        scorer=examples.rankings[0],
+        scorer=examples.rankings[ranking],
         **made,
         search={
             "seed": seed,
@@ -191,6 +194,7 @@ class _Run:
     budgets: list[int]
     seed: int
     stopping: SearchLimits
+    ranking: int
     progress: Progress
     began: float
 
@@ -271,7 +275,7 @@ class _Run:
         return group[np.random.default_rng([self.seed, 2, cycle, group[0]]).permutation(len(group))[member]]
 
     def _points(self, cases: Sequence[int]) -> list[Point]:
-        return [Point(case, budget) for case in cases for budget in self.budgets]
+        return [Point(case, budget, self.ranking) for case in cases for budget in self.budgets]
 
     def _closed(self, point: Point, score: float) -> float:
         return self.gaps.closed(point.case, point.budget, score)

@@ -48,6 +48,27 @@ def test_what_a_search_found_is_evaluated_by_shares_and_by_files(cli, texty_fold
     assert "were made from the profile split of needle" in err
 
 
+def test_several_rankings_are_searched_on_the_same_prompts(cli, texty_folder: Path) -> None:
+    asked = ("search", "--model", texty_folder, *NEEDLES, "--utility", "loglik", "--budget", "20", "--steps", "2")
+    status, out, err = cli(*asked, "--ranking", "window:kernel=5,laq:draft=2:kernel=3", "--out", "both")
+    assert status == 0, err
+    assert {path.name for path in Path("both").iterdir()} == {"window,kernel=5", "laq,draft=2,kernel=3"}
+    assert "under 'window:kernel=5'" in " ".join(out.split())
+    status, _, err = cli(*asked, "--ranking", "window:kernel=5", "--out", "one")
+    assert status == 0, err
+    alone, beside = (
+        json.loads(Path(f"{folder}/shares.json").read_text()) for folder in ("one", "both/window,kernel=5")
+    )
+    assert alone["log_shares"] == beside["log_shares"]
+    # A file of one budget knows its ranking as well as one of shares does.
+    budgets = "both/laq,draft=2,kernel=3/cokv-search-20.budgets.json"
+    evaluated = ("eval", "--model", texty_folder, *NEEDLES, "--utility", "loglik", "--budget", "20")
+    for name, file in (("a", "both/laq,draft=2,kernel=3"), ("b", budgets)):
+        assert cli(*evaluated, "--method", "cokv-search", "--heads", file, "--out", name)[0] == 0
+    first, second = (pd.read_csv(Path(name) / "logprobs.csv") for name in ("a", "b"))
+    pd.testing.assert_frame_equal(first, second)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
