@@ -54,7 +54,10 @@ def effects(prompt: "Prompt", layer: int) -> Effects:
     outputs = weights.flatten(1, 2) @ values
     center = outputs.mean(dim=1, keepdim=True)
     near = values[:, :before]
-    return Effects(logits[..., :before], weights[..., :before], near, near - center, outputs - center)
+    # A query that is observed beyond the window does not see all tokens before it; what it does not see has no weight,
+    # and a finite logit keeps that weight times anything 0.
+    logits = logits[..., :before].masked_fill(weights[..., :before] == 0, 0.0)
+    return Effects(logits, weights[..., :before], near, near - center, outputs - center)
 
 
 def _squares(vectors: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import compress, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
+from cokv_bench.registries import SCORERS
 from tests.conftest import random_ids
 
 NAMES = ["snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid", "random", "h2o", "streaming-llm"]
@@ -74,3 +75,14 @@ def test_more_queries_may_rank_than_the_window_keeps(tiny_llama: Model) -> None:
         get_policy("snapkv:window=4:observe=32").select(prompt, 12)
     with pytest.raises(RequestError, match="At least one"):
         get_policy("snapkv:observe=0")
+
+
+@pytest.mark.parametrize("options", ["window=4:observe=12", "window=12:observe=4", "window=4:observe=12:sinks=3"])
+def test_every_ranking_takes_any_window_and_any_queries(tiny_llama: Model, options: str) -> None:
+    prompt = prefill(tiny_llama, random_ids(60), window=16, query_moments=True)
+    for ranking in SCORERS:
+        for split in ("uniform", "lava", "cake", "global"):
+            policy = get_policy(f"{ranking}:{options}+{split}")
+            choice = policy.select(prompt, 20)
+            assert choice.total == 20 * prompt.layers * prompt.kv_heads, (ranking, split)
+            assert choice.kept[:, :, -(policy.window or 0) :].all()

@@ -23,7 +23,7 @@ class Moments:
     """How the window looks at one layer's tokens before it.
 
     Attributes:
-        mean, variance: over the queries, then mean over the query heads of a KV head, float32 [kv_heads, before].
+        mean, variance: over the queries, then mean over the query heads of a KV head, float32 [kv_heads, tokens].
         entropy: -sum a log a over all query heads, queries and tokens, in nats; float32 [].
         spread: the variance summed over all query heads and tokens, float32 [].
     """
@@ -45,12 +45,14 @@ def window_moments(prompt: "Prompt") -> list[Moments]:
 
 def _moments(prompt: "Prompt", layer: int) -> Moments:
     queries = prompt.window_queries[layer].shape[1]
-    # Protected first tokens are before the window too, so it is not `prompt.window` that says how many there are.
-    seen = window_of(prompt, layer)[..., : prompt.tokens - queries]
+    seen = window_of(prompt, layer)
     mean = seen.mean(dim=2)
     # Of a sample, as published; one query has none.
     variance = (seen - mean[:, :, None]).square_().sum(dim=2) / max(queries - 1, 1)
-    return Moments(mean.mean(dim=1), variance.mean(dim=1), torch.special.entr(seen).sum(), variance.sum())
+    # Of the tokens that all queries see, protected first ones among them, whatever is kept as the window.
+    before = prompt.tokens - queries
+    entropy, spread = torch.special.entr(seen[..., :before]).sum(), variance[..., :before].sum()
+    return Moments(mean.mean(dim=1), variance.mean(dim=1), entropy, spread)
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class MeanAndVariance:
 
         def score(layer: int) -> Tensor:
             found = window_moments(prompt)[layer]
-            return pooled(found.mean + self.gamma * found.variance, self.kernel, self.pooling)
+            scores = found.mean + self.gamma * found.variance
+            return pooled(scores[:, : prompt.tokens - prompt.window], self.kernel, self.pooling)
 
         return by_layer(prompt, score)
