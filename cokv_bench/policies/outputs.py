@@ -20,7 +20,8 @@ class Effects:
     value that is nearly the output, and subtracting two large numbers would leave nothing of the difference.
 
     Attributes:
-        logits, weights: [kv_heads, group, queries, before], before and after the softmax over the whole prompt.
+        logits, weights: [kv_heads, group, queries, before], before and after the softmax over the whole prompt; both 0
+            at tokens that a query does not see, which there are where more queries are observed than the window keeps.
         values: [kv_heads, before, dim].
         values_off, outputs_off: values, and outputs [kv_heads, group * queries, dim], less the mean output.
     """
@@ -54,10 +55,8 @@ def effects(prompt: "Prompt", layer: int) -> Effects:
     outputs = weights.flatten(1, 2) @ values
     center = outputs.mean(dim=1, keepdim=True)
     near = values[:, :before]
-    # A query that is observed beyond the window does not see all tokens before it; what it does not see has no weight,
-    # and a finite logit keeps that weight times anything 0.
-    logits = logits[..., :before].masked_fill(weights[..., :before] == 0, 0.0)
-    return Effects(logits, weights[..., :before], near, near - center, outputs - center)
+    seen = logits[..., :before].nan_to_num(neginf=0.0)
+    return Effects(seen, weights[..., :before], near, near - center, outputs - center)
 
 
 def _squares(vectors: Tensor) -> Tensor:

@@ -1,8 +1,24 @@
 """Independent computations in float64, one number at a time, for the tests of rankings."""
 
 import math
+from dataclasses import replace
 
 import torch
+
+#: Of prompts: queries of a group and of one, windows of one token and of all but one, more queries than the window.
+SHAPES = [
+    {"tokens": 17},
+    {"tokens": 13, "kv_heads": 3, "group": 1, "window": 2},
+    {"tokens": 11, "kv_heads": 1, "group": 3, "window": 1, "dim": 6},
+    {"tokens": 5},
+    {"tokens": 14, "window": 5, "keeps": 2},
+]
+
+
+def prompt_of(make_prompt, keeps=None, **shape):
+    """A prompt with fewer tokens in the window than its queries are, if `keeps` says so."""
+    prompt = make_prompt(**shape)
+    return prompt if keeps is None else replace(prompt, window=keeps)
 
 
 def attention(queries: torch.Tensor, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,12 +18,6 @@ from cokv_bench.policies.scorers.obcache import OptimalBrain
 from tests.conftest import random_ids
 from tests.policies import slowly
 
-SHAPES = [
-    {"tokens": 17},
-    {"tokens": 13, "kv_heads": 3, "group": 1, "window": 2},
-    {"tokens": 11, "kv_heads": 1, "group": 3, "window": 1, "dim": 6},
-    {"tokens": 5},  # one token before the window
-]
 SCORERS = [OutputDamage(), OptimalBrain(), OptimalBrain("value"), OptimalBrain("key"), Critical(), Defensive()]
 
 
@@ -39,10 +33,10 @@ def read(prompt, layer):
     return weights, products, weights @ values, values, group
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", slowly.SHAPES)
 @pytest.mark.parametrize(("kernel", "pooling"), [(7, "max"), (3, "avg"), (1, "max")])
 def test_damage_is_the_first_order_change_of_the_output(make_prompt, shape, kernel, pooling):
-    prompt = make_prompt(**shape, seed=1)
+    prompt = slowly.prompt_of(make_prompt, **shape, seed=1)
     before = prompt.tokens - prompt.window
     for layer, found in enumerate(OutputDamage(kernel, pooling)(prompt)):
         weights, _, outputs, values, group = read(prompt, layer)
@@ -89,10 +83,10 @@ def test_damage_of_a_token_that_takes_all_attention_is_not_lost_in_rounding(make
     torch.testing.assert_close(found.double(), expected, rtol=1e-2, atol=1e-7)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", slowly.SHAPES)
 @pytest.mark.parametrize("by", ["value", "key", "joint"])
 def test_obcache_is_the_formula(make_prompt, shape, by):
-    prompt = make_prompt(**shape, seed=2)
+    prompt = slowly.prompt_of(make_prompt, **shape, seed=2)
     before = prompt.tokens - prompt.window
     for layer, found in enumerate(OptimalBrain(by, kernel=3)(prompt)):
         weights, products, outputs, values, group = read(prompt, layer)
@@ -112,9 +106,9 @@ def test_obcache_is_the_formula(make_prompt, shape, by):
         close(found, expected)
 
 
-@pytest.mark.parametrize("shape", [{**shape, "width": 5} for shape in SHAPES])
+@pytest.mark.parametrize("shape", [{**shape, "width": 5} for shape in slowly.SHAPES])
 def test_projected_norms_are_means_over_the_group(make_prompt, shape, monkeypatch):
-    prompt = make_prompt(**shape)
+    prompt = slowly.prompt_of(make_prompt, **shape)
     for block in (2**22, 1):  # all tokens at once, and one by one
         monkeypatch.setattr(projected, "BLOCK_BYTES", block)
         prompt.shared.clear()
@@ -137,10 +131,10 @@ def test_projected_norms_of_every_architecture(tiny):
         close(found, slowly.norms(prompt, layer))
 
 
-@pytest.mark.parametrize("shape", [{**shape, "width": 5} for shape in SHAPES])
+@pytest.mark.parametrize("shape", [{**shape, "width": 5} for shape in slowly.SHAPES])
 @pytest.mark.parametrize(("kernel", "pooling"), [(5, "avg"), (3, "max"), (1, "avg")])
 def test_defensive_is_the_published_order_of_steps(make_prompt, shape, kernel, pooling):
-    prompt = make_prompt(**shape, seed=5)
+    prompt = slowly.prompt_of(make_prompt, **shape, seed=5)
     before = prompt.tokens - prompt.window
     for layer, found in enumerate(Defensive(kernel, pooling)(prompt)):
         weights, _, _, _, group = read(prompt, layer)

@@ -20,12 +20,12 @@ ENTRY = ("cake", "mean and variance of the window's attention (CAKE, arXiv 2503.
 
 @dataclass(frozen=True)
 class Moments:
-    """How the window looks at one layer's tokens before it.
+    """How the window's queries look at one layer's tokens.
 
     Attributes:
         mean, variance: over the queries, then mean over the query heads of a KV head, float32 [kv_heads, tokens].
-        entropy: -sum a log a over all query heads, queries and tokens, in nats; float32 [].
-        spread: the variance summed over all query heads and tokens, float32 [].
+        entropy: -sum a log a over all query heads, queries and tokens before the first query's, in nats; float32 [].
+        spread: the variance summed over all query heads and the same tokens, float32 [].
     """
 
     mean: Tensor
@@ -44,14 +44,14 @@ def window_moments(prompt: "Prompt") -> list[Moments]:
 
 
 def _moments(prompt: "Prompt", layer: int) -> Moments:
-    queries = prompt.window_queries[layer].shape[1]
     seen = window_of(prompt, layer)
+    queries = seen.shape[2]
     mean = seen.mean(dim=2)
     # Of a sample, as published; one query has none.
     variance = (seen - mean[:, :, None]).square_().sum(dim=2) / max(queries - 1, 1)
-    # Of the tokens that all queries see, protected first ones among them, whatever is kept as the window.
-    before = prompt.tokens - queries
-    entropy, spread = torch.special.entr(seen[..., :before]).sum(), variance[..., :before].sum()
+    # For the split protected first tokens count as the window does, so `prompt.window` does not say where it begins.
+    before = slice(prompt.tokens - queries)
+    entropy, spread = torch.special.entr(seen[..., before]).sum(), variance[..., before].sum()
     return Moments(mean.mean(dim=1), variance.mean(dim=1), entropy, spread)
 
 
@@ -84,9 +84,10 @@ class MeanAndVariance:
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""
 
+        before = prompt.tokens - prompt.window
+
         def score(layer: int) -> Tensor:
             found = window_moments(prompt)[layer]
-            scores = found.mean + self.gamma * found.variance
-            return pooled(scores[:, : prompt.tokens - prompt.window], self.kernel, self.pooling)
+            return pooled((found.mean + self.gamma * found.variance)[:, :before], self.kernel, self.pooling)
 
         return by_layer(prompt, score)
