@@ -25,7 +25,8 @@ class Scorer(Protocol):
     - `needs: ClassVar = frozenset({"accumulated_attention"})`: the signals of `prefill` that it reads.
     - `tried: ClassVar = {"kernel": (7, 3, 11)}`: which values `cokv-bench tune` tries for its parameters and the
       window, the published value first.
-    - `window: ClassVar[int] = 32`: the published window, which runs use where nothing else says which.
+    - `window: ClassVar[int] = 32`, `observe: ClassVar[int] = 32`: the published window and number of queries observed,
+      which runs use where nothing else says which.
     - `at(budget)`: the scorer for a budget, where scores depend on it; it is then asked instead of the scorer itself.
     - `drafts(prompt)`: what it wants to have drafted before it scores, see `cokv_bench.policies.drafts`.
     - `ranks(prompt, scores, counts)`: the order of the tokens, as `rank_positions` gives it, where it is not that of

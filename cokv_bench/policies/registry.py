@@ -60,8 +60,8 @@ class Half:
     def published(self) -> dict[str, Any]:
         """The values that its options have where nobody says otherwise."""
         own = {name: each.default for name, each in parameters(self.factory).items() if each.default is not each.empty}
-        window = getattr(self.factory, "window", None)
-        return {**({"window": window} if isinstance(window, int) else {}), **own, **self.defaults}
+        of_class = {name: getattr(self.factory, name, None) for name in _OF_ALL}
+        return {**{name: value for name, value in of_class.items() if isinstance(value, int)}, **own, **self.defaults}
 
     @property
     def tried(self) -> dict[str, tuple[Any, ...]]:

@@ -64,6 +64,8 @@ class MethodSettings:
         wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
         if self.sinks is not None:
             wanted["sinks"] = self.sinks
+        if "observe" in found.scorer.published:
+            wanted.setdefault("observe", found.scorer.published["observe"])
         if heads is not None:
             # What every head keeps is taken off before a rule shares out the rest.
             kept = ranking["window"] + (self.sinks or found.fixed.get("sinks") or 0)

@@ -153,7 +153,7 @@ def test_laq_scores_by_the_last_queries_of_the_window_and_those_of_the_draft(tin
 
 
 def test_a_published_window_is_what_runs_use_where_nothing_else_is_said():
-    published = {"laq": 32, "cake": 32, "lava": 32, "lava+uniform": 32, "defensive": 32, "tova": 1, "window": 8}
+    published = {"laq": 8, "cake": 32, "lava": 32, "lava+uniform": 32, "defensive": 32, "tova": 1, "window": 8}
 
     def window(method, settings=None, knobs=None):
         return (settings or MethodSettings()).policy(method, None, knobs or {}).window
@@ -167,6 +167,11 @@ def test_a_published_window_is_what_runs_use_where_nothing_else_is_said():
     # The split of a pair has no say, and in Python it is the prompts' window unless the caller names one.
     assert window("window+cake") == 8
     assert get_policy("cake").window is None
+    # LAQ++ keeps fewer tokens than it observes queries.
+    assert MethodSettings().policy("laq", None).observe == 32
+    assert MethodSettings().policy("laq:observe=4", None).observe == 4
+    assert MethodSettings().policy("laq", None, {"observe": 16}).observe == 16
+    assert get_policy("laq").observe is None
     assert {method: tried["window"][0] for method in published if (tried := tried_of(method))} == published
 
 

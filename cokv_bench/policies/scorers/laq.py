@@ -39,9 +39,10 @@ class LookaheadQueries:
         capacity: tokens per head that the draft sees; None for the budget.
     """
 
-    window: ClassVar[int] = 32
+    window: ClassVar[int] = 8
+    observe: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (32, 8, 16, 64),
+        "window": (8, 16, 32, 64),
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),
         "queries": ("mean", "max"),
