@@ -23,7 +23,9 @@ Metric = Callable[[str, str, Sequence[str]], float]
 
 #: Rankings and splits say in their own files what they are called: a new one needs no other.
 SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
-    "scorer", declared("policies/scorers/*.py", first=("sinks-recency", "accumulated", "window", "random"))
+    "scorer",
+    declared("policies/scorers/*.py", first=("sinks-recent", "accumulated", "window", "random")),
+    earlier={"sinks-recency": "sinks-recent"},
 )
 ALLOCATORS: "Registry[Callable[..., Allocator]]" = Registry(
     "allocator", declared("policies/allocators/*.py", first=("uniform", "pyramid", "adaptive", "ada-pyramid", "static"))

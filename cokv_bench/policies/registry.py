@@ -259,7 +259,7 @@ def _by_file(name: str, allocator: Callable[..., Allocator]) -> Recipe:
 
 
 FULL = Recipe(POLICIES.line("full"), None, None)
-STREAMING_LLM = _recipe("streaming-llm", "sinks-recency", "uniform")
+STREAMING_LLM = _recipe("streaming-llm", "sinks-recent", "uniform")
 H2O = _recipe("h2o", "accumulated", "uniform")
 SNAPKV = _recipe("snapkv", "window", "uniform")
 PYRAMIDKV = _recipe("pyramidkv", "window", "pyramid")
