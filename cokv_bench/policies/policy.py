@@ -26,6 +26,8 @@ class Scorer(Protocol):
       window, the published value first.
     - `at(budget)`: the scorer for a budget, where scores depend on it; it is then asked instead of the scorer itself.
     - `drafts(prompt)`: what it wants to have drafted before it scores, see `cokv_bench.policies.drafts`.
+    - `reads_on: ClassVar = True`: it reads on after the prompt, so it cannot score a layer on its own; one with
+      `drafts` need not say so.
     - `ranks(prompt, scores, counts)`: the order of the tokens, as `rank_positions` gives it, where it is not that of
       the scores. `counts` is int64 [layers, kv_heads], what each head keeps beyond the window; None where one order
       has to serve all counts.
@@ -172,8 +174,9 @@ class Policy:
             return whole
         scorer = self.scorer_at(budget)
         assert scorer is not None
-        if not hasattr(self.allocator, "layer") or hasattr(scorer, "drafts"):
-            looks = "reads on after the prompt" if hasattr(scorer, "drafts") else "shares tokens out between layers"
+        reads_on = hasattr(scorer, "drafts") or getattr(scorer, "reads_on", False)
+        if not hasattr(self.allocator, "layer") or reads_on:
+            looks = "reads on after the prompt" if reads_on else "shares tokens out between layers"
             raise RequestError(
                 f"Method '{self.name}' {looks}, so it cannot evict layer by layer; use prefill and select."
             )
