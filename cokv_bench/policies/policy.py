@@ -44,7 +44,8 @@ class Allocator(Protocol):
     Its class may have `tried`, as that of a scorer; an empty tuple there means that a knob of the scorer is not tried.
     One that needs to know what is known about the heads of a model has a parameter `budgets`, a function from a budget
     to int [layers, kv_heads] (window included), and names in `rule` the rule whose head files these are made from, as
-    `rule: ClassVar[str] = "cokv"`.
+    `rule: ClassVar[str] = "cokv"`. With `any_file: ClassVar = True` the files of every rule serve it where none of its
+    own is named. `protects: ClassVar[int]` is how many of the first tokens every head keeps where nobody says.
     """
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:

@@ -99,6 +99,11 @@ class Method:
         return getattr(self.allocator.factory, "rule", None)
 
     @property
+    def any_file(self) -> bool:
+        """Whether head files of every rule serve it, where none of its own is named."""
+        return getattr(self.allocator.factory, "any_file", False)
+
+    @property
     def rule_knobs(self) -> Mapping[str, Knob]:
         """The knobs of that rule, which head files take."""
         return {} if self.rule is None else RULE_KNOBS.get(self.rule, {})
@@ -142,8 +147,9 @@ class Method:
         split = self.name.split or self.name.ranking
         halves = self.scorer.make(given, self.name.ranking.name), self.allocator.make(given, split.name)
         said = {**self.scorer.defaults, **given, **self.scorer.fixed}
+        protects = getattr(self.allocator.factory, "protects", 0)
         # A ranking that puts the first tokens first by itself needs no protection of them.
-        sinks = 0 if "sinks" in parameters(self.scorer.factory) else said.get("sinks") or 0
+        sinks = protects if "sinks" in parameters(self.scorer.factory) else said.get("sinks", protects) or 0
         return Policy(self.name.text, self.description, *halves, window=said.get("window"), sinks=sinks)
 
 
