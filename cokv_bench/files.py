@@ -44,7 +44,12 @@ def make_folder(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Replace `path` by `text` in one step, so that a crash leaves the old file or the new one.
+    """Replace `path` by `text` in UTF-8, as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Replace `path` by `content` in one step, so that a crash leaves the old file or the new one.
 
     Raises:
         RequestError: the folder cannot be written.
@@ -53,8 +58,8 @@ def write_text(path: str | Path, text: str) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with temporary.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)

@@ -24,7 +24,9 @@ Metric = Callable[[str, str, Sequence[str]], float]
 #: Rankings and splits say in their own files what they are called: a new one needs no other.
 _SCORERS = "policies/scorers/*.py"
 SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
-    "scorer", declared(_SCORERS, first=("sinks-recency", "accumulated", "window", "random"))
+    "scorer",
+    declared(_SCORERS, first=("sinks-recent", "accumulated", "window", "random")),
+    earlier={"sinks-recency": "sinks-recent"},
 )
 #: Scorers that look at what no method has: ceilings, which are told but do not compete.
 CEILINGS = flagged(_SCORERS, "CEILING")

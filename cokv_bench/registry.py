@@ -84,14 +84,22 @@ class Registry(Generic[T]):
     those of a dict, but an unknown name is refused as by `get`.
     """
 
-    def __init__(self, kind: str, shipped: Mapping[str, tuple[str, T | str]] | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        shipped: Mapping[str, tuple[str, T | str]] | None = None,
+        earlier: Mapping[str, str] | None = None,
+    ) -> None:
         """A registry.
 
         Args:
             kind: what one entry is called in a refusal, such as "method".
             shipped: the package's own entries, by name: one line, and the thing or "module:attribute".
+            earlier: names that entries had in earlier releases, with those that they have now. They are known, and
+                never listed.
         """
         self.kind = kind
+        self._earlier = dict(earlier or {})
         self._entries = {name: _Entry(line, thing, PACKAGE) for name, (line, thing) in (shipped or {}).items()}
 
     def add(self, name: str, line: str, thing: T | str) -> None:
@@ -100,8 +108,8 @@ class Registry(Generic[T]):
         Raises:
             RequestError: the name is taken.
         """
-        if name in self._entries:
-            origin = self._entries[name].origin
+        if name in self:
+            origin = self.origin(name)
             raise RequestError(f"There is a {self.kind} '{name}' already, from {origin}; choose another name.")
         self._entries[name] = _Entry(line, thing, _adding.get())
 
@@ -111,8 +119,7 @@ class Registry(Generic[T]):
         Raises:
             RequestError: there is none (the nearest names are given), or it cannot be imported.
         """
-        self.check(name)
-        entry = self._entries[name]
+        entry = self._entry(name)
         if not isinstance(entry.thing, str):
             return entry.thing
         module, _, attribute = entry.thing.partition(":")
@@ -127,28 +134,34 @@ class Registry(Generic[T]):
 
     def check(self, name: str) -> None:
         """Refuse a name that is not there, without importing anything. Raises `RequestError` with the nearest ones."""
-        if name not in self._entries:
+        if name not in self:
             raise unknown(self.kind, name, self._entries)
+
+    def current(self, name: str) -> str:
+        """The name that an entry has now, of one that it had in an earlier release; any other as it is."""
+        return self._earlier.get(name, name)
 
     def line(self, name: str) -> str:
         """What is said about an entry. Raises `RequestError` for an unknown one."""
-        self.check(name)
-        return self._entries[name].line
+        return self._entry(name).line
 
     def origin(self, name: str) -> str:
         """`PACKAGE`, or the plug-in that added an entry. Raises `RequestError` for an unknown one."""
+        return self._entry(name).origin
+
+    def _entry(self, name: str) -> _Entry[T]:
         self.check(name)
-        return self._entries[name].origin
+        return self._entries[self.current(name)]
 
     def __getitem__(self, name: str) -> T:
         return self.get(name)
 
     def __delitem__(self, name: str) -> None:
         self.check(name)
-        del self._entries[name]
+        del self._entries[self.current(name)]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._earlier
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

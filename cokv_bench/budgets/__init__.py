@@ -3,6 +3,7 @@
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.embedded import embedded_budgets
 from cokv_bench.budgets.head_budgets import HeadBudgets
+from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_file import HeadFile, load_head_file
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
@@ -11,6 +12,7 @@ from cokv_bench.budgets.rules import from_head_scores, from_head_values
 
 __all__ = [
     "HeadBudgets",
+    "HeadCurves",
     "HeadFile",
     "HeadScores",
     "HeadShares",

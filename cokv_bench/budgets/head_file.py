@@ -1,4 +1,4 @@
-"""Head files: what is known about the heads of a model, from which the tokens of each are counted. Four kinds."""
+"""Head files: what is known about the heads of a model, from which the tokens of each are counted. Five kinds."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cokv_bench.budgets import head_budgets, head_scores, head_shares, head_values
+from cokv_bench.budgets import head_budgets, head_curves, head_scores, head_shares, head_values
 from cokv_bench.budgets.head_budgets import HeadBudgets
+from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
@@ -18,7 +19,7 @@ from cokv_bench.errors import RequestError, quoted
 
 
 class HeadFile(Protocol):
-    """What budgets, values, scores and shares have in common."""
+    """What budgets, values, scores, shares and curves have in common."""
 
     @property
     def noun(self) -> str:
@@ -114,16 +115,18 @@ class HeadFile(Protocol):
         ...
 
 
-_KINDS: Mapping[str, type[HeadBudgets] | type[HeadValues] | type[HeadScores] | type[HeadShares]] = {
+_Kind = type[HeadBudgets] | type[HeadValues] | type[HeadScores] | type[HeadShares] | type[HeadCurves]
+_KINDS: Mapping[str, _Kind] = {
     head_budgets.KIND: HeadBudgets,
     head_values.KIND: HeadValues,
     head_scores.KIND: HeadScores,
     head_shares.KIND: HeadShares,
+    head_curves.KIND: HeadCurves,
 }
-#: By method: the knobs of the rule that makes its budgets from head files.
-RULE_KNOBS: Mapping[str, Mapping[str, Knob]] = {
-    kind.method: kind.knobs for kind in (HeadValues, HeadScores, HeadShares)
-}
+_OF_RULES = (HeadValues, HeadScores, HeadShares, HeadCurves)
+#: By rule: its knobs, and what makes the head files that it reads.
+RULE_KNOBS: Mapping[str, Mapping[str, Knob]] = {kind.method: kind.knobs for kind in _OF_RULES}
+MADE_BY: Mapping[str, str] = {kind.method: kind.made_by for kind in _OF_RULES}
 #: Which files stand for a folder, the first that it has.
 _OF_FOLDER = ("values.json", "shares.json")
 
@@ -146,7 +149,8 @@ def load_head_file(path: Path) -> HeadFile:
     """Read a head file of whatever kind it says it is.
 
     Args:
-        path: a JSON file of budgets, values, scores or shares, or a folder that holds values.json or shares.json.
+        path: a JSON file of budgets, values, scores, shares or curves, or a folder that holds values.json or
+            shares.json.
 
     Raises:
         RequestError: no such file, another JSON file, or one that does not pass its checks.

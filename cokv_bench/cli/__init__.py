@@ -14,6 +14,7 @@ from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
+from cokv_bench.cli.export import export_heads
 from cokv_bench.cli.failing import StoppedError, ended
 from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.import_ import import_scores
@@ -74,6 +75,7 @@ def make_app() -> typer.Typer:
         "report": report,
         "inspect": inspect,
         "import": import_scores,
+        "export": export_heads,
         "ls": list_things,
         "doctor": doctor,
     }

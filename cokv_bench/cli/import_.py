@@ -13,7 +13,8 @@ def import_scores(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="CoKV's slices (.npy, all of a task together, or .npz) and HeadKV's scores (JSON, .npz).",
+            help="CoKV's slices (.npy, all of a task together, or .npz), HeadKV's scores (JSON, .npz), LU-KV's curves "
+            "(.npy).",
         ),
     ],
     task: Annotated[
@@ -29,12 +30,13 @@ def import_scores(
         Path | None, typer.Option(help="Folder for one result. Default: profiles/<model>/<task>, one a task.")
     ] = None,
 ) -> None:
-    """Turn head scores that were published with CoKV and HeadKV into checked files, without running a model.
+    """Turn what was published on heads with CoKV, HeadKV and LU-KV into checked files, without running a model.
 
     CoKV's slices become a values.json for `cokv-bench budgets` and `cokv-bench eval --heads`; HeadKV's scores become
-    a *.head_scores.json for `cokv-bench eval --heads`. Pickles in the files are read as data: nothing is run.
+    a *.head_scores.json and LU-KV's curves a *.curves.json (the split `curves`) for `cokv-bench eval --heads`. Pickles
+    in the files are read as data: nothing is run.
     """
-    from cokv_bench.budgets import HeadValues
+    from cokv_bench.budgets import HeadCurves, HeadValues
     from cokv_bench.budgets.importers import Layout, convert
 
     result = convert(files, model=model, task=task, layout=Layout(layers, kv_heads, head_dim), folder=out)
@@ -46,6 +48,8 @@ def import_scores(
         if isinstance(content, HeadValues):
             sizes = ", ".join(str(one["size"]) for one in content.source["slices"])
             line += f", {content.samples} samples in slices of size {sizes}"
+        elif isinstance(content, HeadCurves):
+            line += ", pruned shares at 1 to 99 percent"
         else:
             line += f", {m['heads']} query heads a layer"
         o.tell(line)

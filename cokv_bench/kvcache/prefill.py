@@ -1,6 +1,6 @@
 """Prefill: run a prompt through the model once, layer by layer in chunks, and keep all that later work needs."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -143,6 +143,7 @@ def run_layers(
     layers = [_PrefillLayer(tokens, window, gathered, cosines[0], sines[0]) for _ in range(model.layers)]
     cache: Any = Cache(layers=layers)
     none = hidden.new_empty(0, dtype=torch.float32)
+    again = read_again_after(model.config, tokens + room)
     # Looked at only if the logits are broken, so that nothing waits for the device here.
     sound: list[Tensor] = []
     for index, layer in enumerate(layers):
@@ -157,7 +158,7 @@ def run_layers(
                 position_embeddings=(cosines[:, part], sines[:, part]),
             )
         sound.append(hidden[0, -1].isfinite().all())
-        take(replace(layer.release(ids, none, index), model=model))
+        take(replace(layer.release(ids, none, index), model=model, room=room, read_again_after=again))
     states = decoder.norm(hidden[0, -window:])
     logits = model.logits(states[-1])
     if not logits.isfinite().all():
@@ -266,11 +267,25 @@ def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
     Returns:
         float32 [kv_heads, tokens]: sum over the queries, mean over the query heads of a KV head's group.
     """
+    total = query.new_zeros(keys.shape[:2], dtype=torch.float32)
+    for scores in attention_blocks(query, keys, scaling):
+        total[:, : scores.shape[2]] += scores.sum(dim=1)
+    return total.div_(query.shape[0] // keys.shape[0])
+
+
+def attention_blocks(query: Tensor, keys: Tensor, scaling: float) -> Iterator[Tensor]:
+    """Attention of the last tokens of a text to all of it, in blocks of queries; each is good until the next.
+
+    Args:
+        query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
+
+    Yields:
+        float32 [kv_heads, group * queries, tokens up to the block's last query].
+    """
     heads, new, dim = query.shape
     kv_heads, tokens, _ = keys.shape
     room = _BLOCK_BYTES if query.device.type == "cpu" else _DEVICE_BLOCK_BYTES
     block = max(1, min(new, room // (4 * heads * tokens)))
-    total = query.new_zeros(kv_heads, tokens, dtype=torch.float32)
     for start in range(0, new, block):
         part = query[:, start : start + block]
         # Keys after the block's last query would only be masked, so they are not read.
@@ -280,5 +295,4 @@ def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
         later = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
         scores.view(heads, rows, end)[:, :, end - rows :].masked_fill_(later, float("-inf"))
         torch.softmax(scores, dim=-1, out=scores)
-        total[:, :end] += scores.sum(dim=1)
-    return total.div_(heads // kv_heads)
+        yield scores

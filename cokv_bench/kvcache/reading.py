@@ -58,6 +58,11 @@ class _Listening(AttendingLayer):
         return out
 
 
+def room_after(model: Model, prompt: Prompt) -> int:
+    """Tokens that fit after a prompt: up to the model's context, and to where rotary factors change (longrope)."""
+    return min(model.context, prompt.read_again_after or model.context) - prompt.tokens
+
+
 @torch.inference_mode()
 def listen(
     model: Model,
@@ -118,8 +123,7 @@ def draft(
         tokens: the most of each draft.
         question: ids that follow the prompt, and that the drafts follow.
     """
-    end = min(model.context, prompt.read_again_after or model.context)
-    tokens = min(tokens, end - prompt.tokens - len(question))
+    tokens = min(tokens, room_after(model, prompt) - len(question))
     rows = len(selections)
     heard: list[list[Tensor]] = [[] for _ in range(prompt.layers)]
 

@@ -168,7 +168,7 @@ def _part(text: str, whole: str) -> Part:
         if option in options:
             raise RequestError(f"The method {quoted(whole)} has the option '{option}' twice; give it once.")
         options[option] = _shortest(value)
-    return Part(name, tuple(sorted(options.items())))
+    return Part(SCORERS.current(name), tuple(sorted(options.items())))
 
 
 def _shortest(value: str) -> str:

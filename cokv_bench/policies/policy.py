@@ -29,6 +29,8 @@ class Scorer(Protocol):
       which runs use where nothing else says which.
     - `at(budget)`: the scorer for a budget, where scores depend on it; it is then asked instead of the scorer itself.
     - `drafts(prompt)`: what it wants to have drafted before it scores, see `cokv_bench.policies.drafts`.
+    - `reads_on: ClassVar = True`: it reads on after the prompt, so it cannot score a layer on its own; one with
+      `drafts` need not say so.
     - `ranks(prompt, scores, counts)`: the order of the tokens, as `rank_positions` gives it, where it is not that of
       the scores. `counts` is int64 [layers, kv_heads], what each head keeps beyond the window; None where one order
       has to serve all counts.
@@ -45,7 +47,8 @@ class Allocator(Protocol):
     Its class may have `tried`, as that of a scorer; an empty tuple there means that a knob of the scorer is not tried.
     One that needs to know what is known about the heads of a model has a parameter `budgets`, a function from a budget
     to int [layers, kv_heads] (window included), and names in `rule` the rule whose head files these are made from, as
-    `rule: ClassVar[str] = "cokv"`.
+    `rule: ClassVar[str] = "cokv"`. With `any_file: ClassVar = True` the files of every rule serve it where none of its
+    own is named. `protects: ClassVar[int]` is how many of the first tokens every head keeps where nobody says.
     """
 
     def __call__(self, prompt: "Prompt", scores: Sequence[Tensor], budget: int) -> Tensor:
@@ -101,7 +104,8 @@ class Policy:
         """
         if self.scorer is None or self.allocator is None:
             return True
-        return hasattr(self.allocator, "layer") and not hasattr(self.scorer, "drafts")
+        reads_on = hasattr(self.scorer, "drafts") or getattr(self.scorer, "reads_on", False)
+        return hasattr(self.allocator, "layer") and not reads_on
 
     @property
     def needs_accumulated_attention(self) -> bool:

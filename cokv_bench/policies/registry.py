@@ -100,6 +100,11 @@ class Method:
         return getattr(self.allocator.factory, "rule", None)
 
     @property
+    def any_file(self) -> bool:
+        """Whether head files of every rule serve it, where none of its own is named."""
+        return getattr(self.allocator.factory, "any_file", False)
+
+    @property
     def rule_knobs(self) -> Mapping[str, Knob]:
         """The knobs of that rule, which head files take."""
         return {} if self.rule is None else RULE_KNOBS.get(self.rule, {})
@@ -148,8 +153,9 @@ class Method:
         split = self.name.split or self.name.ranking
         halves = self.scorer.make(given, self.name.ranking.name), self.allocator.make(given, split.name)
         said = {**self.scorer.defaults, **given, **self.scorer.fixed}
+        protects = getattr(self.allocator.factory, "protects", 0)
         # A ranking that puts the first tokens first by itself needs no protection of them.
-        sinks = 0 if "sinks" in parameters(self.scorer.factory) else said.get("sinks") or 0
+        sinks = protects if "sinks" in parameters(self.scorer.factory) else said.get("sinks", protects) or 0
         observed = {name: said.get(name) for name in ("window", "observe")}
         return Policy(self.name.text, self.description, *halves, sinks=sinks, **observed)
 
@@ -284,7 +290,7 @@ def _by_file(name: str, allocator: Callable[..., Allocator]) -> Recipe:
 
 
 FULL = Recipe(POLICIES.line("full"), None, None)
-STREAMING_LLM = _recipe("streaming-llm", "sinks-recency", "uniform")
+STREAMING_LLM = _recipe("streaming-llm", "sinks-recent", "uniform")
 H2O = _recipe("h2o", "accumulated", "uniform")
 SNAPKV = _recipe("snapkv", "window", "uniform")
 PYRAMIDKV = _recipe("pyramidkv", "window", "pyramid")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.budgets import HeadFile, embedded, load_head_file
 from cokv_bench.budgets.fingerprint import check_same_model
-from cokv_bench.budgets.head_file import head_file_path
+from cokv_bench.budgets.head_file import MADE_BY, head_file_path
 from cokv_bench.budgets.head_shares import WINDOW
 from cokv_bench.budgets.knobs import Options, as_written
 from cokv_bench.errors import RequestError
@@ -59,7 +59,10 @@ def refuse_unread(methods: Iterable[str], sources: HeadSources) -> None:
     Raises:
         RequestError: names the first such file, or one that cannot be read.
     """
-    rules = {rule for rule in (find_method(method).rule for method in methods) if rule is not None}
+    readers = [found for found in map(find_method, methods) if found.rule is not None]
+    rules = {found.rule for found in readers}
+    if any(found.any_file for found in readers):
+        return
     for path in sources.files:
         file = load_head_file(path)
         if not rules or (file.method is not None and file.method not in rules):
@@ -98,6 +101,7 @@ def static_budgets(
     finder = _Finder(
         method=method,
         rule=str(found.rule),
+        any_file=found.any_file,
         model=model,
         window=found.fixed.get("window", window),
         published_rounding=found.fixed.get("published_rounding", published_rounding),
@@ -122,6 +126,7 @@ class _Finder:
 
     method: str
     rule: str
+    any_file: bool
     model: Model
     window: int | None
     published_rounding: bool
@@ -129,17 +134,18 @@ class _Finder:
     any_weights: bool
 
     def mine(self, sources: HeadSources) -> list[_Named]:
-        """The named files that serve the rule."""
+        """The named files that serve the rule, or all of them where none does and any will do."""
         paths = [head_file_path(path) for path in sources.files]
         named = [(path, load_head_file(path)) for path in paths]
         mine = [(path, file) for path, file in named if file.method in (None, self.rule)]
         # Shares are tied to the ranking that they were searched with: a pair takes those of its own, where there are.
         own = parse(self.method).ranking.text if "+" in self.method else None
-        return [named for named in mine if own and named[1].ranking.get("scorer", WINDOW) == own] or mine
+        mine = [each for each in mine if own and each[1].ranking.get("scorer", WINDOW) == own] or mine
+        return mine or (named if self.any_file else [])
 
     def embedded(self) -> _Named:
         """The file that ships for the rule. Raises `RequestError` where none does for this model."""
-        maker = "a rule of your own"
+        maker = MADE_BY.get(self.rule, "a rule of your own")
         if self.rule in embedded.SHIPPED:
             path = embedded.SHIPPED[self.rule]()
             file = load_head_file(path)

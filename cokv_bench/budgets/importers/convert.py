@@ -1,17 +1,20 @@
-"""From published files to head values and head scores on the disk."""
+"""From published files to head values, head scores and head curves on the disk."""
 
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_values import HeadValues
 from cokv_bench.budgets.importers.cokv_slices import Slice, head_values, oddities
-from cokv_bench.budgets.importers.layouts import Layout, scores_fingerprint, values_fingerprint
-from cokv_bench.budgets.importers.recognise import Scores, read_published
+from cokv_bench.budgets.importers.layouts import Layout, curves_fingerprint, scores_fingerprint, values_fingerprint
+from cokv_bench.budgets.importers.recognise import Curves, Scores, read_published
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.files import write_text
+
+Imported = HeadValues | HeadScores | HeadCurves
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Import:
         oddities: sentences on the published files that a reader of the results should know.
     """
 
-    files: list[tuple[Path, HeadValues | HeadScores]]
+    files: list[tuple[Path, Imported]]
     oddities: list[str]
 
 
@@ -35,14 +38,15 @@ def convert(
     layout: Layout | None = None,
     folder: Path | None = None,
 ) -> Import:
-    """Write published scores as this project's files: `values.json` for CoKV, `*.head_scores.json` for HeadKV.
+    """Write published scores as this project's files: `values.json` for CoKV, `*.head_scores.json` for HeadKV,
+    `*.curves.json` for LU-KV.
 
     Args:
         paths: published files; all slices of one task and model make one `values.json`.
         model: id of the model as `cokv-bench eval` will be given it; None takes it from the files' names.
         task: only this task, by LongBench's name of the dataset; also the task of files whose name says none.
         layout: of the model's heads; what is None there is known for published models.
-        folder: where to; default profiles/<model>/<task> for values and profiles/<model> for scores.
+        folder: where to; default profiles/<model>/<task> for values and profiles/<model> for scores and curves.
 
     Raises:
         RequestError: a file that is damaged, hostile or of no known kind, an unknown model or layout, no such task,
@@ -50,15 +54,18 @@ def convert(
     """
     read = [read_published(path, model=model, dataset=task) for path in dict.fromkeys(paths)]
     scores = [one for one in read if isinstance(one, Scores)]
-    slices = [one for many in read if not isinstance(many, Scores) for one in many]
-    if task and scores:
-        raise RequestError(f"{scores[0].path} holds HeadKV scores, which are of no single task; leave --task away.")
+    curves = [one for one in read if isinstance(one, Curves)]
+    slices = [one for many in read if isinstance(many, list) for one in many]
+    if task and (scores or curves):
+        what = f"{scores[0].path} holds HeadKV scores" if scores else f"{curves[0].path} holds LU-KV curves"
+        raise RequestError(f"{what}, which are of no single task; leave --task away.")
     chosen = [one for one in slices if task in (None, one.dataset)]
     if task and not chosen:
         raise unknown("task in these files", task, {one.dataset for one in slices})
     layout = layout or Layout()
-    results: list[tuple[Path, HeadValues | HeadScores]] = [*_values(chosen, layout, folder)]
+    results: list[tuple[Path, Imported]] = [*_values(chosen, layout, folder)]
     results += [_scores(one, layout, folder) for one in scores]
+    results += [_curves(one, layout, folder) for one in curves]
     _write(results)
     return Import(results, [sentence for sentence, about in oddities(slices) if about & set(chosen)])
 
@@ -90,7 +97,15 @@ def _scores(one: Scores, layout: Layout, folder: Path | None) -> tuple[Path, Hea
     return target / f"{one.path.stem}.head_scores.json", HeadScores(fingerprint, one.scores, source, (), ())
 
 
-def _write(results: Sequence[tuple[Path, HeadValues | HeadScores]]) -> None:
+def _curves(one: Curves, layout: Layout, folder: Path | None) -> tuple[Path, HeadCurves]:
+    _, layers, kv_heads = one.pruned.shape
+    fingerprint = curves_fingerprint(one.model, layers, kv_heads, layout)
+    source = f"LU-KV curves imported from {one.path.name} (sha256 {one.sha256})"
+    target = folder or Path("profiles") / Path(one.model).name
+    return target / f"{one.path.stem}.curves.json", HeadCurves(fingerprint, one.pruned, source)
+
+
+def _write(results: Sequence[tuple[Path, Imported]]) -> None:
     """Write all files, or none where one of them would replace another file."""
     texts: dict[Path, str] = {}
     for path, content in results:
@@ -103,7 +118,7 @@ def _write(results: Sequence[tuple[Path, HeadValues | HeadScores]]) -> None:
         write_text(path, text)
 
 
-def _text(content: HeadValues | HeadScores) -> str:
+def _text(content: Imported) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "content.json"
         content.save(path)

@@ -80,6 +80,23 @@ def scores_fingerprint(model: str, layers: int, heads: int, given: Layout) -> di
     return {**fingerprint, "heads": heads}
 
 
+def curves_fingerprint(model: str, layers: int, kv_heads: int, given: Layout) -> dict[str, Any]:
+    """Fingerprint of a model by the layers and KV heads of its curves.
+
+    Raises:
+        RequestError: the shape is of no published layout and no head size is given, or another layout is.
+    """
+    published = _BY_PLAYERS.get(layers * kv_heads, Layout())
+    known = Layout(layers, kv_heads, published.head_dim if published.layers == layers else None)
+    fingerprint = _fingerprint(model, given, known, f"{layers} layers x {kv_heads} KV heads are of no known model")
+    if (fingerprint["layers"], fingerprint["kv_heads"]) != (layers, kv_heads):
+        raise RequestError(
+            f"There are {layers} layers x {kv_heads} KV heads, not {fingerprint['layers']} x "
+            f"{fingerprint['kv_heads']}; leave --layers and --kv-heads away."
+        )
+    return fingerprint
+
+
 def _fingerprint(model: str, given: Layout, known: Layout, unknown: str) -> dict[str, Any]:
     layout = {
         "layers": given.layers or known.layers,

@@ -45,6 +45,23 @@ def read_dictionary(data: bytes) -> dict[str, Any]:
     return {key: _plain(key, value) for key, value in items[4][0].items()}
 
 
+def holds_numbers(data: bytes) -> bool:
+    """Whether a .npy file holds an array of numbers. Raises `RequestError` where its header is damaged."""
+    return _split(data)[0].kind in "fiu"
+
+
+def read_numbers(data: bytes) -> NDArray[Any]:
+    """The array of numbers in a .npy file that `numpy.save(path, array)` wrote.
+
+    Raises:
+        RequestError: the file holds something else, or more or fewer bytes than it says.
+    """
+    dtype, shape, fortran, body = _split(data)
+    if dtype.kind not in "fiu":
+        raise RequestError(f"The file holds an array {list(shape)} of {dtype}; expected numbers.")
+    return _array(dtype, shape, fortran, body)
+
+
 def read_archive(data: bytes) -> dict[str, NDArray[Any]]:
     """The arrays of a .npz file: numbers and strings only.
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cokv_bench.budgets.head_curves import PERCENTS
 from cokv_bench.budgets.importers.cokv_slices import Slice, slice_of_file, slices_of_archive
 from cokv_bench.budgets.importers.headkv_scores import scores_of_archive, scores_of_json
 from cokv_bench.budgets.importers.layouts import model_id
-from cokv_bench.budgets.importers.npy import MAX_BYTES, read_archive, read_dictionary
+from cokv_bench.budgets.importers.npy import MAX_BYTES, holds_numbers, read_archive, read_dictionary, read_numbers
 from cokv_bench.errors import RequestError
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
@@ -28,8 +29,18 @@ class Scores:
     model: str
 
 
-def read_published(path: Path, *, model: str | None, dataset: str | None) -> list[Slice] | Scores:
-    """Read one published file: CoKV slices (.npy, .npz) or HeadKV scores (JSON, .npz).
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """LU-KV's curves of one file: float64 [99, layers, kv_heads], with the file's hash and the id of the model."""
+
+    path: Path
+    sha256: str
+    pruned: NDArray[np.float64]
+    model: str
+
+
+def read_published(path: Path, *, model: str | None, dataset: str | None) -> list[Slice] | Scores | Curves:
+    """Read one published file: CoKV slices (.npy, .npz), HeadKV scores (JSON, .npz) or LU-KV curves (.npy).
 
     Args:
         model: id of the model; None takes it from the file's name.
@@ -41,6 +52,14 @@ def read_published(path: Path, *, model: str | None, dataset: str | None) -> lis
     data = _content(path)
     sha256 = hashlib.sha256(data).hexdigest()
     with _naming(path):
+        if data.startswith(_NPY) and holds_numbers(data):
+            pruned = read_numbers(data)
+            if pruned.ndim != 3 or len(pruned) != PERCENTS or pruned.dtype.kind != "f":
+                raise RequestError(
+                    f"The file holds an array {list(pruned.shape)} of {pruned.dtype}; expected one dictionary of "
+                    f"CoKV's, or LU-KV's curves, floats [{PERCENTS}, layers, KV heads]."
+                )
+            return Curves(path, sha256, pruned.astype(np.float64), model_id(path, model))
         if data.startswith(_NPY):
             entries = read_dictionary(data)
             return [slice_of_file(path, entries, model=model_id(path, model), dataset=dataset, sha256=sha256)]
@@ -52,7 +71,8 @@ def read_published(path: Path, *, model: str | None, dataset: str | None) -> lis
         if data.lstrip().startswith(b"{"):
             return Scores(path, sha256, scores_of_json(data), model_id(path, model))
         raise RequestError(
-            "It is none of the published kinds: CoKV's slices (.npy, .npz) and HeadKV's scores (JSON, .npz)."
+            "It is none of the published kinds: CoKV's slices (.npy, .npz), HeadKV's scores (JSON, .npz) and LU-KV's "
+            "curves (.npy)."
         )
 
 

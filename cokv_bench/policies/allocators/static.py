@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -32,11 +33,11 @@ class EmbeddedBudgets:
     method: str
     knobs: tuple[tuple[str, Any], ...] = ()
 
-    def __call__(self, budget: int) -> ArrayLike:
-        """int [layers, kv_heads], window included."""
+    def __call__(self, budget: int, *, knobs: Mapping[str, Any] = MappingProxyType({})) -> ArrayLike:
+        """int [layers, kv_heads], window included; `knobs` are further ones."""
         from cokv_bench.budgets import embedded_budgets  # reads a file: only when it is used
 
-        return embedded_budgets(self.method, dict(self.knobs))(budget)
+        return embedded_budgets(self.method, {**knobs, **dict(self.knobs)})(budget)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Static:
             what they are given beyond the window.
     """
 
-    budgets: Callable[[int], ArrayLike]
+    budgets: Callable[..., ArrayLike]
     published_rounding: bool = False
 
     def __post_init__(self) -> None:
@@ -79,7 +80,7 @@ class Static:
         return self._table(prompt, layers, budget)[prompt.first_layer]
 
     def _table(self, prompt: "Prompt", layers: int, budget: int) -> Tensor:
-        given = self._checked(layers, prompt.kv_heads, budget)
+        given = self._checked(prompt, layers, budget)
         room = prompt.tokens - prompt.window
         beyond = np.maximum(given - prompt.window, 0)
         if self.published_rounding:
@@ -92,9 +93,13 @@ class Static:
         total = (budget - prompt.window) * given.size
         return torch.from_numpy(apportion(beyond, total, room))
 
-    def _checked(self, layers: int, kv_heads: int, budget: int) -> NDArray[np.int64]:
-        given = np.asarray(self.budgets(budget))
-        needed = (layers, kv_heads)
+    def _asked(self, prompt: "Prompt", budget: int) -> ArrayLike:
+        """What the function says."""
+        return self.budgets(budget)
+
+    def _checked(self, prompt: "Prompt", layers: int, budget: int) -> NDArray[np.int64]:
+        given = np.asarray(self._asked(prompt, budget))
+        needed = (layers, prompt.kv_heads)
         if given.shape != needed:
             raise RequestError(
                 f"The head budgets have shape {given.shape}, but this model needs {needed} (layers, KV heads); "

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 #: For `cokv-bench ls`: name, line, and what it is.
-ENTRY = ("sinks-recency", "the first tokens, then the most recent ones (StreamingLLM)", "SinksRecency")
+ENTRY = ("sinks-recent", "the first tokens, then the most recent ones (StreamingLLM)", "SinksRecency")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""From a head file to what other projects read: LU-KV's curves of pruned shares (arXiv 2602.08585)."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, WINDOW, HeadCurves
+from cokv_bench.budgets.head_file import HeadFile
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_bytes
+
+
+def pruned_shares(file: HeadFile, *, prompt: int = PROMPT, window: int | None = None) -> NDArray[np.float64]:
+    """The share of a prompt that each head prunes at 1 to 99 percent pruned in all.
+
+    Curves are what they are. Any other file counts tokens, which become shares of a prompt of one length; a file for
+    one budget splits every total in its own proportions. No head keeps more than the prompt.
+
+    Args:
+        prompt: tokens of the prompt.
+        window: that every head keeps; default the file's own.
+
+    Returns:
+        float64 [99, layers, kv_heads]; the mean of row i is i + 1 percent to within half a token of all heads together.
+
+    Raises:
+        RequestError: a prompt that is not above the window.
+    """
+    if isinstance(file, HeadCurves):
+        return file.pruned
+    own = int(getattr(file, "window", WINDOW))
+    width = own if window is None or file.only_budget is not None else window
+    if prompt <= width:
+        raise RequestError(f"A prompt of {prompt} tokens is not above the window of {width}; name a longer one.")
+    heads = file.model["layers"] * file.model["kv_heads"]
+    rows = []
+    for percent in range(1, PERCENTS + 1):
+        total = round(prompt * heads * (100 - percent) / 100)
+        budget = file.only_budget or max(round(total / heads), width + 1)
+        beyond = file.tokens_at(budget, window=width) - width
+        # A total that does not hold everybody's window is split evenly.
+        held = min(width, total // heads)
+        kept = held + apportion(beyond, total - held * heads, cap=prompt - held)
+        rows.append(1 - kept / prompt)
+    return np.stack(rows)
+
+
+def write_curves(file: HeadFile, path: Path, *, prompt: int = PROMPT) -> None:
+    """Write `pruned_shares` as a .npy file of float64, in one step.
+
+    Raises:
+        RequestError: see `pruned_shares`, or the file cannot be written.
+    """
+    stream = io.BytesIO()
+    np.save(stream, pruned_shares(file, prompt=prompt), allow_pickle=False)
+    write_bytes(path, stream.getvalue())

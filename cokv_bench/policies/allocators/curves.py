@@ -1,0 +1,28 @@
+"""Shares of the prompt by how much of it is kept, from a file of curves (LU-KV, arXiv 2602.08585)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from numpy.typing import ArrayLike
+
+from cokv_bench.policies.allocators.static import Static
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
+
+
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = ("curves", "shares of the prompt from a file of curves (LU-KV, arXiv 2602.08585)", "Curves")
+
+
+@dataclass(frozen=True)
+class Curves(Static):
+    """As `Static`, from a function that is also told the prompt's length: `budgets(budget, knobs={"prompt": tokens})`.
+
+    Such a one is `tokens_at` of a file of curves (`HeadCurves`).
+    """
+
+    rule: ClassVar[str] = "curves"
+
+    def _asked(self, prompt: "Prompt", budget: int) -> ArrayLike:
+        return self.budgets(budget, knobs={"prompt": prompt.tokens})
