@@ -25,6 +25,14 @@ class EvictingPolicy(Protocol):
         """Whether it needs to see one layer at a time only, so that `select_layer` serves it."""
         ...
 
+    def within(self, window: int) -> "EvictingPolicy":
+        """The policy with this window where it has none of its own."""
+        ...
+
+    def sees(self, window: int) -> int:
+        """With which window a prompt has to be prefilled."""
+        ...
+
     def select(self, prompt: Prompt, budget: Budget | str | None) -> Selection:
         """What to keep of a prompt."""
         ...
@@ -74,7 +82,7 @@ def compress(
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
         budget: tokens per KV head on average, window included, or a share of the prompt's such as "25%".
-        window: observation window, in tokens.
+        window: observation window, in tokens, of a policy that has none of its own.
         chunk: tokens that a layer reads at a time.
         reserve: tokens that a row has room for before its buffers grow.
         rows: copies of the cache, to go on in several ways as one batch.
@@ -85,6 +93,8 @@ def compress(
     """
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
+    policy = policy.within(window)
+    window = policy.sees(window)
     if not policy.by_layer:
         prompt = prefill(model, token_ids, window=window, chunk=chunk, question=(), **signals(policy.needs))
         choices = [policy.select(prompt, budget)] * rows

@@ -217,6 +217,10 @@ class Policy:
             return prompt
         return prompt.with_window(self.window or prompt.window, self.observe)
 
+    def within(self, window: int) -> "Policy":
+        """The policy with this window where it has none of its own."""
+        return self if self.window is not None else replace(self, window=window)
+
     def sees(self, window: int) -> int:
         """With which window a prompt has to be prefilled, where prompts have `window` unless methods say otherwise."""
         return max(self.window or window, self.observe or 1)

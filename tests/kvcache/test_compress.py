@@ -205,3 +205,12 @@ def test_a_policy_that_has_to_see_all_layers_keeps_what_it_selects(tiny_llama: M
         torch.stack([layer.lengths[1] for layer in found.cache.layers]), policy.select(prompt, 16).counts
     )
     assert torch.equal(found.logits, prompt.logits)
+
+
+@pytest.mark.parametrize("name", ["snapkv:observe=16", "snapkv:window=12", "laq:observe=16", "cake:window=12"])
+def test_a_policy_has_its_own_window_and_observes_more_than_it_keeps(tiny_llama: Model, name: str) -> None:
+    ids, policy = random_ids(TOKENS), get_policy(name)
+    found = compress(tiny_llama, ids, policy, 20, window=4)
+    prompt = prefill(tiny_llama, ids, window=16)
+    chosen = policy.within(4).select(prompt, 20)
+    assert torch.equal(torch.stack([layer.lengths[0] for layer in found.cache.layers]), chosen.counts)
