@@ -55,13 +55,19 @@ SMALL = {
 SMALL_IF_GIVEN = {"layers": "1", "time_limit": "1s", "workers": "1"}
 
 # What FILE is on a page depends on who reads it.
-FILES = {"import": "cc_llama_qasper_64.npy", "inspect": "values.json", "reproduce": "configs/reproduce/needle.yaml"}
+FILES = {
+    "export": "values.json",
+    "import": "cc_llama_qasper_64.npy",
+    "inspect": "values.json",
+    "reproduce": "configs/reproduce/needle.yaml",
+}
 
 # What a command says when it ends, with the place where it left something, and what is there then.
 LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
     "bench": (r"bench\.csv.* are in (.*)", ("bench.csv", "run.json")),
     "budgets": (r"Wrote (.*)", ("",)),
     "eval": (r"Tables, records and settings are in (.*)", ("run.json", "table.csv", "table.md")),
+    "export": (r"Wrote ([^:]*):", ("",)),
     "head-scores": (r"Wrote ([^:]*):", ("",)),
     "import": (r"Wrote ([^:]*):", ("",)),
     "profile": (r"Ledger and head values are in (.*)", ("ledger.jsonl", "values.json")),

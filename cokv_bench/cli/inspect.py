@@ -17,8 +17,8 @@ def inspect(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Budgets, values, shares, head scores or knobs, or the folder of a profile, search, run or benchmark. "
-            "Default: the embedded model's profile."
+            help="Budgets, values, shares, head scores, curves or knobs, or the folder of a profile, search, run or "
+            "benchmark. Default: the embedded model's profile."
         ),
     ] = None,
     budget: Annotated[int, typer.Option(min=1, help="Budget at which values, shares and head scores are shown.")] = 128,

@@ -22,8 +22,8 @@ class HeadSources:
     heads: Annotated[
         tuple[Path, ...],
         Option(
-            "A file about heads (budgets, values, scores, shares) or the folder of a profile or search; once for each. "
-            "Of several, each serves its own tasks and budgets.",
+            "A file about heads (budgets, values, scores, shares, curves) or the folder of a profile or search; once "
+            "for each. Of several, each serves its own tasks and budgets.",
             _PANEL,
         ),
     ] = ()

@@ -15,6 +15,7 @@ from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import read_records
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
+from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 from tests.conftest import random_ids
 from tests.requests import request_of
@@ -37,6 +38,23 @@ def curves_of(model: Model) -> HeadCurves:
     shares = np.arange(1, 100)[:, None, None] / 100
     lean = np.linspace(-0.2, 0.2, model.layers * model.kv_heads).reshape(model.layers, model.kv_heads)
     return HeadCurves(model.fingerprint, shares + lean * 4 * shares * (1 - shares), "by hand")
+
+
+def test_rankings_that_need_no_question_run_with_it_hidden(texty: Model, tmp_path: Path) -> None:
+    methods = ("full", "keydiff", "knorm", "expected", "kvzip", "dapq", "recent", "sinks-recent", "random")
+    request = request_of(
+        ["needle"],
+        methods,
+        (30,),
+        options=OPTIONS,
+        knobs="papers",
+        encoding=Encoding(question_agnostic=True),
+    )
+    execute(plan_request(request, texty), tmp_path / "run")
+    records = read_records(tmp_path / "run")
+    assert {each["method"] for each in records} == set(methods)
+    assert all(each["question_tokens"] > 0 for each in records)
+    assert {each["kept_tokens"] for each in records if each["method"] != "full"} == {30 * texty.layers * texty.kv_heads}
 
 
 def test_curves_and_two_classes_run_with_exact_totals(texty: Model, tmp_path: Path) -> None:
