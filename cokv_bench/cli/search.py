@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import Option, gibibytes
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
+
+if TYPE_CHECKING:
+    from cokv_bench.search import SearchExamples
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,14 @@ class Aim:
             name="ranking",
         ),
     ] = ("window",)
+    experts: Annotated[
+        int | None,
+        Option(
+            "Splits that are searched together, each improved by the examples that it serves best; they go round the "
+            "rankings. Default: one for each ranking, on its own.",
+            least=2,
+        ),
+    ] = None
     kernel: Annotated[int, Option("Width of the pooling over scores, where the ranking pools.", least=1)] = 7
     pooling: Annotated[str, Option("Pooling over scores: max or avg.")] = "max"
 
@@ -92,6 +103,9 @@ def search_budgets(
         memory_limit=None if memory_limit is None else gibibytes(memory_limit),
         spill_folder=folder,
     )
+    if aim.experts is not None:
+        _search_experts(material, folder, aim, aim.experts, tasks.seed, limits)
+        return
     for ranking, name in enumerate(material.rankings):
         own = folder if len(material.rankings) == 1 else folder / _folder_name(name)
         with progress_bar(
@@ -112,6 +126,24 @@ def search_budgets(
             f"Of the gap between equal shares{_under(material.rankings)} and the full cache, the examples to choose on "
             f"say, {closed} is closed.\nBudgets, shares and the search's ledger are in {own}"
         )
+
+
+def _search_experts(
+    material: "SearchExamples", folder: Path, aim: Aim, count: int, seed: int, limits: SearchLimits
+) -> None:
+    from cokv_bench.search import search_experts
+
+    rankings = [number % len(material.rankings) for number in range(count)]
+    with progress_bar(o.progress_console, "Searching together", "steps") as progress:
+        found = search_experts(
+            material, folder, aim.budgets, rankings=rankings, seed=seed, stopping=limits, progress=progress
+        )
+    closed = ", ".join(f"{share:.0%} at {known}" for known, share in found[0].search["gap_closed"].items())
+    o.tell(
+        f"Of the gap between equal shares{_under(material.rankings)} and the full cache, the best of {len(found)} "
+        f"experts for each example to choose on closes {closed}.\nTheir shares and the search's ledger are in "
+        f"{folder}"
+    )
 
 
 def _folder_name(ranking: str) -> str:

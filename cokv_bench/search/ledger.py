@@ -21,8 +21,8 @@ class Round:
         seconds: time that all calls have searched.
         followed: mean over the round's steps of what they followed, in shares of the gap that were closed.
         chosen: budget -> gain over gap on the examples to choose on, by the average.
-        parameters, average, first, second: [budgets][layers][kv_heads]: log-shares at each budget, their moving
-            average, and the optimiser's two moments.
+        parameters, average, first, second: [experts * budgets][layers][kv_heads]: log-shares of each expert at each
+            budget (mostly there is one), their moving average, and the optimiser's two moments.
     """
 
     step: int
@@ -114,7 +114,9 @@ def _ends(header: Mapping[str, Any]) -> dict[str, Check]:
 def _round(header: Mapping[str, Any]) -> dict[str, Check]:
     """What a round of a search with that header holds."""
     budgets = [str(budget) for budget in header["budgets"]]
-    table = numbers(len(budgets), header["model"]["layers"], header["model"]["kv_heads"])
+    # Of several experts, those of the first come first.
+    experts = max(1, len(header.get("rankings", ())) - 1)
+    table = numbers(experts * len(budgets), header["model"]["layers"], header["model"]["kv_heads"])
     return {
         "step": whole(0),
         **dict.fromkeys(("seconds", "followed"), number),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cokv_bench.budgets.head_budgets import HeadBudgets
@@ -64,11 +65,60 @@ def search(
         RequestError: budgets that are not above the window or not below the longest prompt, too few examples, a ledger
             of another search, or a folder that cannot be written.
     """
+    (shares,) = _searched(examples, folder, budgets, (ranking,), seed, stopping, progress)
+    shares.save(folder / "shares.json")
+    for budget in shares.knots:
+        budget_file(shares, budget).save(folder / f"cokv-search-{budget}.budgets.json")
+    return shares
+
+
+def search_experts(
+    examples: SearchExamples,
+    folder: Path,
+    budgets: Sequence[int],
+    *,
+    rankings: Sequence[int],
+    seed: int,
+    stopping: SearchLimits,
+    progress: Progress = lambda done, total, note: None,
+) -> list[HeadShares]:
+    """Search several splits together, and write the ledger `search.jsonl` and `expert-<number>.shares.json`.
+
+    Each followed example improves the expert that serves it best at its budget (hard EM), so that experts come to
+    differ. In the first round nobody serves anything best yet, and tasks go round the experts. What is told to be
+    closed is what the best expert of each example closes, which nobody can choose without the answers: a ceiling.
+
+    Args:
+        rankings: by expert, which of the rankings of the examples it has.
+
+    Raises:
+        RequestError: as `search` does, or fewer than two experts.
+    """
+    if len(rankings) < 2:
+        raise RequestError("Experts that are searched together are two at least; one is a search of its own.")
+    found = _searched(examples, folder, budgets, tuple(rankings), seed, stopping, progress)
+    for number, shares in enumerate(found, start=1):
+        shares.save(folder / f"expert-{number}.shares.json")
+    return found
+
+
+def _searched(
+    examples: SearchExamples,
+    folder: Path,
+    budgets: Sequence[int],
+    experts: tuple[int, ...],
+    seed: int,
+    stopping: SearchLimits,
+    progress: Progress,
+) -> list[HeadShares]:
+    """The shares of each expert; the ledger is in the folder."""
     _check_budgets(examples, budgets)
     searched, chosen = examples.parts()
     wanted = sorted(set(budgets))
     rows = examples.used
     made = made_from(rows)
+    names = [examples.rankings[place] for place in experts]
+    plain = examples.rankings[0] == WINDOW and names == [WINDOW]
     header = {
         "model": examples.model.fingerprint,
         "tasks": made["tasks"],
@@ -76,7 +126,8 @@ def search(
         "window": examples.window,
         "kernel": examples.kernel,
         "pooling": examples.pooling,
-        **({} if examples.rankings == (WINDOW,) else {"rankings": [examples.rankings[0], examples.rankings[ranking]]}),
+        # The first is the one of the gap, the others are those of the experts.
+        **({} if plain else {"rankings": [examples.rankings[0], *names]}),
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
         "reading": reading(examples.model, [example for _, example in rows], examples.encoding),
@@ -88,33 +139,33 @@ def search(
         **split_rule(task for task, _ in rows),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
-        run = _Run(examples, ledger, wanted, seed, stopping, ranking, progress, time.monotonic())
+        run = _Run(examples, ledger, wanted, seed, stopping, experts, progress, time.monotonic())
         run.climb(searched, chosen)
         kept = run.choose(chosen)
-    shares = HeadShares(
-        knots=tuple(wanted),
-        tables=torch.stack([kept[budget].log_shares for budget in wanted]).double().numpy(),
-        window=examples.window,
-        utilities=examples.utilities,
-        model=examples.model.fingerprint,
-        kernel=examples.kernel,
-        pooling=examples.pooling,
-        scorer=examples.rankings[ranking],
-        **made,
-        search={
-            "seed": seed,
-            "steps": ledger.rounds[-1].step,
-            "seconds": round(ledger.rounds[-1].seconds, 1),
-            "chosen_step": {str(budget): kept[budget].step for budget in wanted},
-            "shrinkage": {str(budget): kept[budget].factor for budget in wanted},
-            "gap_closed": {str(budget): kept[budget].closed for budget in wanted},
-            "ledger_sha256": file_sha256(folder / "search.jsonl"),
-        },
-    )
-    shares.save(folder / "shares.json")
-    for budget in wanted:
-        budget_file(shares, budget).save(folder / f"cokv-search-{budget}.budgets.json")
-    return shares
+    search_ = {
+        "seed": seed,
+        "steps": ledger.rounds[-1].step,
+        "seconds": round(ledger.rounds[-1].seconds, 1),
+        "chosen_step": {str(budget): kept[budget].step for budget in wanted},
+        "shrinkage": {str(budget): kept[budget].factor for budget in wanted},
+        "gap_closed": {str(budget): kept[budget].closed for budget in wanted},
+        "ledger_sha256": file_sha256(folder / "search.jsonl"),
+    }
+    return [
+        HeadShares(
+            knots=tuple(wanted),
+            tables=torch.stack([kept[budget].log_shares[expert] for budget in wanted]).double().numpy(),
+            window=examples.window,
+            utilities=examples.utilities,
+            model=examples.model.fingerprint,
+            kernel=examples.kernel,
+            pooling=examples.pooling,
+            scorer=name,
+            **made,
+            search=search_ if len(experts) == 1 else {**search_, "expert": expert + 1, "experts": len(experts)},
+        )
+        for expert, name in enumerate(names)
+    ]
 
 
 def measure_ends(
@@ -179,7 +230,7 @@ def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What is kept at a budget: log-shares [layers, kv_heads], their step and factor, the share of the gap closed."""
+    """What is kept at a budget: log-shares [experts, layers, kv_heads], their step and factor, the share closed."""
 
     log_shares: Tensor
     step: int
@@ -194,7 +245,7 @@ class _Run:
     budgets: list[int]
     seed: int
     stopping: SearchLimits
-    ranking: int
+    experts: tuple[int, ...]
     progress: Progress
     began: float
 
@@ -238,18 +289,26 @@ class _Run:
     def choose(self, chosen: list[int]) -> dict[int, _Kept]:
         """At each budget the best round's average, drawn towards equal shares as far as it helps."""
         rounds = {budget: best_round(self.ledger.rounds, budget) for budget in self.budgets}
-        best = torch.stack([torch.tensor(rounds[budget].average[place]) for place, budget in enumerate(self.budgets)])
+        best = self._start()
+        for budget, round_ in rounds.items():
+            slots = [self._slot(expert, budget) for expert in range(len(self.experts))]
+            best[slots] = torch.tensor(round_.average)[slots]
         merits = {factor: self._merit(factor * best, chosen) for factor in _SHRINKAGE}
         kept = {}
-        for place, budget in enumerate(self.budgets):
+        for budget in self.budgets:
             at = {factor: merit[str(budget)] for factor, merit in merits.items()}
             factor = max(at, key=lambda one: at[one])
-            kept[budget] = _Kept(factor * best[place], rounds[budget].step, factor, at[factor])
+            slots = [self._slot(expert, budget) for expert in range(len(self.experts))]
+            kept[budget] = _Kept(factor * best[slots], rounds[budget].step, factor, at[factor])
         return kept
 
     def _start(self) -> Tensor:
         model = self.examples.model
-        return torch.zeros(len(self.budgets), model.layers, model.kv_heads)
+        return torch.zeros(len(self.experts) * len(self.budgets), model.layers, model.kv_heads)
+
+    def _slot(self, expert: int, budget: int) -> int:
+        """Where the log-shares of an expert at a budget are among the parameters."""
+        return expert * len(self.budgets) + self.budgets.index(budget)
 
     def _by_group(self, cases: Sequence[int]) -> list[list[int]]:
         """The cases that budgets can change, by task and utility."""
@@ -261,11 +320,31 @@ class _Run:
     def _follow(self, parameters: Tensor, step: int, by_group: list[list[int]]) -> float:
         """Accumulate the gradient of a minibatch; what share of the gap it closes."""
         cases = [self._turn(by_group, step * BATCH + place) for place in range(BATCH)]
-        points = self._points(cases)
+        every = [(case, budget) for case in cases for budget in self.budgets]
+        serving = self._serving(parameters.detach(), step, every, by_group)
+        points = [Point(*each, self.experts[expert]) for each, expert in zip(every, serving, strict=True)]
         weights = [1 / self.gaps.gap(point.case, point.budget) for point in points]
-        shares = [parameters[self.budgets.index(point.budget)] for point in points]
+        shares = [parameters[self._slot(expert, budget)] for (_, budget), expert in zip(every, serving, strict=True)]
         scores = follow(self.examples, points, shares, weights)
         return float(np.mean([self._closed(*each) for each in zip(points, scores, strict=True)]))
+
+    def _serving(
+        self, parameters: Tensor, step: int, every: Sequence[tuple[int, int]], by_group: list[list[int]]
+    ) -> list[int]:
+        """The expert that serves best, of each case and budget."""
+        count = len(self.experts)
+        if count == 1:
+            return [0] * len(every)
+        if step < ROUND:
+            return [next(place for place, group in enumerate(by_group) if case in group) % count for case, _ in every]
+        return [int(best) for best in self._scores(parameters, every).argmax(axis=1)]
+
+    def _scores(self, parameters: Tensor, every: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+        """[cases and budgets, experts]: the score of each expert."""
+        numbered = [(case, budget, expert) for case, budget in every for expert in range(len(self.experts))]
+        points = [Point(case, budget, self.experts[expert]) for case, budget, expert in numbered]
+        shares = [parameters[self._slot(expert, budget)] for _, budget, expert in numbered]
+        return np.array(self.examples.score(points, shares)).reshape(len(every), -1)
 
     def _turn(self, by_group: list[list[int]], number: int) -> int:
         """The case whose turn it is: groups by turns, and the members of each by turns."""
@@ -274,19 +353,15 @@ class _Run:
         cycle, member = divmod(turn, len(group))
         return group[np.random.default_rng([self.seed, 2, cycle, group[0]]).permutation(len(group))[member]]
 
-    def _points(self, cases: Sequence[int]) -> list[Point]:
-        return [Point(case, budget, self.ranking) for case in cases for budget in self.budgets]
-
     def _closed(self, point: Point, score: float) -> float:
         return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Gain over gap at each budget, over the cases to choose on."""
-        points = self._points([case for group in self._by_group(chosen) for case in group])
-        scores = self.examples.score(points, [parameters[self.budgets.index(point.budget)] for point in points])
+        """Gain over gap at each budget, over the cases to choose on, each by the expert that serves it best."""
+        every = [(case, budget) for group in self._by_group(chosen) for case in group for budget in self.budgets]
         found: dict[int, dict[int, float]] = {budget: {} for budget in self.budgets}
-        for point, score in zip(points, scores, strict=True):
-            found[point.budget][point.case] = score
+        for (case, budget), score in zip(every, self._scores(parameters, every).max(axis=1), strict=True):
+            found[budget][case] = float(score)
         return {str(budget): self.gaps.closed_over(budget, scores) for budget, scores in found.items()}
 
 

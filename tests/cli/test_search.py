@@ -69,6 +69,18 @@ def test_several_rankings_are_searched_on_the_same_prompts(cli, texty_folder: Pa
     pd.testing.assert_frame_equal(first, second)
 
 
+def test_experts_leave_a_file_each(cli, texty_folder: Path) -> None:
+    asked = ("search", "--model", texty_folder, *NEEDLES, "--utility", "loglik", "--budget", "20", "--steps", "2")
+    status, out, err = cli(*asked, "--ranking", "window,accumulated", "--experts", "3", "--out", "three")
+    assert status == 0, err
+    assert {path.name for path in Path("three").iterdir()} == {
+        "search.jsonl",
+        *(f"expert-{number}.shares.json" for number in (1, 2, 3)),
+    }
+    assert "the best of 3 experts" in " ".join(out.split())
+    assert cli(*asked, "--experts", "1")[0] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -20,8 +20,10 @@ from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.request import plan_request
-from cokv_bench.search import SearchExamples, SearchLimits, search
+from cokv_bench.search import SearchExamples, SearchLimits, search, search_experts
 from cokv_bench.search.examples import Point
+from cokv_bench.search.gaps import Gaps
+from cokv_bench.search.ledger import Ends
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
@@ -112,3 +114,53 @@ def test_tasks_may_choose_that_no_step_follows_and_others_be_left_out(texty: Mod
         examples.without(["needle"]).parts()
     with pytest.raises(RequestError, match="No task of this search is 'longbench'"):
         SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=("longbench",))
+
+
+def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle", "text"], texty, TaskOptions(lengths=(300,), examples=5))
+
+    def found(folder: Path, stop: int = 99) -> list[HeadShares]:
+        examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window", "accumulated"))
+
+        def progress(done: int, total: int | None, note: str) -> None:
+            if done >= stop:
+                raise KeyboardInterrupt
+
+        return search_experts(
+            *(examples, folder, [20, 30]),
+            rankings=[0, 1, 0],
+            seed=1,
+            stopping=SearchLimits(steps=45),
+            progress=progress,
+        )
+
+    whole = found(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        found(tmp_path / "parts", stop=25)
+    parts = found(tmp_path / "parts")
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one.tables, other.tables)
+    assert [shares.scorer for shares in whole] == ["window", "accumulated", "window"]
+    assert [shares.search["expert"] for shares in whole] == [1, 2, 3]
+    assert not np.array_equal(whole[0].tables, whole[2].tables)
+    kept = [HeadShares.load(tmp_path / "whole" / f"expert-{number}.shares.json") for number in (1, 2, 3)]
+    assert kept[1].ranking["scorer"] == "accumulated"
+    # The best of several experts closes at least what any of them does.
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window", "accumulated"))
+    cases = [case for case in examples.parts()[1] if examples.counts(case)]
+    tables = [torch.from_numpy(shares.tables[0]).float() for shares in whole]
+    scores = np.array(
+        [
+            examples.score([Point(case, 20, place) for case in cases], [table] * len(cases))
+            for table, place in zip(tables, (0, 1, 0), strict=True)
+        ]
+    )
+    full, even = ([f(case) for case in cases] for f in (examples.full, lambda case: examples.even(case, 20)))
+    ends = Ends([None] * len(examples.groups), {"20": [None] * len(examples.groups)})
+    for case, high, low in zip(cases, full, even, strict=True):
+        ends.full[case], ends.uniform["20"][case] = high, low
+    closed = Gaps(examples.groups, ends).closed_over(20, dict(zip(cases, scores.max(axis=0), strict=True)))
+    told = whole[0].search["gap_closed"]["20"]
+    assert told == pytest.approx(closed, rel=0.3, abs=0.3)
+    with pytest.raises(RequestError, match="two at least"):
+        search_experts(examples, tmp_path / "one", [20], rankings=[0], seed=1, stopping=SearchLimits(steps=1))
