@@ -117,7 +117,7 @@ def test_tasks_may_choose_that_no_step_follows_and_others_be_left_out(texty: Mod
 
 
 def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) -> None:
-    tasks = resolve(["needle", "text"], texty, TaskOptions(lengths=(300,), examples=5))
+    tasks = resolve(["needle", "text"], texty, TaskOptions(lengths=(300,), examples=4))
 
     def found(folder: Path, stop: int = 99) -> list[HeadShares]:
         examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window", "accumulated"))
@@ -130,13 +130,13 @@ def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) 
             *(examples, folder, [20, 30]),
             rankings=[0, 1, 0],
             seed=1,
-            stopping=SearchLimits(steps=45),
+            stopping=SearchLimits(steps=26),
             progress=progress,
         )
 
     whole = found(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        found(tmp_path / "parts", stop=25)
+        found(tmp_path / "parts", stop=23)
     parts = found(tmp_path / "parts")
     for one, other in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(one.tables, other.tables)
@@ -148,7 +148,7 @@ def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) 
     # The best of several experts closes at least what any of them does.
     examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window", "accumulated"))
     cases = [case for case in examples.parts()[1] if examples.counts(case)]
-    tables = [torch.from_numpy(shares.tables[0]).float() for shares in whole]
+    tables = [torch.tensor(shares.tables[0]).float() for shares in whole]
     scores = np.array(
         [
             examples.score([Point(case, 20, place) for case in cases], [table] * len(cases))
