@@ -139,15 +139,19 @@ def draft(
         chosen = model.logits(states).argmax(-1)
         position += len(question)
     written = []
+    ended = torch.zeros(rows, dtype=torch.bool)
     for step in range(tokens):
         written.append(chosen.cpu())
+        ended |= torch.tensor([token in model.stop_ids for token in written[-1].tolist()])
+        if ended.all():
+            break
         states = model.hidden(chosen[:, None], position + step, cache, prompt.length)[:, -1]
         if step < tokens - 1:
             chosen = model.logits(states).argmax(-1)
     ids = torch.stack(written, dim=1).tolist() if written else [[] for _ in range(rows)]
-    ended = [next((place for place, token in enumerate(row) if token in model.stop_ids), len(row)) for row in ids]
+    lengths = [next((place for place, token in enumerate(row) if token in model.stop_ids), len(row)) for row in ids]
     layers = [torch.cat(parts, dim=2) if parts else prompt.window_queries[0][None, :, :0] for parts in heard]
     return [
         Draft(ids[row][:count], [layer[row, :, : len(question) + count] for layer in layers])
-        for row, count in enumerate(ended)
+        for row, count in enumerate(lengths)
     ]

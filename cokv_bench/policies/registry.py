@@ -152,12 +152,21 @@ class Method:
             given = {**options, "budgets": EmbeddedBudgets(self.rule, tuple(self.knobs.items()))}
         split = self.name.split or self.name.ranking
         halves = self.scorer.make(given, self.name.ranking.name), self.allocator.make(given, split.name)
-        said = {**self.scorer.defaults, **given, **self.scorer.fixed}
-        protects = getattr(self.allocator.factory, "protects", 0)
-        # A ranking that puts the first tokens first by itself needs no protection of them.
-        sinks = protects if "sinks" in parameters(self.scorer.factory) else said.get("sinks", protects) or 0
+        said = self._said(given)
         observed = {name: said.get(name) for name in ("window", "observe")}
-        return Policy(self.name.text, self.description, *halves, sinks=sinks, **observed)
+        return Policy(self.name.text, self.description, *halves, sinks=self.protected(given), **observed)
+
+    def protected(self, options: Mapping[str, Any]) -> int:
+        """How many of the first tokens every head keeps, with these options of `policy`."""
+        protects: int = getattr(self.allocator.factory, "protects", 0)
+        # A ranking that puts the first tokens first by itself needs no protection of them.
+        if "sinks" in parameters(self.scorer.factory):
+            return protects
+        return self._said(options).get("sinks", protects) or 0
+
+    def _said(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of the scorer and those of all methods, those that the name gives first."""
+        return {**self.scorer.defaults, **options, **self.scorer.fixed}
 
 
 def register_policy(

@@ -68,7 +68,7 @@ class MethodSettings:
             wanted.setdefault("observe", found.scorer.published["observe"])
         if heads is not None:
             # What every head keeps is taken off before a rule shares out the rest.
-            kept = ranking["window"] + (self.sinks or found.fixed.get("sinks") or 0)
+            kept = ranking["window"] + found.protected(wanted)
             wanted["budgets"] = partial(heads.tokens, window=kept, knobs=knobs)
         return found.policy(**{name: value for name, value in wanted.items() if name in found.options})
 

@@ -18,7 +18,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
 from cokv_bench.policies import find_method
-from cokv_bench.policies.names import parse
+from cokv_bench.policies.names import is_ceiling, parse
 from cokv_bench.runs.heads import HeadSources
 
 
@@ -161,6 +161,13 @@ class _Finder:
     def checked(self, path: Path, file: HeadFile) -> _Named:
         """A file that fits the model and the window. Raises `RequestError` for any other."""
         self._check_model(path, file)
+        scorer = file.ranking.get("scorer", WINDOW)
+        # A method without a ranking of its own would have the ceiling's, under a name that is told as a method's.
+        if is_ceiling(scorer) and not is_ceiling(self.method) and parse(self.method).split is None:
+            raise RequestError(
+                f"The {file.noun} {path} was searched under '{scorer}', a ceiling; write {scorer}+{self.method}, which "
+                f"tables mark as one, or a pair such as {WINDOW}+{self.method}."
+            )
         made_for = file.ranking.get("window")
         # Where tokens are not counted yet, they can be for any window.
         if file.only_budget is not None and self.window not in (None, made_for):

@@ -80,6 +80,20 @@ def test_a_draft_ends_before_a_stop_token_and_within_the_context(tiny_llama: Mod
     assert len(last.token_ids) <= 3
 
 
+def test_a_draft_is_over_when_all_of_its_rows_are(tiny_llama: Model, monkeypatch: Any) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS))
+    (long,) = draft(tiny_llama, prompt, [whole(prompt)], 6)
+    first = long.token_ids.index(long.token_ids[2])
+    monkeypatch.setitem(tiny_llama.__dict__, "stop_ids", frozenset({long.token_ids[2]}))
+    read: list[int] = []
+    hidden = Model.hidden
+    monkeypatch.setattr(Model, "hidden", lambda self, *args: (read.append(1), hidden(self, *args))[1])
+    (short,) = draft(tiny_llama, prompt, [whole(prompt)], 500)
+    assert short.token_ids == long.token_ids[:first]
+    torch.testing.assert_close(short.queries[1], long.queries[1][:, :first])
+    assert len(read) == first > 0
+
+
 @pytest.mark.parametrize("chunk", [7, 2048])
 def test_moments_are_those_of_the_queries_before_rotary(tiny: Model, chunk: int) -> None:
     found: dict[int, torch.Tensor] = {}

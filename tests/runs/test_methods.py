@@ -164,6 +164,31 @@ def test_the_name_comes_first_then_the_run_the_head_file_the_knobs_and_the_publi
     assert plan.configuration["knobs"]["chosen"] == {"needle": {}}
 
 
+@pytest.mark.parametrize(
+    ("method", "asked", "sinks"),
+    [
+        ("cokv:sinks=4", None, 4),
+        ("cokv", 5, 5),
+        ("cokv:sinks=4", 100, 4),
+        ("cokv:sinks=0", 100, 0),
+        # These rankings put the first tokens first by themselves: none is protected.
+        ("sinks-recent:sinks=100+cokv", None, 0),
+        ("sinks-recent+cokv", 100, 0),
+        ("window+two-class", None, 4),
+        ("window:sinks=0+two-class", 3, 0),
+    ],
+)
+def test_head_budgets_are_made_for_what_the_method_protects(
+    texty: Model, method: str, asked: int | None, sinks: int
+) -> None:
+    values = values_of(texty)
+    values.save("values.json")
+    policy = policies(plan_for(texty, method, heads=HeadSources(heads=(Path("values.json"),)), sinks=asked))[method]
+    assert policy.sinks == sinks
+    expected = values.tokens_at(30, window=8 + sinks)
+    np.testing.assert_array_equal(policy.allocator.budgets(30), expected)
+
+
 def test_files_of_all_kinds_go_by_one_name_and_by_the_earlier_ones(texty: Model) -> None:
     methods = ("cokv", "headkv", "cokv-search")
     values_of(texty).save(Path("p/values.json"))

@@ -19,11 +19,13 @@ from cokv_bench.policies.allocators import Static
 from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
 from cokv_bench.search import SearchExamples, SearchLimits, search, search_experts
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends
+from cokv_bench.search.search import budget_file
 from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
@@ -88,6 +90,26 @@ def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
     for name, file in (("laq:draft=3+cokv-search", laq), ("window+cokv-search", window)):
         found = both[name].allocator.budgets(24)  # type: ignore[union-attr]
         np.testing.assert_array_equal(found, file.budgets(24, window=8))
+
+
+def test_shares_searched_under_a_ceiling_make_no_method_of_it(texty: Model, tmp_path: Path) -> None:
+    """The method would rank by the full cache's own answer, and tables would print it in bold."""
+    shape = (1, texty.layers, texty.kv_heads)
+    shares = HeadShares((24,), np.zeros(shape), 8, ("loglik",), ("x",), ("x",), texty.fingerprint, {}, scorer="oracle")
+    shares.save(tmp_path / "shares.json")
+    budget_file(shares, 24).save(tmp_path / "24.budgets.json")
+    for name in ("shares.json", "24.budgets.json"):
+
+        def plan(*methods: str, path: Path = tmp_path / name) -> Plan:
+            options = TaskOptions(names=("needle",), lengths=(300,), examples=1)
+            asked = request_of(("needle",), methods, (24,), options=options, heads=HeadSources(heads=(path,)))
+            return plan_request(asked, texty)
+
+        with pytest.raises(RequestError, match=r"a ceiling; write oracle\+cokv-search:window=8") as refused:
+            plan("full", "cokv-search:window=8")
+        assert len(str(refused.value)) <= 400
+        pairs = ("oracle+cokv-search", "window+cokv-search", "oracle+two-class")
+        assert plan(*pairs).configuration["methods"] == sorted(pairs)
 
 
 def test_a_ranking_with_another_window_or_a_split_is_refused(texty: Model) -> None:
