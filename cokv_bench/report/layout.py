@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from cokv_bench.budget import Budget
-from cokv_bench.policies.names import competing, label
+from cokv_bench.policies.names import FULL, competing, is_ceiling, label, parse
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import is_mean, overall
@@ -290,20 +290,26 @@ def budget_text(budget: Any) -> str:
     return "" if pd.isna(budget) else str(budget)
 
 
-def _windows(configuration: Mapping[str, Any]) -> str:
+def _windows(configuration: Mapping[str, Any], methods: Iterable[str]) -> str:
     """The observation window of a run, or that methods had their own."""
-    chosen = configuration.get("knobs", {}).get("chosen", {})
-    own = {
-        options["window"]
-        for methods in chosen.values()
-        for by_budget in methods.values()
-        for options in by_budget.values()
-        if "window" in options
-    }
-    every = sorted({configuration["window"], *own})
+    own = [_own(configuration, method) for method in methods if method != FULL]
+    every = sorted(set().union(*own) or {configuration["window"]})
     if len(every) == 1:
         return f"window {every[0]}"
     return f"each method's own window, {every[0]} to {every[-1]} tokens"
+
+
+def _own(configuration: Mapping[str, Any], method: str) -> set[int]:
+    """The windows that a method had: by its name, its head files, what was chosen for it, or as published."""
+    named = dict(parse(method).ranking.options).get("window")
+    if named is not None:
+        return {int(named)}
+    files = configuration.get("head_budgets", {}).get(method, {})
+    made_for = {each["window"] for each in (files, *files.values()) if isinstance(each, Mapping) and "window" in each}
+    usual = configuration.get("windows", {}).get(method, configuration["window"])
+    chosen = configuration.get("knobs", {}).get("chosen", {}).values()
+    by_budget = [options for of_methods in chosen for options in of_methods.get(method, {}).values()]
+    return made_for or {options.get("window", usual) for options in by_budget} or {usual}
 
 
 def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, Any]) -> tuple[str, ...]:
@@ -312,16 +318,20 @@ def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, A
         examples = f"{counts[tasks[0]]} example{'' if counts[tasks[0]] == 1 else 's'} per task"
     else:
         examples = "examples: " + ", ".join(f"{task} {counts[task]}" for task in tasks)
+    methods = list(scores["method"].unique())
     settings = (
         f"Model {configuration['model']['id']}; {examples}; split {configuration['split']}; "
-        f"{_windows(configuration)}. Intervals are 95% and hold for new examples of these tasks, not for "
+        f"{_windows(configuration, methods)}. Intervals are 95% and hold for new examples of these tasks, not for "
         "other tasks."
     )
+    aside = ["the full cache"]
+    if any(map(is_ceiling, methods)):
+        aside.append("ceilings")
     if scores["exact_total"].all():
-        return (settings, "Bold: the best of each budget, the full cache aside.")
+        return (settings, f"Bold: the best of each budget, {' and '.join(aside)} aside.")
     return (
         settings,
-        "Bold: the best of each budget, the full cache and unequal totals aside. "
+        f"Bold: the best of each budget, {', '.join(aside)} and unequal totals aside. "
         "Unequal: some prompt kept another number of tokens than its budget.",
     )
 

@@ -22,6 +22,7 @@ def run_problem(content: Any) -> str | None:
         *[(task, metric, none) for task in _values(settings.get("tasks"))],
         *[(source, none, _RULE) for source in _values(settings.get("head_budgets"))],
         *[(options, none, _RULE) for options in _chosen_options(settings.get("knobs"))],
+        (settings.get("windows", {}), {}, dict.fromkeys(_names(settings.get("windows")), whole(1))),
         (content.get("versions", {}), {}, {"git": or_null(text)}),
     ]
     return next((found for part in parts if (found := problem(*part))), None)
@@ -66,6 +67,10 @@ def _values(value: Any) -> list[Any]:
     return list(value.values()) if isinstance(value, dict) else []
 
 
+def _names(value: Any) -> list[str]:
+    return list(value) if isinstance(value, dict) else []
+
+
 def _chosen_options(knobs: Any) -> list[Any]:
     """What methods had by benchmark and budget, one after the other; what is no object stands for itself."""
     if knobs is None:
@@ -88,6 +93,7 @@ _SETTINGS: dict[str, Check] = {
 }
 _FURTHER_SETTINGS: dict[str, Check] = {
     "head_budgets": an_object,
+    "windows": an_object,
     "published_rounding": flag,
     "question_agnostic": flag,
     "utility": or_null(text),

@@ -83,6 +83,13 @@ class MethodSettings:
         said = {**scorer.published, **knobs, **made_for, **{k: v for k, v in asked.items() if v is not None}}
         return {name: {**said, **scorer.fixed}.get(name, usual) for name, usual in _RANKING.items()}
 
+    def published_windows(self, methods: Sequence[str]) -> dict[str, dict[str, int]]:
+        """For a run's configuration: the published windows of methods whose names give none, where they are others."""
+        usual = self.ranking()["window"]
+        own = {each: self.ranking(each)["window"] for each in methods if "window" not in find_method(each).fixed}
+        found = {method: window for method, window in own.items() if window != usual}
+        return {"windows": found} if found else {}
+
     def description(self, method: str, heads: Mapping[str, StaticBudgets]) -> Any:
         """What decides a method's head budgets: one description where all tasks have the same, else one per task.
 

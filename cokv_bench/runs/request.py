@@ -115,6 +115,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         settings={
             **request.shared.ranking(),
             "published_rounding": grid.published_rounding,
+            **request.shared.published_windows(methods),
             **({} if grid.sinks is None else {"sinks": grid.sinks}),
             **knobs.description(
                 [task.name for task in tasks],

@@ -1,5 +1,6 @@
 """Methods of a run by what is written: options and pairs in records, comparisons and figures; head files; knobs."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +18,11 @@ from cokv_bench.models import Model
 from cokv_bench.policies import find_method, get_policy, register_policy
 from cokv_bench.policies.allocators import Adaptive, Static, Uniform
 from cokv_bench.policies.scorers import WindowAttention
+from cokv_bench.report.layout import lay_out
 from cokv_bench.report.scores import styles
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.heads import HeadSources
-from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.tuning import candidates, largest_window, tunable
@@ -162,6 +164,29 @@ def test_the_name_comes_first_then_the_run_the_head_file_the_knobs_and_the_publi
         assert "window+cokv" not in chosen
     plan = plan_for(texty, "random", knobs="knobs.json")
     assert plan.configuration["knobs"]["chosen"] == {"needle": {}}
+
+
+@pytest.mark.parametrize(
+    ("methods", "asked", "told"),
+    [
+        (("full", "snapkv", "h2o"), None, "window 8"),
+        (("lava", "cake"), None, "window 32"),
+        (("full", "snapkv", "lava", "tova"), None, "each method's own window, 1 to 32 tokens"),
+        (("snapkv:window=4", "lava:window=16", "cokv-search"), None, "each method's own window, 4 to 16 tokens"),
+        (("snapkv", "lava", "tova"), 9, "window 9"),
+    ],
+)
+def test_tables_tell_of_the_windows_that_methods_had(
+    texty: Model, methods: tuple[str, ...], asked: int | None, told: str
+) -> None:
+    shares_of(texty).save("shares.json")
+    files = (Path("shares.json"),) if "cokv-search" in methods else ()
+    plan = plan_for(texty, *methods, budgets=(40,), window=asked, heads=HeadSources(heads=files))
+    assert ("windows" in plan.configuration) == bool({"lava", "tova", "cake"} & {*methods} and asked is None)
+    execute(plan, Path("run"))
+    settings = read_run(Path("run"))["configuration"]
+    assert settings == json.loads(json.dumps(plan.configuration))
+    assert f"; {told}. Intervals" in lay_out(write_tables(Path("run")), settings).notes[0]
 
 
 @pytest.mark.parametrize(

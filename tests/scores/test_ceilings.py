@@ -47,4 +47,5 @@ def test_it_is_marked_and_never_the_best() -> None:
     rows = {row[0].text: row[2] for section in layout.scores.sections for row in section}
     assert set(rows) == {"full", "snapkv", "x", "oracle+uniform (ceiling)"}
     assert [name for name, cell in rows.items() if cell.bold] == ["x"]
+    assert "Bold: the best of each budget, the full cache and ceilings aside." in layout.notes
     assert {row[0].text for section in layout.costs[0].sections for row in section} == set(rows)

@@ -64,8 +64,13 @@ def convert(
         raise unknown("task in these files", task, {one.dataset for one in slices})
     layout = layout or Layout()
     results: list[tuple[Path, Imported]] = [*_values(chosen, layout, folder)]
-    results += [_scores(one, layout, folder) for one in scores]
-    results += [_curves(one, layout, folder) for one in curves]
+    published: list[Scores | Curves] = [*scores, *curves]
+    for one in published:
+        try:
+            made = _scores(one, layout, folder) if isinstance(one, Scores) else _curves(one, layout, folder)
+        except RequestError as error:
+            raise RequestError(f"{one.path}: {error}") from None
+        results.append(made)
     _write(results)
     return Import(results, [sentence for sentence, about in oddities(slices) if about & set(chosen)])
 
