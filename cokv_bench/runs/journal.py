@@ -1,6 +1,7 @@
 """A run's folder: its configuration, and one record for each example, method and budget."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, check_settings, take_lines, whole_lines
 from cokv_bench.policies.names import place
 from cokv_bench.runs.checked import record_problem, run_problem
+from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.shards import Shard
 from cokv_bench.units import FRACTION, NATS, UTILITY
 
@@ -48,7 +50,7 @@ class Journal:
         Raises:
             RequestError: the folder holds a run of another configuration, or cannot be written.
         """
-        self.folder = folder
+        self.folder, self._shard, self._started = folder, shard, False
         name = "records.jsonl" if shard is None else f"records-{shard.number}of{shard.count}.jsonl"
         self._log = AppendLog(folder / name)
         try:
@@ -65,6 +67,7 @@ class Journal:
         if not path.exists():
             # Of several shards that start at once, each writes the same configuration.
             write_json(path, content)
+            self._started = True
         found = read_run(self.folder)["configuration"]
         check_settings(self.folder, found, content["configuration"])
 
@@ -79,6 +82,13 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self._log.close()
+        # A run that was refused at its first example leaves nothing that another would have to fit. But another shard
+        # may be about to write what fits it.
+        if self._started and not self.done and self._shard is None:
+            for path in (self._log.path, self.folder / EXAMPLES, self.folder / "run.json"):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
 
 def read_run(folder: Path) -> dict[str, Any]:

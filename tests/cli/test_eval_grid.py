@@ -95,3 +95,16 @@ def test_prompts_without_a_context_cannot_be_agnostic(cli, texty_folder: Path) -
     assert status == 2
     assert "no question after the context" in err
     assert not Path("results").exists()
+
+
+def test_a_run_that_is_refused_at_its_first_example_leaves_nothing(cli, texty_folder: Path) -> None:
+    asked = ("eval", "--model", texty_folder, "--tasks", "needle", "--lengths", "300", "--examples", "1")
+    status, _, err = cli(*asked, "--budget", "24", "--method", "keydiff+lava", "--out", "run")
+    assert status == 2
+    assert "name another split" in err
+    assert not Path("run").exists()
+    assert cli(*asked, "--budget", "24", "--method", "keydiff", "--out", "run")[0] == 0
+    status, _, err = cli(*asked, "--budget", "24", "--method", "keydiff+lava", "--out", "run")
+    assert status == 2
+    assert "other settings" in err
+    assert (Path("run") / "records.jsonl").stat().st_size > 0
