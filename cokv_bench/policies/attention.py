@@ -1,8 +1,8 @@
 """The one primitive of rankings by attention: what any queries look at in a prompt, and how that becomes one number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -101,6 +101,23 @@ class Aggregation:
         if self.floor:
             received = received.maximum(received.mean(dim=-1, keepdim=True))
         return pooled(received, self.kernel, self.pooling)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """A scorer whose scores are pooled, and what `cokv-bench tune` tries for it."""
+
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "window": (8, 16, 32, 64),
+        "kernel": (7, 3, 11, 21, 31),
+        "pooling": ("max", "avg"),
+    }
+
+    kernel: int = 7
+    pooling: Pooling = "max"
+
+    def __post_init__(self) -> None:
+        check_pooling(self.kernel, self.pooling)
 
 
 def pooled(scores: Tensor, kernel: int, pooling: Pooling) -> Tensor:

@@ -1,13 +1,12 @@
 """Two stages: half by attention, half by attention times the projected value (CriticalKV, arXiv 2502.03805)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from cokv_bench.policies.attention import Pooling, by_layer
+from cokv_bench.policies.attention import Pools, by_layer
 from cokv_bench.policies.projected import projected_norms
 from cokv_bench.policies.scorers.window_attention import WindowAttention
 
@@ -23,7 +22,7 @@ EPSILON = 1e-4
 
 
 @dataclass(frozen=True)
-class Critical:
+class Critical(Pools):
     """Window attention for the first half of what a head keeps; for the rest, times the norm of the projected value.
 
     Its scores s are those of window attention, so a split that goes by scores gives each head what it does with
@@ -38,14 +37,6 @@ class Critical:
     Attributes:
         kernel, pooling: over the attention.
     """
-
-    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = WindowAttention.tried
-
-    kernel: int = 7
-    pooling: Pooling = "max"
-
-    def __post_init__(self) -> None:
-        WindowAttention(self.kernel, self.pooling)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""

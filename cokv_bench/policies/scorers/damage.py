@@ -1,12 +1,11 @@
 """Output damage: how much the output of a head changes when a token goes, to first order (this project)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from cokv_bench.policies.attention import Pooling, by_layer, check_pooling, pooled
+from cokv_bench.policies.attention import Pools, by_layer, pooled
 from cokv_bench.policies.outputs import effects
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ ENTRY = ("damage", "how much a head's output changes without the token (this pro
 
 
 @dataclass(frozen=True)
-class OutputDamage:
+class OutputDamage(Pools):
     """Scores a prompt by the root mean square change of the window's outputs, pooled.
 
     Without token j the output o = sum_j a_j v_j of a query becomes o + a_j / (1 - a_j) (o - v_j), so to first order in
@@ -28,18 +27,6 @@ class OutputDamage:
     Attributes:
         kernel, pooling: over the scores.
     """
-
-    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
-        "kernel": (7, 3, 11, 21, 31),
-        "pooling": ("max", "avg"),
-    }
-
-    kernel: int = 7
-    pooling: Pooling = "max"
-
-    def __post_init__(self) -> None:
-        check_pooling(self.kernel, self.pooling)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from cokv_bench.policies.attention import Pooling, by_layer, check_pooling, pooled, window_of
+from cokv_bench.policies.attention import Pools, by_layer, pooled, window_of
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -17,7 +17,7 @@ ENTRY = ("lava", "window attention times the head's largest value (LAVa, arXiv 2
 
 
 @dataclass(frozen=True)
-class AttentionTimesValue:
+class AttentionTimesValue(Pools):
     """Scores a prompt by window attention times the head's largest ||v||_1, one factor per head.
 
     Mean over the queries of the window, pooling, the factor, and then the maximum over the query heads of a KV head.
@@ -28,17 +28,7 @@ class AttentionTimesValue:
     """
 
     window: ClassVar[int] = 32
-    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (32, 8, 16, 64),
-        "kernel": (7, 3, 11, 21, 31),
-        "pooling": ("max", "avg"),
-    }
-
-    kernel: int = 7
-    pooling: Pooling = "max"
-
-    def __post_init__(self) -> None:
-        check_pooling(self.kernel, self.pooling)
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {**Pools.tried, "window": (32, 8, 16, 64)}
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""

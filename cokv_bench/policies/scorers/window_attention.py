@@ -1,13 +1,12 @@
 """Window attention: how much the last prompt tokens look at each earlier one (SnapKV, arXiv 2404.14469)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from cokv_bench.policies.attention import Aggregation, Pooling, attention, check_pooling
+from cokv_bench.policies.attention import Aggregation, Pooling, Pools, attention
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -51,20 +50,8 @@ def window_attention(
 
 
 @dataclass(frozen=True)
-class WindowAttention:
+class WindowAttention(Pools):
     """Scores a prompt by `window_attention`, layer by layer."""
-
-    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
-        "kernel": (7, 3, 11, 21, 31),
-        "pooling": ("max", "avg"),
-    }
-
-    kernel: int = 7
-    pooling: Pooling = "max"
-
-    def __post_init__(self) -> None:
-        check_pooling(self.kernel, self.pooling)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""
