@@ -14,6 +14,7 @@ from cokv_bench.cli.progress import progress_bar
 from cokv_bench.limits import SearchLimits
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import Option, gibibytes
+from cokv_bench.policies.names import check_ranking
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 
@@ -79,6 +80,8 @@ def search_budgets(
     """
     o.check_tasks(tasks)
     o.check_names("utilities", aim.utilities)
+    for name in aim.rankings:
+        check_ranking(name)
 
     from cokv_bench.cli.tables import print_budgets
     from cokv_bench.game.profile import default_folder

@@ -142,6 +142,22 @@ def check(text: str) -> None:
         _check_half(part.name, kind, halves)
 
 
+def check_ranking(text: str) -> None:
+    """Refuse what is no ranking alone, before PyTorch or a model is loaded.
+
+    Raises:
+        RequestError: it is not written like one, has a split, keeps all tokens, or is unknown, with the nearest names.
+    """
+    found = parse(text)
+    if found.split is not None:
+        raise RequestError(f"'{text}' has a split of its own; name the ranking '{found.ranking.text}' alone.")
+    name = found.ranking.name
+    if name == FULL:
+        raise RequestError(f"The method '{FULL}' keeps all tokens, so it is no ranking; name another.")
+    if name not in SCORERS and name not in METHODS:
+        raise unknown("ranking", name, {*SCORERS, *METHODS} - {FULL})
+
+
 def _check_half(name: str, kind: str, halves: Registry[Any]) -> None:
     if name == FULL:
         raise RequestError(f"The method '{FULL}' keeps all tokens, so it is no {kind} of a pair; name another.")

@@ -9,7 +9,7 @@ from cokv_bench.budgets.head_file import RULE_KNOBS
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
 from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, EmbeddedBudgets
-from cokv_bench.policies.names import MethodName, Part, check, parse
+from cokv_bench.policies.names import MethodName, Part, check, check_ranking, parse
 from cokv_bench.policies.options import make, parameters, read, written
 from cokv_bench.policies.policy import Allocator, Policy, Scorer, needs_of
 from cokv_bench.registries import ALLOCATORS, SCORERS
@@ -221,10 +221,8 @@ def ranking_policy(name: str, **options: Any) -> Policy:
     Raises:
         RequestError: no such ranking, it has a split, or it evicts nothing.
     """
-    part = parse(name)
-    if part.split is not None:
-        raise RequestError(f"'{name}' has a split of its own; name the ranking '{part.ranking.text}' alone.")
-    method = find_method(replace(part, split=Part(_EVENLY)).text)
+    check_ranking(name)
+    method = find_method(replace(parse(name), split=Part(_EVENLY)).text)
     return method.policy(**{option: value for option, value in options.items() if option in method.options})
 
 

@@ -85,6 +85,9 @@ def test_experts_leave_a_file_each(cli, texty_folder: Path) -> None:
     ("arguments", "words"),
     [
         (("--utility", "metric"), "no gradient to follow"),
+        (("--ranking", "windw"), "did you mean window"),
+        (("--ranking", "full"), "keeps all tokens"),
+        (("--ranking", "laq,window+adaptive"), "has a split of its own"),
         (("--budget", "8"), "nothing beyond the window"),
         (("--budget", "x"), "'x'"),
         (("--steps", "0"), "0 steps"),
