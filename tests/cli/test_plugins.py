@@ -9,13 +9,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
+from torch.nn import functional
 
 from cokv_bench import plugins
 from cokv_bench.doctor import Finding, findings
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import prefill, reading
+from cokv_bench.models.model import Model
+from cokv_bench.policies import get_policy
 from cokv_bench.registries import ESTIMATORS, METHODS, UTILITIES
 from tests.cli.test_reproduce import config
+from tests.conftest import random_ids
 from tests.costs.test_reproduction import SHAPE
 from tests.documented import ROOT
 
@@ -51,6 +57,34 @@ def test_a_policy_of_a_file_is_evaluated(cli, texty_folder: Path) -> None:
     assert list(pd.read_csv("run/table.csv")["method"]) == ["full", "snapkv", "every-kth"]
     assert pd.read_csv("run/scores.csv")["exact_total"].all()
     assert METHODS.origin("every-kth") == str(TOYS / "every_kth.py")
+
+
+def test_a_ranking_of_a_file_drafts_at_each_budget(cli, texty_folder: Path) -> None:
+    status, _, err = cli(
+        *("eval", "--plugin", TOYS / "draft_last.py", "--model", texty_folder, *NEEDLES, "--budget", "24,48"),
+        *("--method", "full,laq,draft-last", "--out", "run"),
+    )
+    assert status == 0, err
+    assert list(pd.read_csv("run/table.csv")["method"]) == ["full", "draft-last", "laq", "draft-last", "laq"]
+    assert pd.read_csv("run/scores.csv")["exact_total"].all()
+
+
+def test_the_toy_ranking_goes_by_the_last_token_and_the_draft(tiny_llama: Model) -> None:
+    plugins.load_all([TOYS / "draft_last.py"])
+    prompt = prefill(tiny_llama, random_ids(60), window=8)
+    policy = get_policy("draft-last")
+    with pytest.raises(RequestError, match="for a budget"):
+        policy.ranks(prompt)
+    (wanted,) = policy.scorer_at(20).drafts(prompt)
+    assert wanted.selection == get_policy("recent").select(prompt, 20)
+    (draft,) = reading.draft(tiny_llama, prompt, [wanted.selection], 4)
+    for layer, found in enumerate(policy.scorer_at(20)(prompt)):
+        queries = torch.cat([prompt.window_queries[layer][:, -1:], draft.queries[layer]], dim=1).double()
+        group = len(queries) // prompt.kv_heads
+        keys = prompt.keys[layer].double().repeat_interleave(group, dim=0)
+        seen = (queries @ keys.mT * prompt.factor).softmax(-1)[..., :52].amax(1)
+        expected = functional.max_pool1d(seen.reshape(prompt.kv_heads, group, 52).mean(1), 7, 1, 3)
+        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_a_task_of_a_file_is_listed_counted_and_evaluated_with_a_policy_of_another(cli, texty_folder: Path) -> None:
