@@ -7,7 +7,7 @@ PyTorch and SciPy, whose imports take seconds.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cokv_bench.registry import Registry, declared, flagged
+from cokv_bench.registry import Registry, declared
 
 if TYPE_CHECKING:
     from cokv_bench.engines.check import EngineKind
@@ -22,14 +22,13 @@ Metric = Callable[[str, str, Sequence[str]], float]
 """(prediction, answer, class names of the task) -> score in [0, 1]."""
 
 #: Rankings and splits say in their own files what they are called: a new one needs no other.
-_SCORERS = "policies/scorers/*.py"
 SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
     "scorer",
-    declared(_SCORERS, first=("sinks-recent", "accumulated", "window", "random")),
+    declared("policies/scorers/*.py", first=("sinks-recent", "accumulated", "window", "random")),
     earlier={"sinks-recency": "sinks-recent"},
 )
-#: Scorers that look at what no method has: ceilings, which are told but do not compete.
-CEILINGS = flagged(_SCORERS, "CEILING")
+#: The mark of scorers and methods that look at what no method can have: they are told but do not compete.
+CEILING = "ceiling"
 ALLOCATORS: "Registry[Callable[..., Allocator]]" = Registry(
     "allocator", declared("policies/allocators/*.py", first=("uniform", "pyramid", "adaptive", "ada-pyramid", "static"))
 )

@@ -28,32 +28,23 @@ def adding(origin: str) -> Iterator[None]:
         _adding.reset(token)
 
 
-def declared(modules: str, first: Sequence[str] = ()) -> dict[str, tuple[str, str]]:
+def declared(modules: str, first: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
     """What modules of the package say of themselves, for `Registry`: a new one is found without a list to edit.
 
-    A module has `ENTRY = (name, line, attribute)`, which is read and not run.
+    A module has `ENTRY = (name, line, attribute)`, which is read and not run; a fourth part is a mark, as of `add`.
 
     Args:
         modules: pattern of their files inside the package.
         first: names that come first, in this order; the others follow by name.
     """
-    found = {
-        entry[0]: (entry[1], f"{_module(path)}:{entry[2]}")
-        for path, code in _codes(modules)
-        if (entry := _constant(code, "ENTRY")) is not None
-    }
-    return {name: found[name] for name in (*first, *sorted(found.keys() - set(first)))}
-
-
-def flagged(modules: str, flag: str) -> frozenset[str]:
-    """The names of those modules that `declared` finds which say `flag = True`, such as "CEILING"."""
-    return frozenset(_constant(code, "ENTRY")[0] for _, code in _codes(modules) if _constant(code, flag) is True)
-
-
-def _codes(modules: str) -> list[tuple[Path, str]]:
-    """Paths, from the package's folder on, and texts of some modules."""
     root = Path(__file__).parent
-    return [(path.relative_to(root), path.read_text(encoding="utf-8")) for path in sorted(root.glob(modules))]
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted(root.glob(modules)):
+        entry = _constant(path.read_text(encoding="utf-8"), "ENTRY")
+        if entry is not None:
+            name, line, attribute, *mark = entry
+            found[name] = line, f"{_module(path.relative_to(root))}:{attribute}", *mark
+    return {name: found[name] for name in (*first, *sorted(found.keys() - set(first)))}
 
 
 def _module(path: Path) -> str:
@@ -74,6 +65,7 @@ class _Entry(Generic[T]):
     line: str
     thing: T | str
     origin: str
+    mark: str = ""
 
 
 class Registry(Generic[T]):
@@ -87,23 +79,28 @@ class Registry(Generic[T]):
     def __init__(
         self,
         kind: str,
-        shipped: Mapping[str, tuple[str, T | str]] | None = None,
+        shipped: Mapping[str, tuple[Any, ...]] | None = None,
         earlier: Mapping[str, str] | None = None,
     ) -> None:
         """A registry.
 
         Args:
             kind: what one entry is called in a refusal, such as "method".
-            shipped: the package's own entries, by name: one line, and the thing or "module:attribute".
+            shipped: the package's own entries, by name: one line, the thing or "module:attribute", and a mark if any.
             earlier: names that entries had in earlier releases, with those that they have now. They are known, and
                 never listed.
         """
         self.kind = kind
         self._earlier = dict(earlier or {})
-        self._entries = {name: _Entry(line, thing, PACKAGE) for name, (line, thing) in (shipped or {}).items()}
+        self._entries: dict[str, _Entry[T]] = {
+            name: _Entry(line, thing, PACKAGE, *mark) for name, (line, thing, *mark) in (shipped or {}).items()
+        }
 
-    def add(self, name: str, line: str, thing: T | str) -> None:
+    def add(self, name: str, line: str, thing: T | str, mark: str = "") -> None:
         """Add a thing, or "module:attribute" to import it from, with one line about it.
+
+        Args:
+            mark: what else must be known of it without importing it, such as that it is a "ceiling".
 
         Raises:
             RequestError: the name is taken.
@@ -111,7 +108,7 @@ class Registry(Generic[T]):
         if name in self:
             origin = self.origin(name)
             raise RequestError(f"There is a {self.kind} '{name}' already, from {origin}; choose another name.")
-        self._entries[name] = _Entry(line, thing, _adding.get())
+        self._entries[name] = _Entry(line, thing, _adding.get(), mark)
 
     def get(self, name: str) -> T:
         """The thing of that name.
@@ -144,6 +141,10 @@ class Registry(Generic[T]):
     def line(self, name: str) -> str:
         """What is said about an entry. Raises `RequestError` for an unknown one."""
         return self._entry(name).line
+
+    def marked(self, mark: str) -> set[str]:
+        """The names of entries that have this mark."""
+        return {name for name, entry in self._entries.items() if entry.mark == mark}
 
     def origin(self, name: str) -> str:
         """`PACKAGE`, or the plug-in that added an entry. Raises `RequestError` for an unknown one."""

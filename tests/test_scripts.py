@@ -20,6 +20,7 @@ from cokv_bench.cli import make_app
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
+from cokv_bench.registries import SCORERS
 from cokv_bench.search import SearchExamples, Stopping, search
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.report.made_run import make_run as made_run
@@ -210,6 +211,16 @@ def test_bench_coalition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     medians = {name: float(np.median(times)) for name, times in figures["seconds"].items()}
     assert figures["ratios"]["c"] == pytest.approx(medians["a"] / medians["c"])
     assert (figures["prompt_tokens"], figures["coalitions"]) == (60, 3)
+
+
+def test_every_ranking_is_timed(texty_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rankings.json"
+    script("bench_rankings").main(name=str(texty_folder), lengths="400", repeats=1, json_file=file)
+    found = json.loads(file.read_text())
+    assert 390 <= found["tokens"] <= 400
+    assert [row["ranking"] for row in found["rankings"]] == list(SCORERS)
+    for row in found["rankings"]:
+        assert row["of_prefill"] == pytest.approx(row["seconds"] / found["prefill_seconds"], rel=0.1, abs=1e-2)
 
 
 def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

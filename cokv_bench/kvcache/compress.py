@@ -105,7 +105,7 @@ def compress(
         kept = policy.select_layer(part, model.layers, budget)
         layers.append(RaggedLayer(part.keys[0], part.values[0], kept[None].expand(rows, -1, -1), reserve))
 
-    ids, logits, _ = run_layers(model, token_ids, take, window, Signals(**dict.fromkeys(policy.needs, True)), chunk)
+    ids, logits = run_layers(model, token_ids, take, window, Signals(**dict.fromkeys(policy.needs, True)), chunk)
     # Not of inference mode, so that it may be used in any other.
     with torch.inference_mode(False):
         limit = read_again_after(model.config, ids.numel())

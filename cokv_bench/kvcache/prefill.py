@@ -68,7 +68,7 @@ def prefill(
     parts: list[Prompt] = []
     gathered = Signals(accumulated_attention, query_moments)
     room = max(room, len(question))
-    ids, logits, states = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
+    ids, logits = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
     return Prompt(
         token_ids=ids,
         window=window,
@@ -77,7 +77,6 @@ def prefill(
         window_queries=[part.window_queries[0] for part in parts],
         accumulated_attention=[layer for part in parts for layer in part.accumulated_attention or ()] or None,
         logits=logits,
-        states=states,
         query_moments=[layer for part in parts for layer in part.query_moments or ()] or None,
         scaling=parts[0].scaling,
         model=model,
@@ -115,7 +114,7 @@ def run_layers(
     gathered: Signals,
     chunk: int,
     room: int = 0,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Run a prompt through the model a layer at a time, and hand over each layer as a prompt of one layer.
 
     What `take` does not keep is freed before the next layer begins. Memory is linear in the prompt: its hidden states,
@@ -127,8 +126,7 @@ def run_layers(
         gathered: what else is gathered for scorers.
 
     Returns:
-        The ids [tokens], the logits [vocabulary] after the last of them, and the model's last hidden states of the
-        window, float32 [min(window, tokens), width].
+        The ids [tokens] and the logits [vocabulary] after the last of them.
 
     Raises:
         RequestError: see `prefill`.
@@ -159,12 +157,11 @@ def run_layers(
             )
         sound.append(hidden[0, -1].isfinite().all())
         take(replace(layer.release(ids, none, index), model=model, room=room, read_again_after=again))
-    states = decoder.norm(hidden[0, -window:])
-    logits = model.logits(states[-1])
+    logits = model.logits(decoder.norm(hidden[0, -1]))
     if not logits.isfinite().all():
         broken = next((index for index, flag in enumerate(sound) if not flag), None)
         raise not_finite(model, "logits", "" if broken is None else f" from layer {broken} on")
-    return ids, logits, states.float()
+    return ids, logits
 
 
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:

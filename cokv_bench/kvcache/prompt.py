@@ -24,8 +24,6 @@ class Prompt:
             all queries of the prompt, mean over the query heads of its group; None unless asked for.
         logits: float32 [vocabulary] after the last token. The first generated token depends on nothing else, so
             no policy and no coalition changes it.
-        states: float32 [min(window, tokens), width], what the model makes of the last tokens before it turns them into
-            logits; None where keys were made by hand.
         query_moments: of each layer, mean and covariance of the prompt's queries before rotary; None unless asked for.
         scaling: factor on the dot products of queries and keys; None for dim ** -0.5.
         model: what prefilled it, for scorers that read its weights or read on; None where keys were made by hand.
@@ -47,7 +45,6 @@ class Prompt:
     window_queries: list[Tensor]
     accumulated_attention: list[Tensor] | None
     logits: Tensor
-    states: Tensor | None = None
     query_moments: list[QueryMoments] | None = None
     scaling: float | None = None
     model: Model | None = field(default=None, repr=False)

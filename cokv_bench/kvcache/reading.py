@@ -71,7 +71,6 @@ def listen(
     hear: Hear,
     *,
     selection: Selection | None = None,
-    first_position: int | None = None,
     chunk: int = 512,
 ) -> None:
     """Read tokens after a prompt, one row of them, and hear what they ask of each layer.
@@ -79,13 +78,12 @@ def listen(
     Args:
         token_ids: [new] ids.
         selection: what they see of the prompt; all of it by default.
-        first_position: of the first of them; by default they follow the prompt.
         chunk: tokens that are read at a time.
     """
     ids = torch.as_tensor(token_ids, dtype=torch.long).reshape(1, -1)
     kept = selection or Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
     cache = ListeningCache(prompt, [kept], ids.shape[1], hear)
-    position = prompt.tokens if first_position is None else first_position
+    position = prompt.tokens
     for part in ids.split(chunk, dim=1):
         model.hidden(part, position, cache, prompt.length)
         position += part.shape[1]
@@ -97,7 +95,6 @@ def queries_after(
     token_ids: Sequence[int] | Tensor,
     *,
     selection: Selection | None = None,
-    first_position: int | None = None,
 ) -> list[Tensor]:
     """The queries of tokens that follow a prompt, a tensor a layer, [heads, new, dim]; arguments as for `listen`."""
     heard: list[list[Tensor]] = [[] for _ in range(prompt.layers)]
@@ -105,7 +102,7 @@ def queries_after(
     def hear(layer: int, queries: Tensor, keys: Tensor) -> None:
         heard[layer].append(queries[0])
 
-    listen(model, prompt, token_ids, hear, selection=selection, first_position=first_position)
+    listen(model, prompt, token_ids, hear, selection=selection)
     return [torch.cat(parts, dim=1) for parts in heard]
 
 

@@ -1,4 +1,4 @@
-"""Drafts that rankings look at: all that an example's methods want are written as one batch."""
+"""Drafts that rankings look at: all equally long ones that an example's methods want are written as one batch."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,12 +41,13 @@ def prepare(prompt: "Prompt", cells: "Iterable[tuple[Policy, int | None]]") -> N
             for each in wishes(narrow):
                 if _key(each) not in narrow.memo:
                     wanted.setdefault(each, []).append(narrow)
-    for number in sorted({each.tokens for each in wanted}):
-        for question in {each.question for each in wanted if each.tokens == number}:
-            alike = [each for each in wanted if (each.tokens, each.question) == (number, question)]
-            for each, found in zip(alike, _write(prompt, alike), strict=True):
-                for narrow in wanted[each]:
-                    narrow.memo[_key(each)] = found
+    batches: dict[tuple[int, tuple[int, ...]], list[Wanted]] = {}
+    for each in wanted:
+        batches.setdefault((each.tokens, each.question), []).append(each)
+    for alike in batches.values():
+        for each, found in zip(alike, _write(prompt, alike), strict=True):
+            for narrow in wanted[each]:
+                narrow.memo[_key(each)] = found
 
 
 def drafted(prompt: "Prompt", wanted: Wanted) -> "Draft":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cokv_bench.errors import RequestError, quoted, unknown
-from cokv_bench.registries import ALLOCATORS, CEILINGS, METHODS, SCORERS
+from cokv_bench.registries import ALLOCATORS, CEILING, METHODS, SCORERS
 from cokv_bench.registry import Registry
 
 #: For the reader of `cokv-bench ls methods`.
@@ -103,7 +103,7 @@ def base(text: str) -> str:
 def is_ceiling(text: str) -> bool:
     """Whether it ranks by what no method has, such as the full cache's own answer: told in tables, never in tests."""
     try:
-        return parse(text).ranking.name in CEILINGS
+        return parse(text).ranking.name in SCORERS.marked(CEILING) | METHODS.marked(CEILING)
     except RequestError:
         return False
 

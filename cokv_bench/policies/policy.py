@@ -27,6 +27,7 @@ class Scorer(Protocol):
       window, the published value first.
     - `window: ClassVar[int] = 32`, `observe: ClassVar[int] = 32`: the published window and number of queries observed,
       which runs use where nothing else says which.
+    - `ceiling: ClassVar[bool] = True`: it looks at what no method can have; `register_policy` marks methods with it.
     - `at(budget)`: the scorer for a budget, where scores depend on it; it is then asked instead of the scorer itself.
     - `drafts(prompt)`: what it wants to have drafted before it scores, see `cokv_bench.policies.drafts`.
     - `reads_on: ClassVar = True`: it reads on after the prompt, so it cannot score a layer on its own; one with

@@ -12,7 +12,7 @@ from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, Embedde
 from cokv_bench.policies.names import MethodName, Part, check, check_ranking, parse
 from cokv_bench.policies.options import make, parameters, read, written
 from cokv_bench.policies.policy import Allocator, Policy, Scorer, needs_of
-from cokv_bench.registries import ALLOCATORS, SCORERS
+from cokv_bench.registries import ALLOCATORS, CEILING, SCORERS
 from cokv_bench.registries import METHODS as POLICIES
 from cokv_bench.registry import Registry
 
@@ -190,7 +190,8 @@ def register_policy(
     """
     if (scorer is None) != (allocator is None):
         raise RequestError(f"Method '{name}' needs both a scorer and an allocator.")
-    POLICIES.add(name, description, Recipe(description, scorer, allocator, defaults))
+    mark = CEILING if getattr(scorer, "ceiling", False) else ""
+    POLICIES.add(name, description, Recipe(description, scorer, allocator, defaults), mark)
 
 
 def get_policy(name: str, **options: Any) -> Policy:

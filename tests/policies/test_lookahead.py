@@ -1,6 +1,6 @@
 """Rankings that look ahead: LAQ by the published steps, the oracle as the ceiling that it is."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -9,9 +9,12 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Selection, compress, decode, prefill
 from cokv_bench.kvcache.reading import queries_after
 from cokv_bench.models import Model
-from cokv_bench.policies import get_policy
+from cokv_bench.policies import get_policy, register_policy
+from cokv_bench.policies.allocators import Uniform
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import competing, is_ceiling, label
+from cokv_bench.policies.scorers.oracle import Oracle
+from cokv_bench.registries import CEILING, SCORERS
 from tests.conftest import random_ids
 from tests.policies.test_attention import slow
 
@@ -94,3 +97,13 @@ def test_ceilings_do_not_compete() -> None:
     assert not is_ceiling("no method+at+all")
     assert competing(["full", "oracle", "snapkv", "oracle+cokv"]) == ["snapkv"]
     assert label("oracle") == "oracle (ceiling)"
+
+
+def test_a_plug_ins_ceiling_is_marked(registries_restored: None) -> None:
+    class Prophet(Oracle):
+        ceiling: ClassVar[bool] = True
+
+    register_policy("prophet", "what no method has (a toy)", Prophet, Uniform)
+    SCORERS.add("seer", "the same", Prophet, CEILING)
+    assert competing(["prophet", "seer+adaptive", "snapkv"]) == ["snapkv"]
+    assert label("prophet:answer=3") == "prophet:answer=3 (ceiling)"
