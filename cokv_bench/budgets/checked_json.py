@@ -70,6 +70,21 @@ class Document:
         shown = quoted(self.data[key]) if key in self.data else "missing"
         raise RequestError(f"{self.path}: the field {key!r} is {shown}; expected {expected}.")
 
+    def model(self) -> dict[str, Any]:
+        """The fingerprint of the model that the file is about."""
+        # On first use: that module needs this one.
+        from cokv_bench.budgets.fingerprint import check_fingerprint
+
+        model = self.mapping("model")
+        with self.naming():
+            check_fingerprint(model)
+        return model
+
+    def made_from(self) -> dict[str, tuple[str, ...]]:
+        """What it was made from: tasks, examples and documents, which earlier versions do not say."""
+        named = {key: self.texts(key) for key in ("tasks", "examples")}
+        return {**named, "documents": self.optional_texts("documents")}
+
     def integer(self, key: str) -> int:
         value = self.data.get(key)
         if not is_integer(value):

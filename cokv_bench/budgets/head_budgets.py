@@ -185,9 +185,7 @@ class HeadBudgets:
                 that names the file, what was found and what was expected.
         """
         document = Document(path, KIND, SCHEMA)
-        model = document.mapping("model")
-        with document.naming():
-            check_fingerprint(model)
+        model = document.model()
         tokens = document.integers("tokens", model["layers"], model["kv_heads"])
         total = document.integer("total")
         if total != int(tokens.sum()):
@@ -196,6 +194,6 @@ class HeadBudgets:
             )
         budget, window = document.integer("budget"), document.integer("window")
         rule, profile = document.mapping("rule"), document.optional_text("profile_sha256")
-        origin = document.texts("tasks"), document.texts("examples"), document.optional_texts("documents")
+        origin = document.made_from()
         with document.naming():
-            return cls(model, budget, window, tokens, rule, profile, document.path, *origin)
+            return cls(model, budget, window, tokens, rule, profile, document.path, **origin)

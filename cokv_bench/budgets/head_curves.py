@@ -141,16 +141,7 @@ class HeadCurves:
             RequestError: no such file, not our JSON, or numbers that do not fit; one sentence that names the file.
         """
         document = Document(path, KIND, SCHEMA)
-        model = document.mapping("model")
-        with document.naming():
-            check_fingerprint(model)
+        model = document.model()
         pruned = document.tables("pruned", PERCENTS, model["layers"], model["kv_heads"])
         with document.naming():
-            return cls(
-                model,
-                pruned,
-                document.text("source"),
-                document.texts("tasks"),
-                document.texts("examples"),
-                document.optional_texts("documents"),
-            )
+            return cls(model, pruned, document.text("source"), **document.made_from())

@@ -134,9 +134,8 @@ class HeadScores:
             RequestError: no such file, not our JSON, or numbers that do not fit; one sentence that names the file.
         """
         document = Document(path, KIND, SCHEMA)
-        model = document.mapping("model")
+        model = document.model()
         with document.naming():
-            check_fingerprint(model)
             heads = model.get("heads")
             if not isinstance(heads, int) or heads < 1:
                 raise RequestError(f"The model fingerprint has heads {heads!r:.60}; expected a positive integer.")
@@ -146,8 +145,6 @@ class HeadScores:
                 model,
                 scores,
                 document.text("source"),
-                document.texts("tasks"),
-                document.texts("examples"),
-                document.optional_texts("documents"),
-                document.curves("betas", float),
+                betas=document.curves("betas", float),
+                **document.made_from(),
             )

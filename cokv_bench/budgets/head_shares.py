@@ -155,18 +155,14 @@ class HeadShares:
                 file, what was found and what was expected.
         """
         document = Document(path, KIND, SCHEMA)
-        model = document.mapping("model")
-        with document.naming():
-            check_fingerprint(model)
+        model = document.model()
         knots = document.counts("knots")
         fields: dict[str, Any] = {
             "knots": knots,
             "tables": document.tables("log_shares", len(knots), model["layers"], model["kv_heads"]),
             "window": document.integer("window"),
             "utilities": document.texts("utilities"),
-            "tasks": document.texts("tasks"),
-            "examples": document.texts("examples"),
-            "documents": document.optional_texts("documents"),
+            **document.made_from(),
             "search": document.mapping("search"),
         }
         # Files of the first searches do not say; they were all ranked as SnapKV ranks.

@@ -192,9 +192,7 @@ class HeadValues:
                 a number that is not finite; one sentence with the file, what was found and what was expected.
         """
         document = Document(path, KIND, SCHEMA)
-        model = document.mapping("model")
-        with document.naming():
-            check_fingerprint(model)
+        model = document.model()
         layers, kv_heads = model["layers"], model["kv_heads"]
         fields: dict[str, Any] = {
             "values": document.floats("values", layers, kv_heads),
@@ -204,9 +202,7 @@ class HeadValues:
             "seed": document.optional_integer("seed"),
             "utility": document.text("utility"),
             "window": document.integer("window"),
-            "tasks": document.texts("tasks"),
-            "examples": document.texts("examples"),
-            "documents": document.optional_texts("documents"),
+            **document.made_from(),
             "ledger_sha256": document.optional_text("ledger_sha256"),
             "alphas": document.curves("alphas", int),
             **{name: document.mapping(name) for name in ("status", "source") if name in document.data},

@@ -7,7 +7,6 @@ from typing import Any
 
 from cokv_bench.budgets.checked_json import Document, is_finite, is_integer
 from cokv_bench.budgets.curves import nearest_budget
-from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.budgets.head_file import RULE_KNOBS
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
@@ -156,9 +155,7 @@ class Knobs:
             RequestError: no such file, not our JSON, or a field of another type; one sentence that names the file.
         """
         document = Document(path, KIND, SCHEMA)
-        model = document.mapping("model")
-        with document.naming():
-            check_fingerprint(model)
+        model = document.model()
         benchmarks = document.mapping("benchmarks")
         return cls(
             model,

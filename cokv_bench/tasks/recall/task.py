@@ -1,6 +1,7 @@
 """One kind of recall as a task."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id
@@ -84,7 +85,7 @@ class RecallTask(MadeTask):
             dice = Dice(f"{self.name} {self._seed} {split} {length} {k} {attempt}")
             draft = dice.pick(self._subtask.drafts)(Source(Words(split), self._haystacks[split], dice))
             count = self._encode_length if draft.chat else self._bare_length
-            units = most_units(length, lambda units, draft=draft, count=count: count(draft.prompt(units)))  # type: ignore[misc]
+            units = most_units(length, partial(_tokens, draft, count))
             if units < 0:
                 shortest = max(shortest, count(draft.prompt(0)))
             elif _stand_once(draft, units):
@@ -113,6 +114,10 @@ class RecallTask(MadeTask):
             all_classes=draft.classes,
             document=content_id(*draft.facts),
         )
+
+
+def _tokens(draft: Draft, count: Callable[[str], int], units: int) -> int:
+    return count(draft.prompt(units))
 
 
 def _stand_once(draft: Draft, units: int) -> bool:
