@@ -26,7 +26,7 @@ from cokv_bench.models import Model
 from cokv_bench.option import integers
 from cokv_bench.policies import get_policy
 from cokv_bench.runs.versions import versions
-from cokv_bench.search.search import BATCH
+from cokv_bench.search.climb import BATCH
 from cokv_bench.search.shares import split
 
 _WINDOW = 8

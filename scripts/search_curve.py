@@ -27,9 +27,9 @@ from cokv_bench.models.spec import ModelSpec
 from cokv_bench.report.figures import Lines, Series
 from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
+from cokv_bench.search.climb import measure_ends
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import SearchLedger
-from cokv_bench.search.search import measure_ends
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 

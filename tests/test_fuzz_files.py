@@ -44,8 +44,7 @@ from cokv_bench.runs.knobs import find_knobs
 from cokv_bench.runs.sources import static_budgets
 from cokv_bench.scores.reference import read_reference
 from cokv_bench.scores.tables import write_tables
-from cokv_bench.search.ledger import Ends, Round, SearchLedger
-from cokv_bench.search.search import best_round
+from cokv_bench.search.ledger import Ends, Round, SearchLedger, best_round
 from cokv_bench.tasks.longbench import LongBenchTask
 from cokv_bench.tasks.needle.task import NeedleTask
 from cokv_bench.tasks.rows.jsonl import JsonlTask

@@ -21,7 +21,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
 from cokv_bench.registries import SCORERS
-from cokv_bench.search import SearchExamples, Stopping, search
+from cokv_bench.search import SearchExamples, Stopping, climb, search
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.report.made_run import make_run as made_run
 
@@ -147,8 +147,7 @@ def test_adaptive_shares(texty: Model, texty_folder: Path, tmp_path: Path, monke
 def test_search_curve(texty: Model, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = TaskOptions(lengths=(300,), examples=6)
     examples = SearchExamples(texty, resolve(["needle"], texty, options), ["loglik"], window=8)
-    # The package exports the function of this name.
-    monkeypatch.setattr(sys.modules["cokv_bench.search.search"], "ROUND", 2)
+    monkeypatch.setattr(climb, "ROUND", 2)
     search(examples, tmp_path, [20, 40], seed=0, stopping=Stopping(steps=5))
     script("search_curve").main(
         folder=tmp_path, name=str(texty_folder), lengths="300", examples=4, out=tmp_path / "curve"

@@ -21,8 +21,8 @@ from cokv_bench.runs.journal import read_records
 from cokv_bench.runs.overlap import left_out_line
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
+from cokv_bench.search import SearchLimits, search
 from cokv_bench.search.examples import SearchExamples
-from cokv_bench.search.search import SearchLimits, search
 from cokv_bench.tasks.base import side_of
 from cokv_bench.tasks.registry import TaskOptions
 from cokv_bench.tasks.rows.jsonl import JsonlTask
