@@ -129,3 +129,14 @@ def test_another_schema_is_told(tmp_path: Path) -> None:
     (tmp_path / "search.jsonl").write_text('{"kind": "search-ledger", "schema": 2}\n')
     with pytest.raises(RequestError, match=r"schema version 2; this release reads version 3\.$"):
         open_search(tmp_path)
+
+
+def test_a_run_refused_before_its_first_record_leaves_nothing_and_one_that_ended_stays(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no answer"), open_run(tmp_path / "refused"):
+        raise RequestError("no answer")
+    assert not (tmp_path / "refused").exists()
+    with open_run(tmp_path / "empty"):
+        pass
+    with pytest.raises(RequestError, match="no answer"), open_run(tmp_path / "empty"):
+        raise RequestError("no answer")
+    assert (tmp_path / "empty" / "run.json").exists()  # It was there before the refused one began.

@@ -80,11 +80,11 @@ class Journal:
     def __enter__(self) -> "Journal":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._log.close()
         # A run that was refused at its first example leaves nothing that another would have to fit. But another shard
         # may be about to write what fits it.
-        if self._started and not self.done and self._shard is None:
+        if kind is not None and self._started and not self.done and self._shard is None:
             for path in (self._log.path, self.folder / EXAMPLES, self.folder / "run.json"):
                 path.unlink(missing_ok=True)
             with suppress(OSError):
