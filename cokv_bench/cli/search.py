@@ -42,6 +42,13 @@ class Aim:
             "to others. Default: every fourth example of each task."
         ),
     ] = ()
+    leave_out: Annotated[
+        tuple[str, ...],
+        Option(
+            "Families that are left out in turn, a search each into a folder of its own: tasks or benchmarks of tasks, "
+            "those of one family with a plus between them (needle,longbench/lcc+longbench/repobench-p)."
+        ),
+    ] = ()
     rankings: Annotated[
         tuple[str, ...],
         Option(
@@ -72,6 +79,10 @@ def search_budgets(
     memory_limit: Annotated[
         float | None, typer.Option(help="GiB for prompts. Default: 60% of what is free; those beyond go to a file.")
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Folder for prefilled prompts: kept there, and not prefilled again by the next search."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder. Default: profiles/<model>/<tasks>-search.")] = None,
 ) -> None:
     """Search how the KV heads should share a budget, on the profile split of some tasks, and write budget files.
@@ -83,10 +94,8 @@ def search_budgets(
     for name in aim.rankings:
         check_ranking(name)
 
-    from cokv_bench.cli.tables import print_budgets
     from cokv_bench.game.profile import default_folder
-    from cokv_bench.search import SearchExamples, search
-    from cokv_bench.search.search import budget_file
+    from cokv_bench.search import SearchExamples
     from cokv_bench.tasks.registry import resolve
 
     loaded = o.load(model)
@@ -105,9 +114,23 @@ def search_budgets(
         encoding=encoding,
         memory_limit=None if memory_limit is None else gibibytes(memory_limit),
         spill_folder=folder,
+        prompts=prompts,
     )
+    families: list[tuple[str, SearchExamples]] = [("", material)]
+    if aim.leave_out:
+        families = [(_folder_name(f"without-{each}"), material.without(each.split("+"))) for each in aim.leave_out]
+    for name, left in families:
+        _search_all(left, folder / name, aim, tasks.seed, limits)
+
+
+def _search_all(material: "SearchExamples", folder: Path, aim: Aim, seed: int, limits: SearchLimits) -> None:
+    """Search under each ranking, or experts together, and tell what was found."""
+    from cokv_bench.cli.tables import print_budgets
+    from cokv_bench.search import search
+    from cokv_bench.search.search import budget_file
+
     if aim.experts is not None:
-        _search_experts(material, folder, aim, aim.experts, tasks.seed, limits)
+        _search_experts(material, folder, aim, aim.experts, seed, limits)
         return
     for ranking, name in enumerate(material.rankings):
         own = folder if len(material.rankings) == 1 else folder / _folder_name(name)
@@ -118,7 +141,7 @@ def search_budgets(
                 material,
                 own,
                 aim.budgets,
-                seed=tasks.seed,
+                seed=seed,
                 stopping=limits,
                 ranking=ranking,
                 progress=progress,

@@ -4,7 +4,7 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,14 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.prompt import Prompt
+
+
+@dataclass(frozen=True)
+class OnDisk:
+    """A prompt whose keys and values are mapped from a file, and the device that uses each layer."""
+
+    prompt: Prompt
+    devices: list[torch.device]
 
 
 class PromptStore:
@@ -22,16 +30,16 @@ class PromptStore:
     are used in place; for another device the last such prompt is copied there.
 
     Args:
-        make: prefills the prompt of a number.
+        make: prefills the prompt of a number, or knows a file that has it.
         limit: bytes of keys and values that stay in memory.
         folder: where the file is made; default the system's temporary folder.
     """
 
-    def __init__(self, make: Callable[[int], Prompt], *, limit: int, folder: Path | None = None) -> None:
+    def __init__(self, make: Callable[[int], Prompt | OnDisk], *, limit: int, folder: Path | None = None) -> None:
         self._make, self._limit, self._folder = make, limit, folder
         self._prompts: dict[int, Prompt] = {}
         self._held = 0
-        self._spilled: dict[int, list[torch.device]] = {}
+        self._spilled: dict[int, OnDisk] = {}
         self._near: tuple[int, Prompt] | None = None
 
     @property
@@ -45,37 +53,39 @@ class PromptStore:
         Raises:
             RequestError: prefill refuses it, or the disk has no room for it.
         """
-        if number not in self._prompts:
+        if number not in self._prompts and number not in self._spilled:
             self._keep(number, self._make(number))
-        prompt = self._prompts[number]
-        devices = self._spilled.get(number)
-        if devices is None or all(device.type == "cpu" for device in devices):
-            return prompt
+        if number in self._prompts:
+            return self._prompts[number]
+        there = self._spilled[number]
+        if all(device.type == "cpu" for device in there.devices):
+            return there.prompt
         if self._near is None or self._near[0] != number:
             self._near = None  # Frees the device's memory before the next prompt needs it.
-            self._near = number, _placed(prompt, devices)
+            self._near = number, _placed(there)
         return self._near[1]
 
-    def _keep(self, number: int, prompt: Prompt) -> None:
-        if self._held + prompt.nbytes <= self._limit:
-            self._held += prompt.nbytes
+    def _keep(self, number: int, made: Prompt | OnDisk) -> None:
+        if isinstance(made, OnDisk):
+            self._spilled[number] = made
+        elif self._held + made.nbytes <= self._limit:
+            self._held += made.nbytes
+            self._prompts[number] = made
         else:
-            self._spilled[number] = [keys.device for keys in prompt.keys]
-            prompt = _spill(prompt, self._folder)
-        self._prompts[number] = prompt
+            self._spilled[number] = _spill(made, self._folder)
 
 
-def _placed(prompt: Prompt, devices: list[torch.device]) -> Prompt:
+def _placed(there: OnDisk) -> Prompt:
     """The prompt with each layer on its device; what scorers have remembered of it stays the same object."""
     return replace(
-        prompt,
-        keys=[part.to(device) for part, device in zip(prompt.keys, devices, strict=True)],
-        values=[part.to(device) for part, device in zip(prompt.values, devices, strict=True)],
+        there.prompt,
+        keys=[part.to(device) for part, device in zip(there.prompt.keys, there.devices, strict=True)],
+        values=[part.to(device) for part, device in zip(there.prompt.values, there.devices, strict=True)],
     )
 
 
-def _spill(prompt: Prompt, folder: Path | None) -> Prompt:
-    """The prompt with its keys and values in a file."""
+def _spill(prompt: Prompt, folder: Path | None) -> OnDisk:
+    """The prompt with its keys and values in a file without a name."""
     try:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -97,4 +107,6 @@ def _spill(prompt: Prompt, folder: Path | None) -> Prompt:
         offset += part.nbytes
         return target
 
-    return replace(prompt, keys=[move(part) for part in prompt.keys], values=[move(part) for part in prompt.values])
+    devices = [keys.device for keys in prompt.keys]
+    moved = replace(prompt, keys=[move(part) for part in prompt.keys], values=[move(part) for part in prompt.values])
+    return OnDisk(moved, devices)

@@ -1,9 +1,10 @@
 """What a search learns from: prefilled prompts in the order of their ranks, with the answers to score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +18,16 @@ from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Prompt, prefill
 from cokv_bench.kvcache.prefill import for_length, signals
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank, relative_order
-from cokv_bench.kvcache.store import PromptStore
+from cokv_bench.kvcache.store import OnDisk, PromptStore
 from cokv_bench.models import Model
 from cokv_bench.models.finite import not_finite
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
 from cokv_bench.policies.registry import ranking_policy
+from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
-from cokv_bench.tasks.prompts import Encoding, encode_parts
+from cokv_bench.tasks.prompts import Encoded, Encoding, encode_parts
 
 #: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
 ANSWER_TOKENS = 64
@@ -73,6 +75,7 @@ class SearchExamples:
         split: Split = "profile",
         memory_limit: int | None = None,
         spill_folder: Path | None = None,
+        prompts: Path | None = None,
     ) -> None:
         """From a split of tasks: "profile" to search on, "test" to judge what was found.
 
@@ -80,10 +83,11 @@ class SearchExamples:
             budgets: at which tokens are ranked, where a ranking depends on the budget (one that drafts).
             memory_limit: bytes for prompts; default 60% of what is free. Prompts beyond it go to a file.
             spill_folder: where that file is made; default the system's temporary folder.
+            prompts: folder whose prompts are not prefilled again, and that those which it lacks are written to.
 
         Raises:
-            RequestError: a utility without a gradient, an unknown ranking, a kernel or pooling that is none, or
-                examples that do not serve it, see `playing_rows`.
+            RequestError: a utility without a gradient, an unknown ranking, a kernel or pooling that is none, examples
+                that do not serve it, see `playing_rows`, or a folder that cannot be written.
         """
         self.model, self.window, self.utilities = model, window, tuple(dict.fromkeys(utilities))
         self.kernel, self.pooling = kernel, pooling
@@ -117,20 +121,33 @@ class SearchExamples:
                     f"The ranking '{policy.name}' has a window of its own, and this search has one of {window}; search "
                     f"with --window {policy.window}, or leave it out of the name."
                 )
-        self._budgets = sorted(set(budgets))
-        self._orders: dict[tuple[int, int, int | None], Tensor] = {}
-        self._texts: dict[int, tuple[Tensor, Tensor]] = {}
+        wanted = sorted(set(budgets))
+        # Each order of a prompt's tokens: a ranking, at a budget where it depends on one.
+        self._cells = {
+            (place, budget): self.rankings[place] if budget is None else f"{self.rankings[place]} at {budget}"
+            for place, policy in enumerate(self._policies)
+            for budget in (wanted if policy.needs_budget else [None])
+        }
+        self._ranked: dict[int, tuple[Sequence[Tensor], Mapping[str, Tensor]]] = {}
+        self._questions: dict[int, Tensor] = {}
+        self._kept = None if prompts is None else KeptPrompts(prompts, model, self._settings())
         limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
-        self._store = PromptStore(self._prefill, limit=limit, folder=spill_folder)
+        self._store = PromptStore(self._ranked_prompt, limit=limit, folder=spill_folder)
 
     def without(self, tasks: Sequence[str]) -> "SearchExamples":
         """The same prompts, of which those of some tasks (or benchmarks of tasks) are neither followed nor chosen on.
 
         Raises:
-            RequestError: nothing is left to follow, or nothing to choose on.
+            RequestError: no example is of such a task, nothing is left to follow, or nothing to choose on.
         """
+        for name in tasks:
+            if not any(_is_of(task.name, [name]) for task, _ in self.rows):
+                raise RequestError(
+                    f"No task of this search is '{name}', which it is to leave out; name some of its own."
+                )
         other = copy(self)
         other._left_out = (*self._left_out, *tasks)
+        other.parts()
         return other
 
     @property
@@ -150,7 +167,7 @@ class SearchExamples:
     def counts(self, case: int) -> bool:
         """Whether budgets can change the answer's score: not where all of it is the first token, see `RankedRow`."""
         self._prompt(case)
-        question, answer = self._texts[case]
+        question, answer = self._text(case)
         return len(question) > 0 or len(answer) > 1
 
     def parts(self) -> tuple[list[int], list[int]]:
@@ -203,7 +220,7 @@ class SearchExamples:
         if (case, None) not in self._ends:
             prompt = self._prompt(case)
             kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
-            self._ends[case, None] = self._measure([RankedRow(prompt, *self._texts[case], kept)])[0]
+            self._ends[case, None] = self._measure([RankedRow(prompt, *self._text(case), kept)])[0]
         return self._ends[case, None]
 
     def even(self, case: int, budget: int) -> float:
@@ -225,12 +242,9 @@ class SearchExamples:
         values = log_shares.detach().double()
         kept = protected + torch.from_numpy(apportion((values - values.max()).exp().numpy(), total, room))
         wanted = protected + split(log_shares, total, room) if gradient else None
-        order = self._orders.get(self._place(point.case // len(self.utilities), point.ranking, point.budget))
-        return RankedRow(prompt, *self._texts[point.case], kept, wanted, order)
-
-    def _place(self, number: int, ranking: int, budget: int) -> tuple[int, int, int | None]:
-        """Where the order of a prompt's tokens is kept."""
-        return number, ranking, budget if self._policies[ranking].needs_budget else None
+        _, orders = self._ranked[point.case // len(self.utilities)]
+        cell = point.ranking, point.budget if self._policies[point.ranking].needs_budget else None
+        return RankedRow(prompt, *self._text(point.case), kept, wanted, orders.get(self._cells[cell]))
 
     def _measure(self, rows: Sequence[RankedRow], weights: Sequence[float] | None = None) -> list[float]:
         # Rows of like length side by side, as many as make a pass.
@@ -253,36 +267,60 @@ class SearchExamples:
             raise not_finite(self.model, "log-probabilities of an answer")
         return found
 
-    def _prefill(self, number: int) -> Prompt:
+    def _text(self, case: int) -> tuple[Tensor, Tensor]:
+        """Ids of the question after a case's prompt and of its answer; the prompt is there."""
+        number, utility = divmod(case, len(self.utilities))
+        return self._questions[number], self._ranked[number][0][utility]
+
+    def _ranked_prompt(self, number: int) -> Prompt | OnDisk:
+        """The prompt of a row in the order of the first ranking; answers and orders of the others are remembered."""
+        encoded = encode_parts(self.model, self.rows[number][1], self.encoding)
+        self._questions[number] = torch.tensor(encoded.question, dtype=torch.long)
+        if self._kept is None:
+            ranked = self._prefill(number, encoded)
+            self._ranked[number] = ranked.answers, ranked.orders
+            return ranked.prompt
         task, row = self.rows[number]
-        encoded = encode_parts(self.model, row, self.encoding)
+        text = {"task": task.name, "example": row.id, "answer": row.max_new_tokens, **vars(encoded)}
+        found = self._kept.find(text, self._others)
+        if found is None:
+            self._kept.write(text, self._prefill(number, encoded))
+            found = self._kept.find(text, self._others)
+            assert found is not None
+        there, ranked = found
+        self._ranked[number] = ranked.answers, ranked.orders
+        return there
+
+    def _settings(self) -> dict[str, Any]:
+        """What a kept prompt depends on beside its text."""
+        return {
+            "utilities": self.utilities,
+            "window": self.window,
+            "kernel": self.kernel,
+            "pooling": self.pooling,
+            "order": next(iter(self._cells.values())),
+        }
+
+    @property
+    def _others(self) -> list[str]:
+        """Names of the orders beside that of the prompt itself."""
+        return list(self._cells.values())[1:]
+
+    def _prefill(self, number: int, encoded: Encoded) -> Ranked:
+        task, row = self.rows[number]
         asked = len(encoded.question)
         needs = frozenset[str]().union(*(policy.needs for policy in self._policies))
         sees = max(policy.sees(self.window) for policy in self._policies)
         prompt = prefill(self.model, encoded.prompt, window=sees, **signals(needs), question=encoded.question)
         short = replace(row, max_new_tokens=min(row.max_new_tokens, ANSWER_TOKENS))
         case = Case(self.model, task, short, prompt, question=tuple(encoded.question))
-        question = torch.tensor(encoded.question, dtype=torch.long)
-        longest = 0
-        for place, answer in enumerate(self._answers):
-            ids = torch.tensor(list(answer(case)), dtype=torch.long)
-            self._texts[number * len(self._answers) + place] = question, ids
-            longest = max(longest, len(ids))
-        prompt = for_length(self.model, prompt, prompt.tokens + asked + longest)
-        return self._sorted(number, prompt)
-
-    def _sorted(self, number: int, prompt: Prompt) -> Prompt:
-        """The prompt in the order of the first ranking; the orders of the others are kept as places in that."""
-        cells = [
-            (place, policy, budget)
-            for place, policy in enumerate(self._policies)
-            for budget in (self._budgets if policy.needs_budget else [None])
-        ]
-        prepare(prompt, [(policy, budget) for _, policy, budget in cells if budget is not None])
-        ranks = [policy.ranks(prompt, budget) for _, policy, budget in cells]
-        for (place, _, budget), mine in list(zip(cells, ranks, strict=True))[1:]:
-            self._orders[number, place, budget] = relative_order(mine, ranks[0])
-        return by_rank(prompt.with_window(self.window), ranks[0])
+        answers = [torch.tensor(list(answer(case)), dtype=torch.long) for answer in self._answers]
+        prompt = for_length(self.model, prompt, prompt.tokens + asked + max(map(len, answers)))
+        policies = [(self._policies[place], budget) for place, budget in self._cells]
+        prepare(prompt, [(policy, budget) for policy, budget in policies if budget is not None])
+        ranks = [policy.ranks(prompt, budget) for policy, budget in policies]
+        orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(self._others, ranks[1:], strict=True)}
+        return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), answers, orders)
 
 
 def _is_of(task: str, names: Sequence[str]) -> bool:

@@ -1,6 +1,7 @@
 """`cokv-bench search`, and evaluating what it found."""
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -67,6 +68,24 @@ def test_several_rankings_are_searched_on_the_same_prompts(cli, texty_folder: Pa
         assert cli(*evaluated, "--method", "cokv-search", "--heads", file, "--out", name)[0] == 0
     first, second = (pd.read_csv(Path(name) / "logprobs.csv") for name in ("a", "b"))
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_families_are_left_out_in_turn_on_prompts_that_are_kept(cli, texty_folder: Path) -> None:
+    asked = (
+        *("search", "--model", texty_folder, "--tasks", "needle,ruler/niah_single_1,ruler/niah_single_2"),
+        *("--lengths", "400", "--examples", "2", "--utility", "loglik", "--budget", "20", "--steps", "2", "--prompts", "prompts"),
+    )
+    status, _, err = cli(*asked, "--leave-out", "needle,ruler/niah_single_2+needle", "--out", "turns")
+    assert status == 0, err
+    assert {path.name for path in Path("turns").iterdir()} == {"without-needle", "without-ruler,niah_single_2,needle"}
+    tasks = [json.loads(Path(f"turns/{name}/shares.json").read_text())["tasks"] for name in os.listdir("turns")]
+    assert sorted(tasks, key=len) == [["ruler/niah_single_1"], ["ruler/niah_single_1", "ruler/niah_single_2"]]
+    assert len(list(Path("prompts").iterdir())) == 6
+    status, _, err = cli(*asked, "--leave-out", "needle,longbench", "--out", "none")
+    assert status == 2
+    assert "No task of this search is 'longbench', which it is to leave out" in err
+    assert cli(*asked, "--leave-out", "needle+ruler", "--out", "none")[0] == 2
+    assert not Path("none").exists()
 
 
 def test_experts_leave_a_file_each(cli, texty_folder: Path) -> None:

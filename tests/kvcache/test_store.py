@@ -63,7 +63,7 @@ def test_a_prompt_for_another_device_is_copied_there_one_at_a_time(tiny_llama: M
     store = store_of(tiny_llama, limit=0, folder=tmp_path)
     for number in (0, 1):
         store.get(number)
-        store._spilled[number] = [torch.device("meta")] * tiny_llama.layers
+        store._spilled[number].devices[:] = [torch.device("meta")] * tiny_llama.layers
     near = store.get(1)
     assert {keys.device.type for keys in near.keys} == {"meta"}
     assert store.get(1) is near

@@ -1,0 +1,140 @@
+"""Prompts of a search that stay on the disk, so that the next search on the same examples begins at once."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cokv_bench.errors import RequestError
+from cokv_bench.files import make_folder
+from cokv_bench.kvcache import Prompt
+from cokv_bench.kvcache.store import OnDisk
+from cokv_bench.models import Model
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A prompt in the order of a ranking.
+
+    Attributes:
+        answers: int64 ids of each, one a utility.
+        orders: those of other rankings by name, see `relative_order`.
+    """
+
+    prompt: Prompt
+    answers: Sequence[Tensor]
+    orders: Mapping[str, Tensor]
+
+
+class KeptPrompts:
+    """A folder with a safetensors file a prompt, named by what it was made from.
+
+    Keys and values are mapped into memory: the system keeps of them what fits, and several searches at a time share it.
+
+    Args:
+        settings: all that prompts of the same text would differ by, JSON.
+    """
+
+    def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
+        make_folder(folder)
+        self._folder, self._model = folder, model
+        self._settings = {
+            **settings,
+            "made_by": version("cokv-bench"),
+            "model": model.fingerprint,
+            "dtype": str(model.network.dtype),
+        }
+
+    def find(self, text: Mapping[str, Any], orders: Sequence[str]) -> tuple[OnDisk, Ranked] | None:
+        """The prompt of a text, if it is there with these orders.
+
+        Raises:
+            RequestError: its file is damaged.
+        """
+        path = self._path(text)
+        if not path.exists():
+            return None
+        found = self._read(path)
+        if not set(orders) <= set(found.orders):
+            return None
+        layers = self._model.network.get_decoder().layers
+        devices = [next(layer.parameters()).device for layer in layers]
+        return OnDisk(found.prompt, devices), found
+
+    def write(self, text: Mapping[str, Any], ranked: Ranked) -> None:
+        """Keep the prompt of a text; orders of other rankings that are there already stay.
+
+        Raises:
+            RequestError: the disk does not take it.
+        """
+        path, prompt = self._path(text), ranked.prompt
+        earlier = self._read(path).orders if path.exists() else {}
+        parts = {"keys": prompt.keys, "values": prompt.values, "queries": prompt.window_queries}
+        tensors = {f"{name}.{layer}": part for name, layers in parts.items() for layer, part in enumerate(layers)}
+        tensors |= {f"answer.{place}": ids for place, ids in enumerate(ranked.answers)}
+        tensors |= {f"order.{name}": order for name, order in {**earlier, **ranked.orders}.items()}
+        tensors |= {"token_ids": prompt.token_ids, "logits": prompt.logits}
+        told = {
+            "window": prompt.window,
+            "scaling": prompt.scaling,
+            "question": prompt.question,
+            "room": prompt.room,
+            "read_again_after": prompt.read_again_after,
+        }
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            save_file(
+                {name: part.cpu().contiguous().clone() for name, part in tensors.items()},
+                temporary,
+                metadata={"prompt": json.dumps(told)},
+            )
+            os.replace(temporary, path)
+        except (SafetensorError, OSError) as error:
+            raise RequestError(
+                f"{path} cannot be written ({error}); name a folder on a larger disk, or search without --prompts."
+            ) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _path(self, text: Mapping[str, Any]) -> Path:
+        key = json.dumps([self._settings, text], sort_keys=True, ensure_ascii=False)
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+
+    def _read(self, path: Path) -> Ranked:
+        try:
+            with safe_open(path, framework="pt") as file, torch.inference_mode(False):
+                told = json.loads(file.metadata()["prompt"])
+                names = list(file.keys())
+                tensors = {name: file.get_tensor(name) for name in names}
+            layers = sum(name.startswith("keys.") for name in names)
+            keys, values, queries = (
+                [tensors[f"{name}.{layer}"] for layer in range(layers)] for name in ("keys", "values", "queries")
+            )
+            prompt = Prompt(
+                token_ids=tensors["token_ids"],
+                window=told["window"],
+                keys=keys,
+                values=values,
+                window_queries=queries,
+                accumulated_attention=None,
+                logits=tensors["logits"],
+                scaling=told["scaling"],
+                model=self._model,
+                question=tuple(told["question"]),
+                room=told["room"],
+                read_again_after=told["read_again_after"],
+            )
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+            raise RequestError(f"{path} is no prompt of a search, or damaged; delete it.") from None
+        answers = [tensors[f"answer.{place}"] for place in range(sum(name.startswith("answer.") for name in names))]
+        orders = {name.removeprefix("order."): part for name, part in tensors.items() if name.startswith("order.")}
+        return Ranked(prompt, answers, orders)

@@ -1,0 +1,78 @@
+"""Prompts of a search that are kept in a folder: the next search reads them, and finds the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.models import Model
+from cokv_bench.search import SearchExamples
+from cokv_bench.search import examples as module
+from cokv_bench.search.examples import Point
+from cokv_bench.tasks.prompts import Encoding
+from cokv_bench.tasks.registry import TaskOptions, resolve
+
+RANKINGS = ("window:kernel=3", "laq:draft=2", "accumulated")
+
+
+def made(model: Model, folder: Path | None, rankings: tuple[str, ...] = RANKINGS, **options: Any) -> SearchExamples:
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(300,), examples=2))
+    known: dict[str, Any] = {"window": 8, "rankings": rankings, "budgets": (24, 40), **options}
+    return SearchExamples(model, tasks, known.pop("utilities", ["loglik"]), prompts=folder, **known)
+
+
+def scores(examples: SearchExamples) -> list[float]:
+    model = examples.model
+    shares = torch.randn(model.layers, model.kv_heads, generator=torch.Generator().manual_seed(1))
+    points = [
+        Point(case, budget, ranking)
+        for case in range(len(examples.groups))
+        for budget in (24, 40)
+        for ranking in range(len(examples.rankings))
+    ]
+    return examples.score(points, [shares] * len(points)) + [examples.full(case) for case in (0, 1)]
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_kept_prompts_are_not_prefilled_again_and_score_the_same(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agnostic: bool
+) -> None:
+    options = {"encoding": Encoding(question_agnostic=agnostic), "utilities": ["loglik", "agreement"]}
+    plain = scores(made(texty, None, **options))
+    assert scores(made(texty, tmp_path / "kept", **options)) == plain
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "prefill", None)
+        assert scores(made(texty, tmp_path / "kept", **options)) == plain
+
+
+def test_another_ranking_is_added_and_another_first_one_is_another_file(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scores(made(texty, tmp_path, ("window:kernel=3", "laq:draft=2")))
+    files = {path.name for path in tmp_path.iterdir()}
+    assert scores(made(texty, tmp_path, ("window:kernel=3", "accumulated"))) == scores(
+        made(texty, None, ("window:kernel=3", "accumulated"))
+    )
+    assert {path.name for path in tmp_path.iterdir()} == files
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "prefill", None)
+        assert scores(made(texty, tmp_path, ("window:kernel=3", "laq:draft=2"))) == first
+        assert len(scores(made(texty, tmp_path))) == 14
+    scores(made(texty, tmp_path, ("accumulated",)))
+    scores(made(texty, tmp_path, ("window:kernel=3",), utilities=["agreement"]))
+    assert len(list(tmp_path.iterdir())) == 3 * len(files)
+
+
+def test_a_damaged_prompt_and_a_folder_that_is_none_are_one_sentence(texty: Model, tmp_path: Path) -> None:
+    scores(made(texty, tmp_path))
+    path = sorted(tmp_path.iterdir())[0]
+    for content in (b"", path.read_bytes()[:-1000]):
+        path.write_bytes(content)
+        with pytest.raises(RequestError, match="is no prompt of a search, or damaged; delete it"):
+            scores(made(texty, tmp_path))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="cannot be made"):
+        made(texty, tmp_path / "file")
