@@ -73,7 +73,20 @@ def test_several_rankings_are_searched_on_the_same_prompts(cli, texty_folder: Pa
 def test_families_are_left_out_in_turn_on_prompts_that_are_kept(cli, texty_folder: Path) -> None:
     asked = (
         *("search", "--model", texty_folder, "--tasks", "needle,ruler/niah_single_1,ruler/niah_single_2"),
-        *("--lengths", "400", "--examples", "2", "--utility", "loglik", "--budget", "20", "--steps", "2", "--prompts", "prompts"),
+        *(
+            "--lengths",
+            "400",
+            "--examples",
+            "2",
+            "--utility",
+            "loglik",
+            "--budget",
+            "20",
+            "--steps",
+            "2",
+            "--prompts",
+            "prompts",
+        ),
     )
     status, _, err = cli(*asked, "--leave-out", "needle,ruler/niah_single_2+needle", "--out", "turns")
     assert status == 0, err
