@@ -38,7 +38,7 @@ def tune_knobs(
 
     The examples are those of the profile split, which no evaluation uses. Each is prefilled once, and all settings are
     scored on it as one batch; with --window that window alone is tried. The file goes to `cokv-bench eval --knobs
-    FILE`; benchmarks that it already holds stay in it, and those tried on the same examples are not tried again.
+    FILE`; benchmarks that it already holds stay in it, and so do methods that were tried on the same examples.
     """
     o.check_tasks(tasks)
     o.check_methods(grid.methods)
@@ -53,7 +53,7 @@ def tune_knobs(
     from cokv_bench.policies.names import each_once
     from cokv_bench.runs.request import Request
     from cokv_bench.runs.sources import static_budgets
-    from cokv_bench.runs.tuning import is_done, kept, largest_window, tunable, tune
+    from cokv_bench.runs.tuning import kept, largest_window, merged, tunable, tune, untried
     from cokv_bench.tasks import Task
     from cokv_bench.tasks.registry import family_of, resolve
 
@@ -89,12 +89,15 @@ def tune_knobs(
             spill_folder=path.parent,
             needs=frozenset().union(*(find_method(each).needs for each in methods)),
         )
-        if not is_done(found.benchmarks.get(benchmark), game, methods, budgets):
+        earlier = found.benchmarks.get(benchmark)
+        hashes = {each: found[mine[0].name].file for each, found in static.items()}
+        left = untried(earlier, game, methods, budgets, hashes)
+        if left:
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
                 tell = partial(_tell, progress, benchmark)
-                hashes = {each: found[mine[0].name].file for each, found in static.items()}
-                tuning = tune(game, methods, budgets, make, window=grid.window, heads=hashes, progress=tell)
-            found = replace(found, benchmarks={**found.benchmarks, benchmark: tuning})
+                hashes = {each: hashes[each] for each in left if each in hashes}
+                tuning = tune(game, left, budgets, make, window=grid.window, heads=hashes, progress=tell)
+            found = replace(found, benchmarks={**found.benchmarks, benchmark: merged(earlier, tuning)})
             found.save(path)
     print_knobs(found)
     o.tell(f"Knobs and their curves are in {path}")

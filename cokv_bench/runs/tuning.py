@@ -1,6 +1,7 @@
 """Choosing the knobs of the methods on the profile split, so that every baseline is run as well as it can be run."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,7 @@ def tune(
     """
     for budget in budgets:
         check_budget(budget, SMALLEST_WINDOW if window is None else window)
-    shortest = game.shortest_prompt()
-    cells = [(method, budget) for method in methods for budget in budgets if budget < shortest]
-    if not cells:
-        raise RequestError(
-            "There is nothing to tune: name a method that has a knob, and a budget below the shortest prompt, "
-            f"{shortest} tokens."
-        )
+    cells = _cells(game, methods, budgets)
     tried: dict[tuple[str, int], list[Tried]] = {cell: [] for cell in cells}
     groups = _groups(methods)
     for number, group in enumerate(groups):
@@ -137,13 +132,48 @@ def kept(path: Path, header: Knobs) -> Knobs:
     return file
 
 
-def is_done(tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: Sequence[int]) -> bool:
-    """Whether these methods and budgets were tried on this game's examples."""
+def untried(
+    tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: Sequence[int], heads: Mapping[str, str]
+) -> list[str]:
+    """Those of the methods that were not tried at all of these budgets, on this game's examples and with these heads.
+
+    Args:
+        heads: as for `tune`.
+
+    Raises:
+        RequestError: as `tune` does for methods and budgets that leave nothing to try.
+    """
+    wanted = {budget for _, budget in _cells(game, methods, budgets)}
     if tuning is None or tuning.examples != made_from(game.rows)["examples"]:
-        return False
+        return list(methods)
+    return [
+        method
+        for method in methods
+        if not wanted <= set(tuning.curves.get(method, ())) or tuning.heads.get(method) != heads.get(method)
+    ]
+
+
+def merged(earlier: Tuning | None, found: Tuning) -> Tuning:
+    """What was found, with what an earlier call found of other methods, and at other budgets, on the same examples."""
+    if earlier is None or earlier.examples != found.examples:
+        return found
+    curves = {method: dict(by_budget) for method, by_budget in earlier.curves.items()}
+    for method, by_budget in found.curves.items():
+        before = curves.get(method, {}) if earlier.heads.get(method) == found.heads.get(method) else {}
+        curves[method] = dict(sorted({**before, **by_budget}.items()))
+    return replace(found, curves=curves, heads={**earlier.heads, **found.heads})
+
+
+def _cells(game: Game, methods: Sequence[str], budgets: Sequence[int]) -> list[tuple[str, int]]:
+    """The methods at the budgets that are below the shortest prompt. Raises `RequestError` if there are none."""
     shortest = game.shortest_prompt()
-    wanted = {(method, budget) for method in methods for budget in budgets if budget < shortest}
-    return wanted == {(method, budget) for method, curves in tuning.curves.items() for budget in curves}
+    cells = [(method, budget) for method in methods for budget in budgets if budget < shortest]
+    if not cells:
+        raise RequestError(
+            "There is nothing to tune: name a method that has a knob, and a budget below the shortest prompt, "
+            f"{shortest} tokens."
+        )
+    return cells
 
 
 def _groups(methods: Sequence[str]) -> list[tuple[str, ...]]:

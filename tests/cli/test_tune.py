@@ -71,6 +71,27 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
     assert read_run(Path("default"))["configuration"] == read_run(Path("papers"))["configuration"]
 
 
+def test_methods_and_budgets_of_another_call_join_those_that_are_there(cli, texty_folder: Path) -> None:
+    asked = ("tune", "--model", texty_folder, *NEEDLES, "--out")
+    whole = ("whole.json", "--method", "streaming-llm,tova,snapkv", "--budget", "20,40")
+    assert cli(*asked, *whole)[0] == 0
+    for part in (("streaming-llm", "20,40"), ("snapkv", "40"), ("snapkv,tova", "20,40")):
+        assert cli(*asked, "parts.json", "--method", part[0], "--budget", part[1])[0] == 0
+    one, parts = (Knobs.load(name).benchmarks["needle"] for name in ("whole.json", "parts.json"))
+    assert {method: list(curves) for method, curves in parts.curves.items()} == {
+        method: [20, 40] for method in ("streaming-llm", "snapkv", "tova")
+    }
+    for method, curves in parts.curves.items():
+        for budget, tried in curves.items():
+            assert [each.options for each in tried] == [each.options for each in one.curves[method][budget]]
+            utilities = ([each.utility for each in found] for found in (tried, one.curves[method][budget]))
+            np.testing.assert_allclose(*utilities, atol=1e-4)
+    # Other examples begin anew.
+    status, _, err = cli(*asked, "parts.json", "--method", "snapkv", "--budget", "20", "--examples", "4")
+    assert status == 0, err
+    assert list(Knobs.load("parts.json").benchmarks["needle"].curves) == ["snapkv"]
+
+
 def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refused(cli, texty_folder: Path) -> None:
     status, _, err = cli(
         "tune", "--model", texty_folder, *NEEDLES, "--method", "streaming-llm", "--budget", "20", "--out", "knobs.json"
