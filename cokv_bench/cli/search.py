@@ -46,7 +46,8 @@ class Aim:
         tuple[str, ...],
         Option(
             "Families that are left out in turn, a search each into a folder of its own: tasks or benchmarks of tasks, "
-            "those of one family with a plus between them (needle,longbench/lcc+longbench/repobench-p)."
+            "those of one family with a plus between them, and a name before them if wanted "
+            "(needle,code=longbench/lcc+longbench/repobench-p)."
         ),
     ] = ()
     rankings: Annotated[
@@ -118,7 +119,7 @@ def search_budgets(
     )
     families: list[tuple[str, SearchExamples]] = [("", material)]
     if aim.leave_out:
-        families = [(_folder_name(f"without-{each}"), material.without(each.split("+"))) for each in aim.leave_out]
+        families = [_without(material, each) for each in aim.leave_out]
     for name, left in families:
         _search_all(left, folder / name, aim, tasks.seed, limits)
 
@@ -170,6 +171,12 @@ def _search_experts(
         f"experts for each example to choose on closes {closed}.\nTheir shares and the search's ledger are in "
         f"{folder}"
     )
+
+
+def _without(material: "SearchExamples", family: str) -> tuple[str, "SearchExamples"]:
+    """The folder of a search without a family, and its examples."""
+    name, named, tasks = family.rpartition("=")
+    return _folder_name(f"without-{name if named else family}"), material.without(tasks.split("+"))
 
 
 def _folder_name(ranking: str) -> str:
