@@ -18,6 +18,8 @@ from cokv_bench.registry import Registry
 
 #: The split of a ranking that is named alone.
 _EVENLY = "uniform"
+#: The option of methods that read head files which says which one.
+_FILE = "file"
 #: Options that every method has which evicts something, with what their texts are read as.
 _OF_ALL: Mapping[str, Any] = {"window": int, "observe": int, "sinks": int}
 
@@ -98,6 +100,11 @@ class Method:
     def rule(self) -> str | None:
         """The rule whose head files the allocator reads, such as "cokv"; None where it reads none."""
         return getattr(self.allocator.factory, "rule", None)
+
+    @property
+    def file(self) -> str | None:
+        """The label of its head file that the name gives; None where it gives none."""
+        return None if self.rule is None else dict((self.name.split or self.name.ranking).options).get(_FILE)
 
     @property
     def any_file(self) -> bool:
@@ -269,7 +276,8 @@ def _read_split(
     """
     of_rule = {name: knob.kind for name, knob in method.rule_knobs.items()}
     kinds = {**others, **written(method.allocator.factory)}
-    values = read(dict(part.options), {**of_rule, **kinds}, part.name)
+    label: dict[str, Any] = {} if method.rule is None else {_FILE: str}
+    values = read(dict(part.options), {**label, **of_rule, **kinds}, part.name)
     for name in of_rule:
         if values.get(name, 1) < 1:
             raise RequestError(f"The option '{name}' of '{part.name}' must be at least 1, not {values[name]}.")

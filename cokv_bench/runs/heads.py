@@ -1,12 +1,16 @@
 """Files about heads that a user names, and the knobs of the rules that read them."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from cokv_bench.files import at_home
 from cokv_bench.option import Option
 
 _PANEL = "Head files"
+# A label with its file, such as first=profiles/a/shares.json.
+_LABELLED = re.compile(r"(?P<label>[\w.-]+)=(?P<path>.+)", re.ASCII)
 _EARLIER = "Earlier name of --heads, for a release."
 
 
@@ -15,7 +19,8 @@ class HeadSources:
     """Files that a user names, and the knobs of the two rules.
 
     Attributes:
-        heads: files of any kind, or folders with one: a file says what it is.
+        heads: files of any kind, or folders with one: a file says what it is. With a label before it, as in
+            "first=shares.json", a file serves the methods that name it, such as cokv-search:file=first, and no other.
         budget_files, profiles, shares, head_scores: the same, by the options of earlier versions.
     """
 
@@ -23,7 +28,8 @@ class HeadSources:
         tuple[Path, ...],
         Option(
             "A file about heads (budgets, values, scores, shares, curves) or the folder of a profile or search; once "
-            "for each. Of several, each serves its own tasks and budgets.",
+            "for each. Of several, each serves its own tasks and budgets. LABEL=FILE serves methods that name it, such "
+            "as cokv-search:file=LABEL.",
             _PANEL,
         ),
     ] = ()
@@ -41,12 +47,21 @@ class HeadSources:
     ] = None
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """All head files, by whatever option they were named; one that is named twice counts once."""
+    def files(self) -> tuple[tuple[str | None, Path], ...]:
+        """All head files with their labels, by whatever option they were named; one that is named twice counts once."""
         single = [path for path in (self.shares, self.head_scores) if path is not None]
-        return tuple(dict.fromkeys((*self.heads, *self.budget_files, *self.profiles, *single)))
+        named = (*map(_labelled, self.heads), *((None, path) for path in (*self.budget_files, *self.profiles, *single)))
+        return tuple(dict.fromkeys(named))
 
     @property
     def knobs(self) -> dict[str, Any]:
         """The knobs of rules that are asked for, by name."""
         return {name: value for name, value in (("alpha", self.zeroed), ("beta", self.beta)) if value is not None}
+
+
+def _labelled(path: Path) -> tuple[str | None, Path]:
+    """A label, None where there is none, and the file."""
+    found = _LABELLED.fullmatch(str(path))
+    if found is None or path.exists():
+        return None, path
+    return found["label"], at_home(Path(found["path"]))

@@ -59,12 +59,18 @@ def refuse_unread(methods: Iterable[str], sources: HeadSources) -> None:
     Raises:
         RequestError: names the first such file, or one that cannot be read.
     """
-    readers = [found for found in map(find_method, methods) if found.rule is not None]
-    rules = {found.rule for found in readers}
-    if any(found.any_file for found in readers):
-        return
-    for path in sources.files:
+    every = [found for found in map(find_method, methods) if found.rule is not None]
+    for label, path in sources.files:
+        readers = [found for found in every if found.file == label]
+        rules = {found.rule for found in readers}
+        if any(found.any_file for found in readers):
+            continue
         file = load_head_file(path)
+        if label is not None and not readers:
+            raise RequestError(
+                f"No method of this run names the head file '{label}'; name one with {file.method or 'METHOD'}:file="
+                f"{label}, or leave out --heads {label}=..."
+            )
         if not rules or (file.method is not None and file.method not in rules):
             whose = "a method that reads head files" if file.method is None else f"'{file.method}'"
             raise RequestError(
@@ -101,6 +107,7 @@ def static_budgets(
     finder = _Finder(
         method=method,
         rule=str(found.rule),
+        label=found.file,
         any_file=found.any_file,
         model=model,
         window=found.fixed.get("window", window),
@@ -126,6 +133,7 @@ class _Finder:
 
     method: str
     rule: str
+    label: str | None
     any_file: bool
     model: Model
     window: int | None
@@ -134,8 +142,17 @@ class _Finder:
     any_weights: bool
 
     def mine(self, sources: HeadSources) -> list[_Named]:
-        """The named files that serve the rule, or all of them where none does and any will do."""
-        paths = [head_file_path(path) for path in sources.files]
+        """The named files that serve the rule, or all of them where none does and any will do.
+
+        Raises:
+            RequestError: no file has the label that the method's name asks for.
+        """
+        paths = [head_file_path(path) for label, path in sources.files if label == self.label]
+        if self.label is not None and not paths:
+            raise RequestError(
+                f"No head file is labelled '{self.label}', which '{self.method}' asks for; name one with --heads "
+                f"{self.label}=FILE."
+            )
         named = [(path, load_head_file(path)) for path in paths]
         mine = [(path, file) for path, file in named if file.method in (None, self.rule)]
         # Shares are tied to the ranking that they were searched with: a pair takes those of its own, where there are.

@@ -178,7 +178,7 @@ def test_a_plug_in_method_has_options_knobs_and_head_files_by_what_its_classes_s
     assert made.scorer.tried is Counted.tried
     with pytest.raises(
         RequestError,
-        match="takes alpha, named, observe, published_rounding, safeguard, share, sinks, whole, wide, wind",
+        match="takes alpha, file, named, observe, published_rounding, safeguard, share, sinks, whole, wide, wind",
     ):
         get_policy("counted:made=f")
     method = find_method("counted:share=0.1")

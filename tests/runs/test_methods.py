@@ -254,6 +254,31 @@ def test_several_scores_and_shares_serve_their_tasks_like_profiles(texty: Model)
         plan_for(texty, "cokv-search", heads=HeadSources(heads=(Path("a.json"), Path("same.json"))))
 
 
+def test_labelled_files_serve_the_methods_that_name_them_side_by_side(texty: Model) -> None:
+    shares = shares_of(texty)
+    shares.save("a.json")
+    replace(shares, tables=-shares.tables).save("b.json")
+    values_of(texty).save("values.json")
+    files = (Path("one=a.json"), Path("two=b.json"), Path("a.json"), Path("values.json"))
+    methods = ("cokv-search:file=one", "cokv-search:file=two", "random+cokv-search:file=two", "cokv-search", "cokv")
+    plan = plan_for(texty, *methods, heads=HeadSources(heads=files))
+    used = {method: found.get("shares") for method, found in plan.configuration["head_budgets"].items()}
+    first, second = file_sha256(Path("a.json")), file_sha256(Path("b.json"))
+    assert used == dict(zip(methods, (first, second, second, first, None), strict=True))
+    for asked, named, said in (
+        (("cokv-search:file=one",), ("two=b.json",), "No method of this run names the head file 'two'"),
+        (("cokv-search:file=one", "cokv"), ("values.json",), "No head file is labelled 'one'"),
+        (("cokv-search",), ("one=a.json",), "No method of this run names the head file 'one'"),
+        (("snapkv:file=one",), ("one=a.json",), "takes no option 'file'"),
+        (("cokv-search:file=one",), ("one=none.json",), r"none\.json"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            plan_for(texty, *asked, heads=HeadSources(heads=tuple(map(Path, named))))
+    # A file whose name looks like a label and a file is that file.
+    shares_of(texty).save("x=y.json")
+    assert HeadSources(heads=(Path("x=y.json"),)).files == ((None, Path("x=y.json")),)
+
+
 def test_head_files_that_no_method_reads_are_refused_before_a_model_is_there(texty: Model) -> None:
     values_of(texty).save(Path("values.json"))
     budgets = HeadBudgets(texty.fingerprint, 30, 8, np.full((3, 2), 30), {"text": "", "parameters": {}})
