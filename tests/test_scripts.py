@@ -73,6 +73,39 @@ def test_the_peak_is_the_most_that_existed_at_a_time() -> None:
     assert script("bench_profile").peak_bytes(work) == pytest.approx(4 * 2**20, abs=4096)
 
 
+def test_families_are_judged_by_shares_that_have_not_seen_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, dice = script("unseen_families"), np.random.default_rng(0)
+    closed = {"full": 1.0, "snapkv": 0.0, "cokv": 0.1, "cokv-search:file=all": 0.8}
+    of_family = {"a": {"cokv-search:file=without-a": 0.5, "cokv-search:file=without-b": 9.0},
+                 "b": {"cokv-search:file=without-a": 9.0, "cokv-search:file=without-b": 0.3}}  # fmt: skip
+    records = []
+    for task, family in (("needle", "a"), ("ruler/vt", "b"), ("ruler/cwe", "b")):
+        for example in range(8):
+            low, gap = dice.normal(), dice.uniform(1, 2)
+            for method, share in {**closed, **of_family[family]}.items():
+                for budget in [None] if method == "full" else [64, 128]:
+                    records.append({"task": task, "example": f"{task}{example}", "method": method, "budget": budget,
+                                    "score": low + share * gap})  # fmt: skip
+    monkeypatch.setattr(module, "read_records", lambda run: records)
+    families = ["a=needle", "b=ruler"]
+    module.main(run=tmp_path, family=families, method="cokv-search", out=tmp_path / "unseen.csv")
+    table = pd.read_csv(tmp_path / "unseen.csv").set_index(["budget", "family", "method"])["closed"]
+    for budget in (64, 128):
+        found = table[budget]
+        assert found["a"].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.5})
+        assert found["b"].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.3})
+        assert found[module.MEAN].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.4})
+    tests = pd.read_csv(tmp_path / "unseen-tests.csv").set_index("method")
+    assert (tests["p_adjusted"] < 0.001).all()
+    assert tests.loc[["snapkv", "cokv"], "difference"].gt(0).all()
+    assert tests.loc[module.SEEN, "difference"] < 0
+    assert "mean of the families" in capsys.readouterr().out
+    with pytest.raises(RequestError, match="no records of 'cokv-search:file=without-c' for the family 'c'"):
+        module.main(run=tmp_path, family=["c=needle"], method="cokv-search", out=None)
+
+
 def test_estimator_quality(
     texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,133 @@
+"""What searched shares do for families of tasks that they have seen nothing of, beside shares that have seen them.
+
+The run measures a utility and has shares of both kinds, as `cokv-search:file=all` and, one for each family, as
+`cokv-search:file=without-NAME`; `cokv-bench search --leave-out` writes them:
+
+python scripts/unseen_families.py RUN --family needle --family code=longbench/lcc+longbench/repobench-p
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_text
+from cokv_bench.runs.journal import read_records
+from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table
+from cokv_bench.scores.signflips import family_test
+from cokv_bench.scores.tables import frame_of
+
+UNSEEN, SEEN = "searched, family unseen", "searched, family seen"
+MEAN = "mean of the families"
+# Half a 95% interval in standard errors.
+_HALF = 1.96
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of a utility, such as loglik.")],
+    family: Annotated[
+        list[str], typer.Option(help="Tasks, or benchmarks of tasks, with plus signs between them and NAME= before.")
+    ],
+    method: Annotated[str, typer.Option(help="What both kinds of shares are files of.")] = "cokv-search",
+    out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
+) -> None:
+    """Print gain over gap by family, and tests of the unseen shares against every other method, over all families."""
+    frame = frame_of(read_records(run))
+    families = [_read(each) for each in family]
+    parts = {name: _of_family(frame, name, tasks, method) for name, tasks in families}
+    table = pd.concat([_closed(part).assign(family=name) for name, part in parts.items()])
+    table = pd.concat([table, _mean(table)], ignore_index=True)
+    for budget, at in table.groupby("budget"):
+        rows = [
+            (row.family, row.method, f"{row.closed:.2f}", f"{row.low:.2f} to {row.high:.2f}", f"{row.examples}")
+            for row in at.itertuples()
+        ]
+        o.print_table(
+            f"Gain over gap at {budget:g} tokens per head",
+            ("family", "method", "closed", "95%", "rows"),
+            rows,
+            words=["family", "method"],
+        )
+    tests = _tests(parts)
+    o.print_table(
+        f"{UNSEEN}, less the method; nats per token, mean over families and budgets",
+        ("method", "difference", "p, corrected"),
+        [(row.method, f"{row.difference:+.3f}", f"{row.p_adjusted:.4f}") for row in tests.itertuples()],
+        words=["method"],
+    )
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+        write_text(out.with_name(f"{out.stem}-tests.csv"), tests.to_csv(index=False))
+
+
+def _read(family: str) -> tuple[str, list[str]]:
+    name, named, tasks = family.rpartition("=")
+    return (name if named else family), tasks.split("+")
+
+
+def _of_family(frame: pd.DataFrame, name: str, tasks: Sequence[str], method: str) -> pd.DataFrame:
+    """The records of a family, with its own shares alone."""
+    mine = frame["task"].map(lambda task: any(task == each or task.startswith(f"{each}/") for each in tasks))
+    called = {f"{method}:file=without-{name}": UNSEEN, f"{method}:file=all": SEEN}
+    missing = sorted({UPPER, LOWER, *called} - set(frame.loc[mine, "method"]))
+    if missing:
+        raise RequestError(f"The run has no records of '{missing[0]}' for the family '{name}'; evaluate it too.")
+    other = frame["method"].str.startswith(f"{method}:file=") & ~frame["method"].isin(called)
+    return frame[mine & ~other].assign(method=lambda part: part["method"].replace(called))
+
+
+def _closed(part: pd.DataFrame) -> pd.DataFrame:
+    """A row a budget and method: gain over gap with its interval."""
+    gaps = gaps_table(part)
+    over = gaps[(gaps["task"] == OVER_ALL) & ~gaps["method"].isin([UPPER, LOWER])]
+    names = {"closed_ci_low": "low", "closed_ci_high": "high"}
+    found = over[["budget", "method", "closed", *names]].rename(columns=names)
+    return found.assign(examples=part["example"].nunique())
+
+
+def _mean(table: pd.DataFrame) -> pd.DataFrame:
+    """The mean over the families, whose rows are different: the squares of their standard errors add up."""
+
+    def over(at: pd.DataFrame) -> pd.Series:
+        error = _HALF * np.sqrt((((at["high"] - at["low"]) / (2 * _HALF)) ** 2).sum(skipna=False)) / len(at)
+        closed = at["closed"].mean()
+        return pd.Series(
+            {"closed": closed, "low": closed - error, "high": closed + error, "examples": at["examples"].sum()}
+        )
+
+    found = table.groupby(["budget", "method"])[["closed", "low", "high", "examples"]].apply(over).reset_index()
+    return found.astype({"examples": int}).assign(family=MEAN)
+
+
+def _tests(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Of the unseen shares against each other method: all families and budgets, each family with the same weight."""
+    shares = []
+    for name, part in parts.items():
+        wide = part.dropna(subset="budget").pivot_table(
+            index=["task", "example"], columns=["method", "budget"], values="score"
+        )
+        means = wide.T.groupby(level="method").mean().T
+        less = means.drop(columns=UNSEEN).rsub(means[UNSEEN], axis=0)
+        tasks = less.groupby(level="task")
+        weighed = less / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * len(parts))
+        shares.append(pd.concat({name: weighed}))
+    every = pd.concat(shares).dropna(axis=1)
+    test = family_test(every.to_numpy(float), np.full(every.shape[1], len(every)), seed=0)
+    return pd.DataFrame(
+        {
+            "method": every.columns,
+            "difference": every.sum().to_numpy(),
+            "p_value": test.p_value,
+            "p_adjusted": test.adjusted,
+        }
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)
