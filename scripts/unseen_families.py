@@ -6,7 +6,6 @@ The run measures a utility and has shares of both kinds, as `cokv-search:file=al
 python scripts/unseen_families.py RUN --family needle --family code=longbench/lcc+longbench/repobench-p
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,7 @@ from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table
 from cokv_bench.scores.signflips import family_test
 from cokv_bench.scores.tables import frame_of
+from cokv_bench.tasks.families import LeaveOut, TaskFamily
 
 UNSEEN, SEEN = "searched, family unseen", "searched, family seen"
 MEAN = "mean of the families"
@@ -39,8 +39,7 @@ def main(
 ) -> None:
     """Print gain over gap by family, and tests of the unseen shares against every other method, over all families."""
     frame = frame_of(read_records(run))
-    families = [_read(each) for each in family]
-    parts = {name: _of_family(frame, name, tasks, method) for name, tasks in families}
+    parts = {each.name: _of_family(frame, each, method) for each in LeaveOut(tuple(family)).families}
     table = pd.concat([_closed(part).assign(family=name) for name, part in parts.items()])
     table = pd.concat([table, _mean(table)], ignore_index=True)
     for budget, at in table.groupby("budget"):
@@ -66,18 +65,13 @@ def main(
         write_text(out.with_name(f"{out.stem}-tests.csv"), tests.to_csv(index=False))
 
 
-def _read(family: str) -> tuple[str, list[str]]:
-    name, named, tasks = family.rpartition("=")
-    return (name if named else family), tasks.split("+")
-
-
-def _of_family(frame: pd.DataFrame, name: str, tasks: Sequence[str], method: str) -> pd.DataFrame:
+def _of_family(frame: pd.DataFrame, family: TaskFamily, method: str) -> pd.DataFrame:
     """The records of a family, with its own shares alone."""
-    mine = frame["task"].map(lambda task: any(task == each or task.startswith(f"{each}/") for each in tasks))
-    called = {f"{method}:file=without-{name}": UNSEEN, f"{method}:file=all": SEEN}
+    mine = frame["task"].map(family.has)
+    called = {f"{method}:file=without-{family.name}": UNSEEN, f"{method}:file=all": SEEN}
     missing = sorted({UPPER, LOWER, *called} - set(frame.loc[mine, "method"]))
     if missing:
-        raise RequestError(f"The run has no records of '{missing[0]}' for the family '{name}'; evaluate it too.")
+        raise RequestError(f"The run has no records of '{missing[0]}' for the family '{family.name}'; evaluate it too.")
     other = frame["method"].str.startswith(f"{method}:file=") & ~frame["method"].isin(called)
     return frame[mine & ~other].assign(method=lambda part: part["method"].replace(called))
 

@@ -104,6 +104,8 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
     assert "mean of the families" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'cokv-search:file=without-c' for the family 'c'"):
         module.main(run=tmp_path, family=["c=needle"], method="cokv-search", out=None)
+    with pytest.raises(RequestError, match="called 'a'"):
+        module.main(run=tmp_path, family=["a=needle", "a=ruler"], method="cokv-search", out=None)
 
 
 def test_estimator_quality(

@@ -1,6 +1,5 @@
 """`cokv-bench search`: the split of a total over the heads that serves best, searched at that total."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import Option, gibibytes
 from cokv_bench.policies.names import check_ranking
 from cokv_bench.tasks.encoding import Encoding
+from cokv_bench.tasks.families import LeaveOut, folder_name
 from cokv_bench.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -40,14 +40,6 @@ class Aim:
         Option(
             "Tasks, or benchmarks of tasks, that no step follows and that choose what is kept, so that it carries over "
             "to others. Default: every fourth example of each task."
-        ),
-    ] = ()
-    leave_out: Annotated[
-        tuple[str, ...],
-        Option(
-            "Families that are left out in turn, a search each into a folder of its own: tasks or benchmarks of tasks, "
-            "those of one family with a plus between them, and a name before them if wanted "
-            "(needle,code=longbench/lcc+longbench/repobench-p)."
         ),
     ] = ()
     rankings: Annotated[
@@ -76,6 +68,7 @@ def search_budgets(
     aim: Aim,
     encoding: Encoding,
     limits: SearchLimits,
+    left_out: LeaveOut,
     tasks: TaskOptions = TaskOptions(examples=60),  # noqa: B008 - frozen
     memory_limit: Annotated[
         float | None, typer.Option(help="GiB for prompts. Default: 60% of what is free; those beyond go to a file.")
@@ -94,6 +87,7 @@ def search_budgets(
     o.check_names("utilities", aim.utilities)
     for name in aim.rankings:
         check_ranking(name)
+    families = left_out.families
 
     from cokv_bench.game.profile import default_folder
     from cokv_bench.search import SearchExamples
@@ -117,11 +111,9 @@ def search_budgets(
         spill_folder=folder,
         prompts=prompts,
     )
-    families: list[tuple[str, SearchExamples]] = [("", material)]
-    if aim.leave_out:
-        families = [_without(material, each) for each in aim.leave_out]
-    for name, left in families:
-        _search_all(left, folder / name, aim, tasks.seed, limits)
+    turns = [(folder / family.folder, material.without(family.tasks)) for family in families] or [(folder, material)]
+    for own, examples in turns:
+        _search_all(examples, own, aim, tasks.seed, limits)
 
 
 def _search_all(material: "SearchExamples", folder: Path, aim: Aim, seed: int, limits: SearchLimits) -> None:
@@ -134,7 +126,7 @@ def _search_all(material: "SearchExamples", folder: Path, aim: Aim, seed: int, l
         _search_experts(material, folder, aim, aim.experts, seed, limits)
         return
     for ranking, name in enumerate(material.rankings):
-        own = folder if len(material.rankings) == 1 else folder / _folder_name(name)
+        own = folder if len(material.rankings) == 1 else folder / folder_name(name)
         with progress_bar(
             o.progress_console, f"Searching ({name})" if own != folder else "Searching", "steps"
         ) as progress:
@@ -171,17 +163,6 @@ def _search_experts(
         f"experts for each example to choose on closes {closed}.\nTheir shares and the search's ledger are in "
         f"{folder}"
     )
-
-
-def _without(material: "SearchExamples", family: str) -> tuple[str, "SearchExamples"]:
-    """The folder of a search without a family, and its examples."""
-    name, named, tasks = family.rpartition("=")
-    return _folder_name(f"without-{name if named else family}"), material.without(tasks.split("+"))
-
-
-def _folder_name(ranking: str) -> str:
-    """What a ranking is called as a folder, such as laq,draft=4."""
-    return re.sub(r"[^\w.=-]+", ",", ranking)
 
 
 def _under(rankings: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
+from cokv_bench.tasks.families import check_among, is_of
 from cokv_bench.tasks.prompts import Encoded, Encoding, encode_parts
 
 #: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
@@ -108,11 +109,7 @@ class SearchExamples:
         self.choose_on = tuple(choose_on)
         self._left_out: tuple[str, ...] = ()
         self._ends: dict[tuple[int, int | None], float] = {}
-        for name in self.choose_on:
-            if not any(_is_of(task.name, [name]) for task, _ in self.rows):
-                raise RequestError(
-                    f"No task of this search is '{name}', which it is to choose on; name some of its own."
-                )
+        check_among(self.choose_on, self._tasks, "this search", "choose on")
         self.rankings = tuple(each_once(rankings))
         self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
         for policy in self._policies:
@@ -140,20 +137,20 @@ class SearchExamples:
         Raises:
             RequestError: no example is of such a task, nothing is left to follow, or nothing to choose on.
         """
-        for name in tasks:
-            if not any(_is_of(task.name, [name]) for task, _ in self.rows):
-                raise RequestError(
-                    f"No task of this search is '{name}', which it is to leave out; name some of its own."
-                )
+        check_among(tasks, self._tasks, "this search", "leave out")
         other = copy(self)
         other._left_out = (*self._left_out, *tasks)
         other.parts()
         return other
 
     @property
+    def _tasks(self) -> set[str]:
+        return {task.name for task, _ in self.rows}
+
+    @property
     def used(self) -> list[tuple[Task, Example]]:
         """The examples that are followed or chosen on."""
-        return [(task, example) for task, example in self.rows if not _is_of(task.name, self._left_out)]
+        return [(task, example) for task, example in self.rows if not is_of(task.name, self._left_out)]
 
     def longest_prompt(self) -> int:
         """Tokens of the longest prompt."""
@@ -183,11 +180,11 @@ class SearchExamples:
         chosen: list[int] = []
         for case, group in enumerate(self.groups):
             task = self.rows[case // len(self.utilities)][0].name
-            if _is_of(task, self._left_out):
+            if is_of(task, self._left_out):
                 continue
             place = seen.get(group, 0)
             seen[group] = place + 1
-            chooses = _is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
+            chooses = is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
             (chosen if chooses else searched).append(case)
         if not chosen or not searched:
             told = f"all of them are of {', '.join(self.choose_on)}" if self.choose_on else "no two of one task"
@@ -321,8 +318,3 @@ class SearchExamples:
         ranks = [policy.ranks(prompt, budget) for policy, budget in policies]
         orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(self._others, ranks[1:], strict=True)}
         return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), answers, orders)
-
-
-def _is_of(task: str, names: Sequence[str]) -> bool:
-    """Whether a task is one of these, or of one of these benchmarks."""
-    return any(task == name or task.startswith(f"{name}/") for name in names)
