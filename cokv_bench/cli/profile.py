@@ -13,6 +13,7 @@ from cokv_bench.limits import Stopping
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import gibibytes
 from cokv_bench.tasks.encoding import Encoding
+from cokv_bench.tasks.families import LeaveOut
 from cokv_bench.tasks.options import TaskOptions
 
 
@@ -22,6 +23,7 @@ def profile_heads(
     tasks: TaskOptions,
     encoding: Encoding,
     stopping: Stopping,
+    left_out: LeaveOut,
     engine: EngineOptions,
     utility: Annotated[
         str, typer.Option(help="loglik (fast), metric (as published) or agreement (needs no labels).")
@@ -42,13 +44,15 @@ def profile_heads(
     Heads in a coalition keep the whole prompt, the others its last tokens only; a coalition is worth how well the model
     then answers the task's validation examples. Each example passes prefill once for all coalitions. The ledger of all
     coalitions (ledger.jsonl) and the head values with standard errors (values.json) stay in the profile's
-    folder; the same command resumes where a stopped one left off, and more --samples extend it.
+    folder; the same command resumes where a stopped one left off, and more --samples extend it. Head values without the
+    families of --leave-out are estimated from the same ledger.
     """
     o.check_engine(engine)
     o.check_tasks(tasks)
     o.check_names("utilities", [utility])
     o.check_names("estimators", [estimator])
     o.check_names("samplings", [] if sampling is None else [sampling])
+    families = left_out.families
 
     from cokv_bench.cli.tables import print_heads
     from cokv_bench.game.head_game import make_game
@@ -76,6 +80,7 @@ def profile_heads(
                 sampling=sampling,
                 seed=tasks.seed,
                 stopping=stopping,
+                left_out=families,
                 progress=progress,
             )
     print_heads(values)
@@ -84,3 +89,5 @@ def profile_heads(
             f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."
         )
     o.tell(f"Ledger and head values are in {folder}")
+    for family in families:
+        o.tell(f"Head values without {', '.join(family.tasks)} are in {folder / family.folder}")

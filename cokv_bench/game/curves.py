@@ -19,7 +19,12 @@ CURVE_BUDGETS = (32, 64, 128, 256, 512)
 _Setting = TypeVar("_Setting", bound=float)
 
 
-def alpha_curve(game: Game, values: FloatArray, budgets: Sequence[int] = CURVE_BUDGETS) -> dict[int, dict[int, float]]:
+def alpha_curve(
+    game: Game,
+    values: FloatArray,
+    budgets: Sequence[int] = CURVE_BUDGETS,
+    indices: Sequence[int] | None = None,
+) -> dict[int, dict[int, float]]:
     """Mean utility on the game's own examples for each budget and alpha (how many heads keep the window only).
 
     These are the profile's validation examples; evaluation examples play no part in the choice.
@@ -27,11 +32,14 @@ def alpha_curve(game: Game, values: FloatArray, budgets: Sequence[int] = CURVE_B
     Args:
         values: head values [layers, kv_heads].
         budgets: those that are not between the window and the shortest prompt are left out.
+        indices: numbers of the examples that count; default all of them.
     """
     alphas = [alpha for alpha in ALPHAS if alpha < game.players]
-    return _curve(
-        game, budgets, alphas, lambda budget, alpha: from_head_values(values, budget, window=game.window, zeroed=alpha)
-    )
+
+    def rule(budget: int, alpha: int) -> NDArray[np.int64]:
+        return from_head_values(values, budget, window=game.window, zeroed=alpha)
+
+    return _curve(game, budgets, alphas, rule, indices)
 
 
 def beta_curve(game: Game, scores: HeadScores, budgets: Sequence[int] = CURVE_BUDGETS) -> dict[int, dict[float, float]]:
@@ -44,9 +52,10 @@ def _curve(
     budgets: Sequence[int],
     settings: Sequence[_Setting],
     rule: Callable[[int, _Setting], NDArray[np.int64]],
+    indices: Sequence[int] | None = None,
 ) -> dict[int, dict[_Setting, float]]:
     """Mean utilities by budget and setting; `rule` gives int [layers, kv_heads], window included."""
-    shortest = game.shortest_prompt()
+    shortest = game.shortest_prompt(indices)
     budgets = [budget for budget in budgets if game.window < budget < shortest]
     cells = [(budget, setting) for budget in budgets for setting in settings]
     if not cells:
@@ -60,7 +69,7 @@ def _curve(
             choices.append(policy.select(prompt, budget))
         return choices
 
-    means = game.measure(select).mean(axis=1)
+    means = game.measure(select, indices=indices).mean(axis=1)
     curve: dict[int, dict[_Setting, float]] = {budget: {} for budget in budgets}
     for (budget, setting), mean in zip(cells, means, strict=True):
         curve[budget][setting] = float(mean)

@@ -79,15 +79,16 @@ class Game:
         self,
         select: Callable[[Prompt], Sequence[Selection]],
         progress: ExampleProgress = lambda done, total: None,
+        indices: Sequence[int] | None = None,
     ) -> FloatArray:
-        """Utilities [selections, examples] of what `select` chooses on each prompt."""
-        examples = len(self.rows)
-        progress(0, examples)
+        """Utilities [selections, examples] of what `select` chooses on each prompt, or on those of some examples."""
+        chosen = self.indices(indices)
+        progress(0, len(chosen))
         found: dict[int, list[float]] = {}
-        for index, column in self.columns(range(examples), select):
+        for index, column in self.columns(chosen, select):
             found[index] = column
-            progress(len(found), examples)
-        return np.array([found[index] for index in range(examples)], dtype=np.float64).T
+            progress(len(found), len(chosen))
+        return np.array([found[index] for index in chosen], dtype=np.float64).T
 
     def coalitions(self, members: BoolArray) -> Callable[[Prompt], list[Selection]]:
         """The selections of coalitions bool [coalitions, players], for `column` and `measure`."""
@@ -95,9 +96,14 @@ class Game:
         window = self.window
         return lambda prompt: [Selection.from_coalition(inside, prompt.tokens, window) for inside in shaped]
 
-    def shortest_prompt(self) -> int:
-        """Tokens of the shortest prompt."""
-        return min(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.rows)
+    def shortest_prompt(self, indices: Sequence[int] | None = None) -> int:
+        """Tokens of the shortest prompt, or of the shortest one of some examples."""
+        examples = [self.rows[index][1] for index in self.indices(indices)]
+        return min(len(encode_parts(self.model, example, self.encoding).prompt) for example in examples)
+
+    def indices(self, some: Sequence[int] | None = None) -> Sequence[int]:
+        """Numbers of the rows: some, or all of them."""
+        return range(len(self.rows)) if some is None else some
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy as np
 from cokv_bench.budgets import HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
-from cokv_bench.game.coalitions import FloatArray
 from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.estimators import Estimate, Estimator, get_estimator
 from cokv_bench.game.head_game import Game
@@ -22,6 +22,7 @@ from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 from cokv_bench.tasks import split_rule
 from cokv_bench.tasks.base import made_from
+from cokv_bench.tasks.families import TaskFamily, check_among
 from cokv_bench.tasks.prompts import reading
 
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
@@ -45,9 +46,13 @@ def profile(
     seed: int,
     stopping: Stopping,
     sampling: str | None = None,
+    left_out: Sequence[TaskFamily] = (),
     progress: Progress = lambda done, total, note: None,
 ) -> HeadValues:
     """Sample coalitions into the folder's ledger, estimate head values, choose alpha, write `values.json`.
+
+    The ledger has each coalition's utility for every example, so head values without a family of tasks are estimated
+    from the same coalitions; only their curve of alpha is measured. They go to `without-NAME/values.json`.
 
     A ledger that is there already is gone on with. Coalitions depend on the seed and their number alone and
     are measured in fixed steps, so a process that was killed and started again ends with the same ledger, to the
@@ -55,15 +60,21 @@ def profile(
 
     Args:
         sampling: a name of `SAMPLINGS`; default the one that the estimator is meant for.
+        left_out: families of tasks without which, one by one, head values are written as well.
         progress: called after each example of a step.
 
+    Returns:
+        The head values of all examples.
+
     Raises:
-        RequestError: unknown names, an estimator that cannot use the sampling, or a ledger of something else.
+        RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else, or a family
+            that cannot be left out, see `_without`.
     """
     chosen = get_estimator(estimator)
     name = chosen.sampling if sampling is None else sampling
     plan = get_sampling(name).plan(game.players, seed)
     chosen.check_sampling(name)
+    parts = {family: _without(game, plan, name, family) for family in left_out}
     made = made_from(game.rows)
     header = LedgerHeader(
         model=game.model.fingerprint,
@@ -91,25 +102,55 @@ def profile(
             f"{len(ledger.done)} coalitions are too few for the estimator '{estimator}' on {game.players} heads; they "
             f"are kept in {path}: go on with more --samples."
         )
-    shape = (game.model.layers, game.model.kv_heads)
-    values = result.values.reshape(shape)
     digest = file_sha256(path)
-    head_values = HeadValues(
-        values=values,
-        standard_errors=result.standard_errors.reshape(shape),
-        estimator=estimator,
-        samples=result.samples,
-        seed=seed,
-        utility=game.utility.name,
-        window=game.window,
-        model=header.model,
-        ledger_sha256=digest,
-        alphas=_known_curve(folder / "values.json", digest, values) or alpha_curve(game, values),
-        status=status(stable, game.players, reason, name),
-        **made,
-    )
-    head_values.save(folder / "values.json")
+
+    def write(place: Path, result: Estimate, stable: Stability, indices: Sequence[int]) -> HeadValues:
+        head_values = HeadValues(
+            values=result.values.reshape(header.players),
+            standard_errors=result.standard_errors.reshape(header.players),
+            estimator=estimator,
+            samples=result.samples,
+            seed=seed,
+            utility=game.utility.name,
+            window=game.window,
+            model=header.model,
+            ledger_sha256=digest,
+            status=status(stable, game.players, reason, name),
+            **made_from([game.rows[index] for index in indices]),
+        )
+        curve = _known_curve(place, head_values) or alpha_curve(game, head_values.values, indices=indices)
+        head_values = replace(head_values, alphas=curve)
+        head_values.save(place)
+        return head_values
+
+    head_values = write(folder / "values.json", result, stable, game.indices())
+    evaluations = len(ledger.done) * len(game.rows)
+    for family, indices in parts.items():
+        progress(evaluations, evaluations, f"head values without {family.name}")
+        write(folder / family.folder / "values.json", *_judge(ledger, plan, chosen, indices), indices)
     return head_values
+
+
+def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) -> list[int]:
+    """Numbers of the examples that are not of a family.
+
+    Raises:
+        RequestError: a task of the family is none of the game's, no other is left, or coalitions are chosen by what
+            examples of the family say.
+    """
+    check_among(family.tasks, {task.name for task, _ in game.rows}, "this profile", "leave out")
+    if plan.pilot_rows:
+        raise RequestError(
+            f"The sampling '{sampling}' draws coalitions by what all examples say of its first ones, so nothing it "
+            "measures is without a family; leave families out with another --sampling."
+        )
+    indices = [index for index, (task, _) in enumerate(game.rows) if not family.has(task.name)]
+    if not indices:
+        raise RequestError(
+            f"Without the family '{family.name}' no example of this profile is left; name more --tasks, or fewer in "
+            "the family."
+        )
+    return indices
 
 
 def _sample(
@@ -181,15 +222,21 @@ def _measure(
     ledger.append(Row(k, size, inside, values) for k, size, inside, values in rows if k not in ledger.done)
 
 
-def _judge(ledger: Ledger, plan: SamplingPlan, estimator: Estimator) -> tuple[Estimate, Stability]:
+def _judge(
+    ledger: Ledger, plan: SamplingPlan, estimator: Estimator, indices: Sequence[int] | None = None
+) -> tuple[Estimate, Stability]:
+    """The estimate from the mean utility over all examples, or over those of some numbers, and its stability."""
+    utilities = ledger.utilities()
+    if indices is not None:
+        utilities = utilities.take(indices, axis=1)
     units = plan.units(0, len(ledger.done))
-    return stability(estimator, ledger.coalitions(), ledger.utilities().mean(axis=1), units, ledger.sizes())
+    return stability(estimator, ledger.coalitions(), utilities.mean(axis=1), units, ledger.sizes())
 
 
-def _known_curve(path: Path, ledger_sha256: str, values: FloatArray) -> Mapping[int, Mapping[int, float]] | None:
+def _known_curve(path: Path, values: HeadValues) -> Mapping[int, Mapping[int, float]] | None:
     """The curve of alpha that an earlier call has measured for the same values, None where there is none."""
     if not path.exists():
         return None
     earlier = HeadValues.load(path)
-    same = earlier.ledger_sha256 == ledger_sha256 and np.array_equal(earlier.values, values)
-    return earlier.alphas if same else None
+    same = (earlier.ledger_sha256, earlier.examples) == (values.ledger_sha256, values.examples)
+    return earlier.alphas if same and np.array_equal(earlier.values, values.values) else None

@@ -32,6 +32,8 @@ UNKNOWN = {
     "profile --estimator svs": "did you mean ssv",
     "profile --sampling slics": "did you mean slices",
     "profile --metric f2": "Unknown metric",
+    "profile --leave-out a=needle,a=ruler": "Two families to leave out are called 'a'",
+    "search --leave-out a=needle,a=ruler": "Two families to leave out are called 'a'",
     "search --tasks nedle": "did you mean needle",
     "search --utility loglk": "did you mean loglik",
     "search --metric f2": "Unknown metric",

@@ -51,6 +51,22 @@ def test_a_time_limit_ends_a_profile_without_a_number_of_samples(one_line, texty
     assert json.loads(Path("p/values.json").read_text())["status"]["stopped_by"] == "time limit"
 
 
+def test_families_are_left_out_in_turn_of_one_ledger(one_line, texty_folder: Path) -> None:
+    tasks = ("--tasks", "needle,ruler/niah_single_1", "--lengths", "400", "--examples", "1")
+    arguments = ("profile", "--model", texty_folder, *tasks, "--samples", "10", "--out", "p")
+    status, out, err = one_line(*arguments, "--leave-out", "needle,hidden=ruler/niah_single_1")
+    assert status == 0, err
+    assert "Head values without ruler/niah_single_1 are in p/without-hidden" in out
+    tasks = {str(path): json.loads(path.read_text())["tasks"] for path in Path("p").rglob("values.json")}
+    assert tasks == {
+        "p/values.json": ["needle", "ruler/niah_single_1"],
+        "p/without-needle/values.json": ["ruler/niah_single_1"],
+        "p/without-hidden/values.json": ["needle"],
+    }
+    status, out, err = one_line("inspect", "p/without-hidden")
+    assert status == 0, err
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -61,6 +77,10 @@ def test_a_time_limit_ends_a_profile_without_a_number_of_samples(one_line, texty
         (("--sampling", "slice"), "did you mean slices"),
         (("--sampling", "uniform", "--estimator", "ssv"), "ssv"),
         (("--memory-limit", "0"), "not above 0"),
+        (("--leave-out", "longbench"), "No task of this profile is 'longbench', which it is to leave out"),
+        (("--leave-out", "all=needle"), "Without the family 'all' no example of this profile is left"),
+        (("--leave-out", "a=needle,a=ruler"), "Two families to leave out are called 'a'"),
+        (("--leave-out", "needle", "--estimator", "cc", "--sampling", "neyman"), "with another --sampling"),
     ],
 )
 def test_requests_that_cannot_be_met(one_line, texty_folder: Path, options: tuple[str, ...], told: str) -> None:

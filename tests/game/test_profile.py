@@ -1,11 +1,13 @@
 """Profiling a tiny model: each utility is what a separate decode gives, and a stopped profile goes on."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cokv_bench.budgets import HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.game import Ledger
 from cokv_bench.game.curves import alpha_curve
@@ -14,15 +16,16 @@ from cokv_bench.game.profile import profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode_answer
+from cokv_bench.tasks.families import TaskFamily
 from cokv_bench.tasks.prompts import encode_example
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 WINDOW = 8
 
 
-def game_for(model: Model, utility: str = "loglik") -> Game:
-    tasks = resolve(["needle"], model, TaskOptions(lengths=(500,), examples=3))
-    return make_game(model, tasks, utility, window=WINDOW)
+def game_for(model: Model, utility: str = "loglik", tasks: Sequence[str] = ("needle",)) -> Game:
+    resolved = resolve(tasks, model, TaskOptions(lengths=(500,), examples=3))
+    return make_game(model, resolved, utility, window=WINDOW)
 
 
 def test_utilities_are_those_of_coalitions_decoded_one_by_one(texty: Model, tmp_path: Path) -> None:
@@ -79,6 +82,55 @@ def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tm
     assert alpha_curve(game, values.values) == values.alphas
     for budget, curve in values.alphas.items():
         assert curve[values.alpha(budget)] == max(curve.values())
+
+
+def test_head_values_without_a_family_are_those_of_a_profile_of_the_other_tasks(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefilled: list[int] = []
+    module = sys.modules["cokv_bench.game.head_game"]
+    monkeypatch.setattr(module, "prefill", lambda *a, **k: prefilled.append(1) or prefill(*a, **k))
+    needle, hidden = "needle", "ruler/niah_single_1"
+    families = [TaskFamily.read(each) for each in (needle, f"other={hidden}")]
+    asked = {"estimator": "ridge", "seed": 1, "stopping": Stopping(samples=20)}
+
+    def profile_both() -> HeadValues:
+        return profile(game_for(texty, tasks=(needle, hidden)), tmp_path / "both", left_out=families, **asked)
+
+    def written() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in (tmp_path / "both").rglob("*.*")}
+
+    both = profile_both()
+    assert len(prefilled) == 6
+    assert both.tasks == (needle, hidden)
+    for left_out, task in (("needle", hidden), ("other", needle)):
+        alone = profile(game_for(texty, tasks=(task,)), tmp_path / task, **asked)
+        without = HeadValues.load(tmp_path / "both" / f"without-{left_out}" / "values.json")
+        np.testing.assert_allclose(without.values, alone.values, atol=1e-4)
+        np.testing.assert_allclose(without.standard_errors, alone.standard_errors, atol=1e-4)
+        assert not np.allclose(without.values, both.values, atol=1e-2)
+        for name in ("tasks", "examples", "documents", "samples", "seed", "estimator", "utility", "window", "model"):
+            assert getattr(without, name) == getattr(alone, name), name
+        assert without.status == pytest.approx(alone.status, abs=1e-4)
+        assert without.alphas.keys() == alone.alphas.keys()
+        for budget, curve in alone.alphas.items():
+            assert without.alphas[budget] == pytest.approx(curve, abs=1e-3)
+        assert without.ledger_sha256 == both.ledger_sha256
+    # The same call has nothing to measure.
+    before = written()
+    assert len(before) == 4
+    monkeypatch.setattr(Game, "column", lambda *arguments: pytest.fail("an example is measured again"))
+    profile_both()
+    assert written() == before
+
+
+def test_a_family_of_the_same_name_has_a_curve_of_its_own(texty: Model, tmp_path: Path) -> None:
+    game, asked = game_for(texty, tasks=("needle", "ruler/niah_single_1")), {"estimator": "ridge", "seed": 1}
+    for task in ("needle", "ruler"):
+        left_out = [TaskFamily("some", (task,))]
+        profile(game, tmp_path, left_out=left_out, stopping=Stopping(samples=20), **asked)
+    values = HeadValues.load(tmp_path / "without-some" / "values.json")
+    assert values.alphas == alpha_curve(game, values.values, indices=[0, 1, 2])
 
 
 def test_a_profile_goes_on_with_its_own_template_alone(texty: Model, worded: Model, tmp_path: Path) -> None:
