@@ -270,7 +270,7 @@ class SearchExamples:
         return self._questions[number], self._ranked[number][0][utility]
 
     def _ranked_prompt(self, number: int) -> Prompt | OnDisk:
-        """The prompt of a row in the order of the first ranking; answers and orders of the others are remembered."""
+        """The prompt of a row in the order of one of the rankings; answers and orders of the others are remembered."""
         encoded = encode_parts(self.model, self.rows[number][1], self.encoding)
         self._questions[number] = torch.tensor(encoded.question, dtype=torch.long)
         if self._kept is None:
@@ -279,10 +279,11 @@ class SearchExamples:
             return ranked.prompt
         task, row = self.rows[number]
         text = {"task": task.name, "example": row.id, "answer": row.max_new_tokens, **vars(encoded)}
-        found = self._kept.find(text, self._others)
+        names = list(self._cells.values())
+        found = self._kept.find(text, names)
         if found is None:
             self._kept.write(text, self._prefill(number, encoded))
-            found = self._kept.find(text, self._others)
+            found = self._kept.find(text, names)
             assert found is not None
         there, ranked = found
         self._ranked[number] = ranked.answers, ranked.orders
@@ -295,13 +296,7 @@ class SearchExamples:
             "window": self.window,
             "kernel": self.kernel,
             "pooling": self.pooling,
-            "order": next(iter(self._cells.values())),
         }
-
-    @property
-    def _others(self) -> list[str]:
-        """Names of the orders beside that of the prompt itself."""
-        return list(self._cells.values())[1:]
 
     def _prefill(self, number: int, encoded: Encoded) -> Ranked:
         task, row = self.rows[number]
@@ -316,5 +311,6 @@ class SearchExamples:
         policies = [(self._policies[place], budget) for place, budget in self._cells]
         prepare(prompt, [(policy, budget) for policy, budget in policies if budget is not None])
         ranks = [policy.ranks(prompt, budget) for policy, budget in policies]
-        orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(self._others, ranks[1:], strict=True)}
-        return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), answers, orders)
+        first, *others = self._cells.values()
+        orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(others, ranks[1:], strict=True)}
+        return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)

@@ -26,11 +26,13 @@ class Ranked:
     """A prompt in the order of a ranking.
 
     Attributes:
+        order: name of that ranking.
         answers: int64 ids of each, one a utility.
         orders: those of other rankings by name, see `relative_order`.
     """
 
     prompt: Prompt
+    order: str
     answers: Sequence[Tensor]
     orders: Mapping[str, Tensor]
 
@@ -55,7 +57,7 @@ class KeptPrompts:
         }
 
     def find(self, text: Mapping[str, Any], orders: Sequence[str]) -> tuple[OnDisk, Ranked] | None:
-        """The prompt of a text, if it is there with these orders.
+        """The prompt of a text, if it is there with these orders, in whichever of them.
 
         Raises:
             RequestError: its file is damaged.
@@ -64,26 +66,28 @@ class KeptPrompts:
         if not path.exists():
             return None
         found = self._read(path)
-        if not set(orders) <= set(found.orders):
+        if not set(orders) <= {found.order, *found.orders}:
             return None
         layers = self._model.network.get_decoder().layers
         devices = [next(layer.parameters()).device for layer in layers]
         return OnDisk(found.prompt, devices), found
 
     def write(self, text: Mapping[str, Any], ranked: Ranked) -> None:
-        """Keep the prompt of a text; orders of other rankings that are there already stay.
+        """Keep the prompt of a text; where it is there in the same order, orders of other rankings stay.
 
         Raises:
             RequestError: the disk does not take it.
         """
         path, prompt = self._path(text), ranked.prompt
-        earlier = self._read(path).orders if path.exists() else {}
+        there = self._read(path) if path.exists() else None
+        earlier = there.orders if there is not None and there.order == ranked.order else {}
         parts = {"keys": prompt.keys, "values": prompt.values, "queries": prompt.window_queries}
         tensors = {f"{name}.{layer}": part for name, layers in parts.items() for layer, part in enumerate(layers)}
         tensors |= {f"answer.{place}": ids for place, ids in enumerate(ranked.answers)}
         tensors |= {f"order.{name}": order for name, order in {**earlier, **ranked.orders}.items()}
         tensors |= {"token_ids": prompt.token_ids, "logits": prompt.logits}
         told = {
+            "order": ranked.order,
             "window": prompt.window,
             "scaling": prompt.scaling,
             "question": prompt.question,
@@ -133,8 +137,9 @@ class KeptPrompts:
                 room=told["room"],
                 read_again_after=told["read_again_after"],
             )
+            order = str(told["order"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
             raise RequestError(f"{path} is no prompt of a search, or damaged; delete it.") from None
         answers = [tensors[f"answer.{place}"] for place in range(sum(name.startswith("answer.") for name in names))]
         orders = {name.removeprefix("order."): part for name, part in tensors.items() if name.startswith("order.")}
-        return Ranked(prompt, answers, orders)
+        return Ranked(prompt, order, answers, orders)

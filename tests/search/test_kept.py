@@ -48,7 +48,7 @@ def test_kept_prompts_are_not_prefilled_again_and_score_the_same(
         assert scores(made(texty, tmp_path / "kept", **options)) == plain
 
 
-def test_another_ranking_is_added_and_another_first_one_is_another_file(
+def test_another_ranking_is_added_and_any_of_them_may_come_first(
     texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = scores(made(texty, tmp_path, ("window:kernel=3", "laq:draft=2")))
@@ -61,9 +61,15 @@ def test_another_ranking_is_added_and_another_first_one_is_another_file(
         patch.setattr(module, "prefill", None)
         assert scores(made(texty, tmp_path, ("window:kernel=3", "laq:draft=2"))) == first
         assert len(scores(made(texty, tmp_path))) == 14
-    scores(made(texty, tmp_path, ("accumulated",)))
+        other = scores(made(texty, tmp_path, ("accumulated", "window:kernel=3")))
+    assert other == pytest.approx(scores(made(texty, None, ("accumulated", "window:kernel=3"))), abs=1e-5)
+    # In another order, the prompt is kept in that one alone.
+    random = scores(made(texty, tmp_path, ("random",)))
+    assert scores(made(texty, tmp_path, ("window:kernel=3", "laq:draft=2"))) == first
+    assert scores(made(texty, tmp_path, ("random",))) == random
+    assert {path.name for path in tmp_path.iterdir()} == files
     scores(made(texty, tmp_path, ("window:kernel=3",), utilities=["agreement"]))
-    assert len(list(tmp_path.iterdir())) == 3 * len(files)
+    assert len(list(tmp_path.iterdir())) == 2 * len(files)
 
 
 def test_a_damaged_prompt_and_a_folder_that_is_none_are_one_sentence(texty: Model, tmp_path: Path) -> None:
