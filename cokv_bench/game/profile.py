@@ -22,7 +22,7 @@ from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 from cokv_bench.tasks import split_rule
 from cokv_bench.tasks.base import made_from
-from cokv_bench.tasks.families import TaskFamily, check_among
+from cokv_bench.tasks.families import TaskFamily, check_some
 from cokv_bench.tasks.prompts import reading
 
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
@@ -138,7 +138,7 @@ def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) 
         RequestError: a task of the family is none of the game's, no other is left, or coalitions are chosen by what
             examples of the family say.
     """
-    check_among(family.tasks, {task.name for task, _ in game.rows}, "this profile", "leave out")
+    check_some(family.tasks, {task.name for task, _ in game.rows}, "this profile", "leave out")
     if plan.pilot_rows:
         raise RequestError(
             f"The sampling '{sampling}' draws coalitions by what all examples say of its first ones, so nothing it "

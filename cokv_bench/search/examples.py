@@ -27,7 +27,7 @@ from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
-from cokv_bench.tasks.families import check_among, is_of
+from cokv_bench.tasks.families import check_among, check_some, is_of
 from cokv_bench.tasks.prompts import Encoded, Encoding, encode_parts
 
 #: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
@@ -137,7 +137,7 @@ class SearchExamples:
         Raises:
             RequestError: no example is of such a task, nothing is left to follow, or nothing to choose on.
         """
-        check_among(tasks, self._tasks, "this search", "leave out")
+        check_some(tasks, self._tasks, "this search", "leave out")
         other = copy(self)
         other._left_out = (*self._left_out, *tasks)
         other.parts()

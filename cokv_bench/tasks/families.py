@@ -1,7 +1,7 @@
 """Families of tasks, as `--leave-out` and scripts name them: tasks that belong together, whatever their benchmarks."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -87,6 +87,19 @@ def check_among(names: Iterable[str], tasks: Collection[str], what: str, purpose
     for name in names:
         if not any(is_of(task, [name]) for task in tasks):
             raise RequestError(f"No task of {what} is '{name}', which it is to {purpose}; name some of its own.")
+
+
+def check_some(names: Sequence[str], tasks: Collection[str], what: str, purpose: str) -> None:
+    """Refuse names of which not one is a task, or a benchmark of one; some may have no examples at hand.
+
+    Args:
+        tasks, what, purpose: as for `check_among`.
+
+    Raises:
+        RequestError: with the first of them.
+    """
+    if not any(is_of(task, names) for task in tasks):
+        check_among(names[:1], tasks, what, purpose)
 
 
 def folder_name(name: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.families import LeaveOut, TaskFamily, check_among
+from cokv_bench.tasks.families import LeaveOut, TaskFamily, check_among, check_some
 
 
 @pytest.mark.parametrize(
@@ -39,3 +39,7 @@ def test_families_need_folders_of_their_own_and_known_tasks() -> None:
     check_among(["ruler", "needle"], ["ruler/vt", "needle"], "this search", "leave out")
     with pytest.raises(RequestError, match="No task of this search is 'ruler/cwe', which it is to leave out"):
         check_among(["ruler", "ruler/cwe"], ["ruler/vt"], "this search", "leave out")
+    # A family of which some has no example at hand is still one.
+    check_some(["ruler/cwe", "ruler/vt"], ["ruler/vt"], "this search", "leave out")
+    with pytest.raises(RequestError, match="No task of this search is 'needle', which it is to leave out"):
+        check_some(["needle", "ruler/cwe"], ["ruler/vt"], "this search", "leave out")
