@@ -1,0 +1,99 @@
+"""Whether one of a few methods can be chosen for each prompt, and what that would be worth.
+
+python scripts/study_choice.py RUN --probe DRAFTS --probe KEPT --method cokv-search:file=a,cokv-search:file=b
+
+RUN measures a utility such as loglik; each other run measures a probe (scripts/probes.py) of the same methods on the
+same examples. Ways to choose, each as gain over gap:
+best              by what RUN says of the very example: a ceiling, which takes the answers to know
+by task           by the other examples of the task: an oracle of another kind, since users do not name their tasks
+by a probe        the method whose probe is highest
+by all probes     by a ridge regression on the probes of all methods, learnt on the other tasks
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from cokv_bench.cli import options as o
+from cokv_bench.cli.failing import run_script
+from cokv_bench.errors import RequestError
+from cokv_bench.files import write_text
+from cokv_bench.runs.journal import read_records
+from cokv_bench.scores.gaps import LOWER, UPPER, gaps_table, is_sum
+from cokv_bench.scores.tables import frame_of
+
+Picks = NDArray[np.int64]
+_PENALTY = 10.0
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of the run that measured the utility.")],
+    probe: Annotated[list[Path], typer.Option(help="Folder of a run that measured a probe; once for each.")],
+    method: Annotated[str, typer.Option(help="The methods to choose among, with commas.")],
+    out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
+) -> None:
+    """Print the gain over gap of each method and of each way to choose among them, over all tasks and by benchmark."""
+    methods = method.split(",")
+    scores = frame_of(read_records(run))
+    probes = {folder.name: frame_of(read_records(folder)) for folder in probe}
+    chosen = [scores[scores["method"].isin([UPPER, LOWER, *methods])]]
+    for budget, at in scores.dropna(subset="budget").groupby("budget"):
+        table = _wide(at, methods)
+        told = {
+            name: _wide(frame[frame["budget"] == budget], methods).loc[table.index] for name, frame in probes.items()
+        }
+        for way, picks in _ways(table, told):
+            index = table.index.to_frame(index=False)
+            picked = table.to_numpy()[np.arange(len(table)), picks]
+            chosen.append(index.assign(budget=budget, method=way, score=picked))
+    gaps = gaps_table(pd.concat(chosen, ignore_index=True))
+    over = gaps[gaps["task"].map(is_sum) & ~gaps["method"].isin([UPPER, LOWER])]
+    for (budget, task), part in over[over["closed_ci_low"].notna()].groupby(["budget", "task"], sort=False):
+        rows = [
+            (row.method, f"{row.closed:.2f}", f"{row.closed_ci_low:.2f} to {row.closed_ci_high:.2f}")
+            for row in part.itertuples()
+        ]
+        o.print_table(f"{task} at {budget:g} tokens per head", ("method", "closed", "95%"), rows, words=["method"])
+    if out is not None:
+        write_text(out, over.to_csv(index=False))
+
+
+def _wide(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
+    """A row an example, a column a method. Raises `RequestError` where a method was not measured."""
+    table = frame.pivot_table(index=["task", "example"], columns="method", values="score", sort=False)
+    missing = [each for each in methods if each not in table]
+    if missing:
+        raise RequestError(
+            f"A run has no records of '{missing[0]}'; evaluate it there too, or leave it out of --method."
+        )
+    return table[list(methods)].dropna()
+
+
+def _ways(table: pd.DataFrame, probes: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Picks]]:
+    """Each way to choose with the number of the method that it picks for each example."""
+    scores, tasks = table.to_numpy(), table.index.get_level_values("task").to_numpy()
+    yield "best", scores.argmax(axis=1)
+    others = [scores[(tasks == task) & (np.arange(len(tasks)) != row)] for row, task in enumerate(tasks)]
+    yield "by task", np.array([(part if len(part) else scores).mean(axis=0).argmax() for part in others])
+    for name, told in probes.items():
+        yield f"by {name}", told.to_numpy().argmax(axis=1)
+    features = np.concatenate([told.to_numpy() for told in probes.values()], axis=1)
+    picks = np.zeros(len(tasks), dtype=np.int64)
+    less = scores - scores.mean(axis=1, keepdims=True)
+    for task in dict.fromkeys(tasks):
+        of_task = tasks == task
+        model = make_pipeline(StandardScaler(), Ridge(_PENALTY)).fit(features[~of_task], less[~of_task])
+        picks[of_task] = model.predict(features[of_task]).argmax(axis=1)
+    yield "by all probes", picks
+
+
+if __name__ == "__main__":
+    run_script(main)
