@@ -6,6 +6,7 @@ The run measures a utility and has shares of both kinds, as `cokv-search:file=al
 python scripts/unseen_families.py RUN --family needle --family code=longbench/lcc+longbench/repobench-p
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,25 +36,29 @@ def main(
         list[str], typer.Option(help="Tasks, or benchmarks of tasks, with plus signs between them and NAME= before.")
     ],
     method: Annotated[str, typer.Option(help="What both kinds of shares are files of.")] = "cokv-search",
+    budget: Annotated[str, typer.Option(help="Budgets that count, with commas. Default: all of the run.")] = "",
+    baseline: Annotated[str, typer.Option(help="Methods to test against, with commas.")] = "snapkv,headkv,cokv",
     out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
 ) -> None:
-    """Print gain over gap by family, and tests of the unseen shares against every other method, over all families."""
+    """Print gain over gap by family, and tests of the unseen shares against other methods over all families."""
     frame = frame_of(read_records(run))
+    if budget:
+        frame = frame[frame["budget"].isna() | frame["budget"].isin([int(each) for each in budget.split(",")])]
     parts = {each.name: _of_family(frame, each, method) for each in LeaveOut(tuple(family)).families}
     table = pd.concat([_closed(part).assign(family=name) for name, part in parts.items()])
     table = pd.concat([table, _mean(table)], ignore_index=True)
-    for budget, at in table.groupby("budget"):
+    for size, at in table.groupby("budget"):
         rows = [
             (row.family, row.method, f"{row.closed:.2f}", f"{row.low:.2f} to {row.high:.2f}", f"{row.examples}")
             for row in at.itertuples()
         ]
         o.print_table(
-            f"Gain over gap at {budget:g} tokens per head",
+            f"Gain over gap at {size:g} tokens per head",
             ("family", "method", "closed", "95%", "rows"),
             rows,
             words=["family", "method"],
         )
-    tests = _tests(parts)
+    tests = _tests(parts, baseline.split(","))
     o.print_table(
         f"{UNSEEN}, less the method; nats per token, mean over families and budgets",
         ("method", "difference", "p, corrected"),
@@ -99,15 +104,22 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
     return found.astype({"examples": int}).assign(family=MEAN)
 
 
-def _tests(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Of the unseen shares against each other method: all families and budgets, each family with the same weight."""
+def _tests(parts: dict[str, pd.DataFrame], baselines: Sequence[str]) -> pd.DataFrame:
+    """Of the unseen shares against each baseline: all families and budgets, each family with the same weight.
+
+    Raises:
+        RequestError: the run lacks a baseline.
+    """
     shares = []
     for name, part in parts.items():
         wide = part.dropna(subset="budget").pivot_table(
             index=["task", "example"], columns=["method", "budget"], values="score"
         )
         means = wide.T.groupby(level="method").mean().T
-        less = means.drop(columns=UNSEEN).rsub(means[UNSEEN], axis=0)
+        missing = [each for each in baselines if each not in means]
+        if missing:
+            raise RequestError(f"The run has no records of '{missing[0]}' for the family '{name}'; leave it out.")
+        less = means[list(baselines)].rsub(means[UNSEEN], axis=0)
         tasks = less.groupby(level="task")
         weighed = less / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * len(parts))
         shares.append(pd.concat({name: weighed}))

@@ -147,7 +147,8 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
                                     "score": low + share * gap})  # fmt: skip
     monkeypatch.setattr(module, "read_records", lambda run: records)
     families = ["a=needle", "b=ruler"]
-    module.main(run=tmp_path, family=families, method="cokv-search", out=tmp_path / "unseen.csv")
+    asked: dict[str, Any] = {"method": "cokv-search", "baseline": f"snapkv,cokv,{module.SEEN}"}
+    module.main(run=tmp_path, family=families, budget="", **asked, out=tmp_path / "unseen.csv")
     table = pd.read_csv(tmp_path / "unseen.csv").set_index(["budget", "family", "method"])["closed"]
     for budget in (64, 128):
         found = table[budget]
@@ -160,7 +161,9 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
     assert tests.loc[module.SEEN, "difference"] < 0
     assert "mean of the families" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'cokv-search:file=without-c' for the family 'c'"):
-        module.main(run=tmp_path, family=["c=needle"], method="cokv-search", out=None)
+        module.main(run=tmp_path, family=["c=needle"], budget="", **asked, out=None)
+    module.main(run=tmp_path, family=families, budget="128", **asked, out=tmp_path / "one.csv")
+    assert set(pd.read_csv(tmp_path / "one.csv")["budget"]) == {128}
     with pytest.raises(RequestError, match="called 'a'"):
         module.main(run=tmp_path, family=["a=needle", "a=ruler"], method="cokv-search", out=None)
 
