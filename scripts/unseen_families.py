@@ -37,7 +37,9 @@ def main(
     ],
     method: Annotated[str, typer.Option(help="What both kinds of shares are files of.")] = "cokv-search",
     budget: Annotated[str, typer.Option(help="Budgets that count, with commas. Default: all of the run.")] = "",
-    baseline: Annotated[str, typer.Option(help="Methods to test against, with commas.")] = "snapkv,headkv,cokv",
+    baseline: Annotated[
+        str, typer.Option(help="Methods to test against beside the shares that have seen them.")
+    ] = "snapkv,headkv,cokv",
     out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
 ) -> None:
     """Print gain over gap by family, and tests of the unseen shares against other methods over all families."""
@@ -58,7 +60,7 @@ def main(
             rows,
             words=["family", "method"],
         )
-    tests = _tests(parts, baseline.split(","))
+    tests = _tests(parts, [*baseline.split(","), SEEN])
     o.print_table(
         f"{UNSEEN}, less the method; nats per token, mean over families and budgets",
         ("method", "difference", "p, corrected"),

@@ -147,7 +147,7 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
                                     "score": low + share * gap})  # fmt: skip
     monkeypatch.setattr(module, "read_records", lambda run: records)
     families = ["a=needle", "b=ruler"]
-    asked: dict[str, Any] = {"method": "cokv-search", "baseline": f"snapkv,cokv,{module.SEEN}"}
+    asked: dict[str, Any] = {"method": "cokv-search", "baseline": "snapkv,cokv"}
     module.main(run=tmp_path, family=families, budget="", **asked, out=tmp_path / "unseen.csv")
     table = pd.read_csv(tmp_path / "unseen.csv").set_index(["budget", "family", "method"])["closed"]
     for budget in (64, 128):
