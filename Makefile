@@ -44,11 +44,13 @@ demo: $(READY)
 	  --tasks needle,jsonl:configs/demo/essays.yaml --split test --lengths 1024 --examples 24 \
 	  --heads profiles/demo/cokv-64.budgets.json --heads profiles/demo/cokv-128.budgets.json
 
+# Two processes of one thread each take about half as long as one of two: most tests are too small for a second thread.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not model"
+	$(PYTEST) -m "not model"
 
 check: $(READY)
 	$(BIN)/ruff format --check .
