@@ -27,10 +27,11 @@ from cokv_bench.cli.outcome import show_outcome
 from cokv_bench.cli.progress import progress_bar
 from cokv_bench.kvcache import Prompt
 from cokv_bench.models.spec import ModelSpec
-from cokv_bench.policies import register_policy
+from cokv_bench.policies import Policy, register_policy
 from cokv_bench.policies.allocators import Adaptive
 from cokv_bench.policies.allocators.adaptive import adaptive
-from cokv_bench.policies.scorers import WindowAttention
+from cokv_bench.policies.policy import Scorer
+from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.grid import Grid
 from cokv_bench.runs.heads import HeadSources
@@ -82,9 +83,10 @@ def main(
     combined: dict[str, Callable[[], Layers | Product]] = {"search+layers": lambda: Layers(found)}
     for power in (0.25, 0.5, 1.0):
         combined[f"search*ada^{power:g}"] = lambda power=power: Product(found, power)
-    ranked = WindowAttention(found.kernel, found.pooling)  # type: ignore[arg-type]
+    ranked = ranking_policy(found.scorer, kernel=found.kernel, pooling=found.pooling)
+    observed = {} if ranked.observe is None else {"observe": ranked.observe}
     for name, allocator in combined.items():
-        register_policy(name, "searched shares with Ada-KV's adaptation", lambda: ranked, allocator)
+        register_policy(name, "searched shares with Ada-KV's adaptation", _always(ranked), allocator, **observed)
     methods = ("full", "snapkv", "ada-snapkv", "cokv-search", *combined)
     request = Request(replace(grid, methods=methods), tasks, encoding, HeadSources(shares=shares))
     plan = plan_request(request, o.load(model))
@@ -92,6 +94,12 @@ def main(
         execute(plan, out, progress)
     show_outcome(plan, out, ["cokv-search"], None)
     o.tell(f"Tables and records are in {out}")
+
+
+def _always(ranked: Policy) -> Callable[[], Scorer]:
+    scorer = ranked.scorer
+    assert scorer is not None
+    return lambda: scorer
 
 
 if __name__ == "__main__":

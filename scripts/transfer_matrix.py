@@ -59,7 +59,11 @@ def main(
 
     everything = HeadShares.load(embedded.shares_path())
     # All rank as the embedded shares do.
-    ranking: dict[str, Any] = {"kernel": everything.kernel, "pooling": everything.pooling}
+    ranking: dict[str, Any] = {
+        "rankings": (everything.scorer,),
+        "kernel": everything.kernel,
+        "pooling": everything.pooling,
+    }
 
     def material(name: str, count: int, utility: str, split: Split) -> SearchExamples:
         found = resolve([name], loaded, replace(tasks, examples=count, limit=count))
