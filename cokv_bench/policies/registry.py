@@ -154,9 +154,17 @@ class Method:
                 raise RequestError(
                     f"Method '{self.name.text}' takes no option '{option}'; it takes {', '.join(self.options)}."
                 )
-        given = options
+        method, given = self, options
         if self.rule is not None and not {"budgets"} & {*options, *self.allocator.defaults}:
-            given = {**options, "budgets": EmbeddedBudgets(self.rule, tuple(self.knobs.items()))}
+            budgets = EmbeddedBudgets(self.rule, tuple(self.knobs.items()))
+            made_for = dict(budgets.ranking) if self.name.split is None else {}
+            # What ships was made for a ranking, and a method without one of its own has that.
+            method = self.with_ranking(made_for.pop("scorer")) if "scorer" in made_for else self
+            taken = {name: value for name, value in made_for.items() if name in method.options}
+            given = {**taken, **options, "budgets": budgets}
+        return method._with(given)
+
+    def _with(self, given: Mapping[str, Any]) -> Policy:
         split = self.name.split or self.name.ranking
         halves = self.scorer.make(given, self.name.ranking.name), self.allocator.make(given, split.name)
         said = self._said(given)

@@ -10,11 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cokv_bench.budgets import HeadShares, embedded
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.policies import POLICIES, get_policy, register_policy
 from cokv_bench.policies.allocators import Uniform
+from cokv_bench.policies.registry import ranking_policy
 
 NAMES = [
     "full",
@@ -229,10 +231,22 @@ def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, m
     monkeypatch.setattr(sys.modules["cokv_bench.budgets"], "embedded_budgets", embedded_budgets, raising=False)
     policy = get_policy(method)
     assert asked == [], "read before it was needed"
-    assert policy.select(make_prompt(40), 12).counts.tolist() == [[15, 9], [12, 12]]
+    assert policy.select(make_prompt(60, window=16), 20).counts.tolist() == [[23, 17], [20, 20]]
     assert asked == [method]
     with pytest.raises(RequestError, match=r"shape \(2, 2\).*needs \(3, 2\).*profile this model first"):
-        policy.select(make_prompt(40, layers=3), 12)
+        policy.select(make_prompt(60, window=16, layers=3), 20)
+
+
+def test_shares_that_ship_bring_the_ranking_that_they_were_searched_under():
+    shipped = HeadShares.load(embedded.shares_path())
+    policy, ranked = get_policy("cokv-search"), ranking_policy(shipped.scorer)
+    assert (policy.scorer, policy.observe, policy.window) == (ranked.scorer, ranked.observe, shipped.window)
+    # What is asked for comes first, and a pair has a ranking of its own.
+    assert get_policy("cokv-search:window=16").window == 16
+    assert get_policy("cokv-search", window=16).window == 16
+    assert get_policy("window+cokv-search").scorer == get_policy("window").scorer
+    own = get_policy("cokv-search", budgets=lambda budget: [[budget]])
+    assert (own.scorer, own.observe, own.window) == (get_policy("window").scorer, None, None)
 
 
 @dataclass(frozen=True)

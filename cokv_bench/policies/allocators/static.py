@@ -33,9 +33,16 @@ class EmbeddedBudgets:
     method: str
     knobs: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def ranking(self) -> Mapping[str, Any]:
+        """Window, kernel, pooling and scorer that they were made for; empty where they depend on none or none ship."""
+        from cokv_bench.budgets import embedded, load_head_file  # reads a file: only when it is used
+
+        return load_head_file(embedded.SHIPPED[self.method]()).ranking if self.method in embedded.SHIPPED else {}
+
     def __call__(self, budget: int, *, knobs: Mapping[str, Any] = MappingProxyType({})) -> ArrayLike:
         """int [layers, kv_heads], window included; `knobs` are further ones."""
-        from cokv_bench.budgets import embedded_budgets  # reads a file: only when it is used
+        from cokv_bench.budgets import embedded_budgets
 
         return embedded_budgets(self.method, {**knobs, **dict(self.knobs)})(budget)
 
