@@ -45,7 +45,8 @@ demo: $(READY)
 	  --heads profiles/demo/cokv-64.budgets.json --heads profiles/demo/cokv-128.budgets.json
 
 # Two processes of one thread each take about half as long as one of two: most tests are too small for a second thread.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+test test-fast: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(PYTEST)
 

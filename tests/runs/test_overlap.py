@@ -217,7 +217,7 @@ def test_what_earlier_runs_were_evaluated_on_is_left_out_row_by_row(texty: Model
 
 def test_a_head_file_that_is_named_twice_counts_once() -> None:
     file = Path("values.json")
-    assert HeadSources(heads=(file, file), profiles=(file,), shares=file).files == (file,)
+    assert HeadSources(heads=(file, file), profiles=(file,), shares=file).files == ((None, file),)
 
 
 def test_what_a_head_file_cannot_give_is_refused_before_the_run_has_a_folder(texty: Model) -> None:
