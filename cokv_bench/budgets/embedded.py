@@ -27,7 +27,7 @@ def scores_path() -> Path:
 
 
 def shares_path() -> Path:
-    """Searched shares of smollm2-135m for many tasks, lengths and budgets, written by `make search-rankings`."""
+    """Searched shares of smollm2-135m for many tasks, lengths and budgets, written by `make embedded-search`."""
     return _shipped("smollm2-135m.shares.json")
 
 

@@ -56,8 +56,7 @@ def test_each_kind_counts_by_its_own_rule() -> None:
     rounded = values.tokens_at(**at, published_rounding=True)
     np.testing.assert_array_equal(rounded, VALUES.budgets(**at, published_rounding=True))
     assert (values.ranking, scores.ranking) == ({}, {})
-    named = {name: getattr(SHARES, name) for name in ("window", "kernel", "pooling", "scorer")}
-    assert shares.ranking == named
+    assert shares.ranking == {"window": SHARES.window, "kernel": SHARES.kernel, "pooling": SHARES.pooling}
     assert list(values.measured) == ["head value", "standard error"]
     assert (list(scores.measured), list(shares.measured)) == (["head score"], [])
 

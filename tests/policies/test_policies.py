@@ -16,7 +16,6 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.policies import POLICIES, get_policy, register_policy
 from cokv_bench.policies.allocators import Uniform
-from cokv_bench.policies.registry import ranking_policy
 
 NAMES = [
     "full",
@@ -237,10 +236,15 @@ def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, m
         policy.select(make_prompt(60, window=16, layers=3), 20)
 
 
-def test_shares_that_ship_bring_the_ranking_that_they_were_searched_under():
+def test_shares_that_ship_bring_the_ranking_that_they_were_searched_under(monkeypatch, tmp_path):
     shipped = HeadShares.load(embedded.shares_path())
-    policy, ranked = get_policy("cokv-search"), ranking_policy(shipped.scorer)
-    assert (policy.scorer, policy.observe, policy.window) == (ranked.scorer, ranked.observe, shipped.window)
+    policy = get_policy("cokv-search")
+    assert policy.scorer == get_policy("window", kernel=shipped.kernel, pooling=shipped.pooling).scorer
+    assert (policy.observe, policy.window) == (None, shipped.window)
+    replace(shipped, scorer="laq:draft=3:observe=16").save(tmp_path / "shares.json")
+    monkeypatch.setitem(embedded.SHIPPED, "cokv-search", lambda: tmp_path / "shares.json")
+    policy, ranked = get_policy("cokv-search"), get_policy("laq:draft=3:observe=16")
+    assert (policy.scorer, policy.observe, policy.window) == (ranked.scorer, 16, shipped.window)
     # What is asked for comes first, and a pair has a ranking of its own.
     assert get_policy("cokv-search:window=16").window == 16
     assert get_policy("cokv-search", window=16).window == 16
