@@ -96,6 +96,7 @@ class KeptPrompts:
         }
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
+            # Cloned, for tensors that share their memory are refused.
             save_file(
                 {name: part.cpu().contiguous().clone() for name, part in tensors.items()},
                 temporary,

@@ -61,7 +61,10 @@ def test_an_interrupt_stops_the_step_too(texty_folder: Path, tmp_path: Path, all
     document["steps"][0]["options"]["samples"] = 10**6
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     command = [sys.executable, "-m", "cokv_bench", "reproduce", "config.yaml"]
+    # What starts the tests in the background may have it ignore interrupts, and a child would inherit that.
+    ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    signal.signal(signal.SIGINT, ignored)
     try:
         while not (tmp_path / "profile" / "ledger.jsonl").exists():
             assert process.poll() is None

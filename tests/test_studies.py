@@ -1,0 +1,109 @@
+"""Scripts that study what was measured: probes, choices by them, families that a search has not seen."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.game.utilities import UTILITIES, Case
+from cokv_bench.kvcache import Selection, decode, prefill
+from cokv_bench.models import Model
+from cokv_bench.policies import get_policy
+from cokv_bench.policies.attention import window_of
+from cokv_bench.tasks import Example
+from cokv_bench.tasks.registry import TaskOptions, resolve
+from tests.scripted import script
+
+
+def test_probes_compare_what_a_method_drafts_with_the_full_cache(tiny_llama: Model, texty: Model) -> None:
+    script("probes")
+    try:
+        prompt = prefill(tiny_llama, list(range(1, 41)), window=4)
+        example = Example("e", "t", "", ("",), 4, chat=False)
+        (task,) = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=1))
+        case = Case(tiny_llama, task, example, prompt)
+        full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+        few = get_policy("random").select(prompt, 8)
+        values = UTILITIES.get("draft-8").measure(case, [few, full, few])
+        (answer,) = decode(tiny_llama, prompt, [few], max_new_tokens=8)
+        at_full, own = decode(tiny_llama, prompt, [full, few], teacher=answer.token_ids)
+        assert len(answer.token_ids) > 2  # With the token that ends it, where it ends by itself.
+        expected = float((at_full.logprobs - own.logprobs)[1:].double().mean())
+        assert values == pytest.approx([expected, 0.0, expected], abs=1e-5)
+        assert abs(expected) > 1e-3
+        kept = UTILITIES.get("kept-attention").measure(case, [few, full])
+        mass = torch.stack([window_of(prompt, layer).mean(dim=(1, 2)) for layer in range(prompt.layers)])
+        inside = torch.stack([few.mask(layer) for layer in range(prompt.layers)])
+        assert kept == pytest.approx([float(mass[inside].sum() / mass.sum()), 1.0], abs=1e-5)
+    finally:
+        for name in [each for each in UTILITIES if each.startswith("draft-") or each == "kept-attention"]:
+            del UTILITIES[name]
+
+
+def test_choices_are_judged_by_what_they_pick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, dice = script("study_choice"), np.random.default_rng(0)
+    runs: dict[str, list[dict[str, Any]]] = {"scores": [], "told": [], "noise": []}
+    for task in ("needle", "ruler/vt", "ruler/cwe", "text"):
+        for number in range(8):
+            low, right = dice.normal(), number % 2
+            one = {"task": task, "example": f"{task}{number}"}
+            runs["scores"].append({**one, "method": "full", "budget": None, "score": low + 1})
+            for method, score in (("snapkv", low), ("a", low + (1 - right)), ("b", low + 0.8 * right)):
+                runs["scores"].append({**one, "method": method, "budget": 64, "score": score})
+            for method, told in (("a", 1 - right), ("b", right)):
+                runs["told"].append({**one, "method": method, "budget": 64, "score": told})
+                runs["noise"].append({**one, "method": method, "budget": 64, "score": 0.5})
+    monkeypatch.setattr(module, "read_records", lambda folder: runs[folder.name])
+    probes = [tmp_path / "told", tmp_path / "noise"]
+    module.main(tmp_path / "scores", probe=probes, method="a,b", out=tmp_path / "choice.csv")
+    table = pd.read_csv(tmp_path / "choice.csv").set_index(["task", "method"])["closed"]["gain over gap"]
+    expected = {"a": 0.5, "b": 0.4, "best": 0.9, "by told": 0.9, "by noise": 0.5, "by all probes": 0.9}
+    assert table[list(expected)].to_dict() == pytest.approx(expected)
+    assert table["by task"] < 0.9
+    assert "gain over gap at 64 tokens per head" in capsys.readouterr().out
+    with pytest.raises(RequestError, match="no records of 'c'"):
+        module.main(tmp_path / "scores", probe=probes, method="a,c", out=None)
+
+
+def test_families_are_judged_by_shares_that_have_not_seen_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, dice = script("unseen_families"), np.random.default_rng(0)
+    closed = {"full": 1.0, "snapkv": 0.0, "cokv": 0.1, "cokv-search:file=all": 0.8}
+    of_family = {"a": {"cokv-search:file=without-a": 0.5, "cokv-search:file=without-b": 9.0},
+                 "b": {"cokv-search:file=without-a": 9.0, "cokv-search:file=without-b": 0.3}}  # fmt: skip
+    records = []
+    for task, family in (("needle", "a"), ("ruler/vt", "b"), ("ruler/cwe", "b")):
+        for example in range(8):
+            low, gap = dice.normal(), dice.uniform(1, 2)
+            for method, share in {**closed, **of_family[family]}.items():
+                for budget in [None] if method == "full" else [64, 128]:
+                    records.append({"task": task, "example": f"{task}{example}", "method": method, "budget": budget,
+                                    "score": low + share * gap})  # fmt: skip
+    monkeypatch.setattr(module, "read_records", lambda run: records)
+    families = ["a=needle", "b=ruler"]
+    asked: dict[str, Any] = {"method": "cokv-search", "baseline": "snapkv,cokv"}
+    module.main(run=tmp_path, family=families, budget="", **asked, out=tmp_path / "unseen.csv")
+    table = pd.read_csv(tmp_path / "unseen.csv").set_index(["budget", "family", "method"])["closed"]
+    for budget in (64, 128):
+        found = table[budget]
+        assert found["a"].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.5})
+        assert found["b"].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.3})
+        assert found[module.MEAN].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.4})
+    tests = pd.read_csv(tmp_path / "unseen-tests.csv").set_index("method")
+    assert (tests["p_adjusted"] < 0.001).all()
+    assert tests.loc[["snapkv", "cokv"], "difference"].gt(0).all()
+    assert tests.loc[module.SEEN, "difference"] < 0
+    assert "mean of the families" in capsys.readouterr().out
+    with pytest.raises(RequestError, match="no records of 'cokv-search:file=without-c' for the family 'c'"):
+        module.main(run=tmp_path, family=["c=needle"], budget="", **asked, out=None)
+    module.main(run=tmp_path, family=families, budget="128", **asked, out=tmp_path / "one.csv")
+    assert set(pd.read_csv(tmp_path / "one.csv")["budget"]) == {128}
+    with pytest.raises(RequestError, match="called 'a'"):
+        module.main(run=tmp_path, family=["a=needle", "a=ruler"], method="cokv-search", out=None)
