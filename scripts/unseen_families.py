@@ -1,7 +1,8 @@
-"""What searched shares do for families of tasks that they have seen nothing of, beside shares that have seen them.
+"""What head files do for families of tasks that they have seen nothing of, beside files that have seen them.
 
-The run measures a utility and has shares of both kinds, as `cokv-search:file=all` and, one for each family, as
-`cokv-search:file=without-NAME`; `cokv-bench search --leave-out` writes them:
+The run measures a utility and has files of both kinds, as `cokv-search:file=all` and, one for each family, as
+`cokv-search:file=without-NAME`; `cokv-bench search --leave-out` writes them. So does `cokv-bench profile --leave-out`
+with values, which are `cokv:file=all` and so on:
 
 python scripts/unseen_families.py RUN --family needle --family code=longbench/lcc+longbench/repobench-p
 """
@@ -24,7 +25,6 @@ from cokv_bench.scores.signflips import family_test
 from cokv_bench.scores.tables import frame_of
 from cokv_bench.tasks.families import LeaveOut, TaskFamily
 
-UNSEEN, SEEN = "searched, family unseen", "searched, family seen"
 MEAN = "mean of the families"
 # Half a 95% interval in standard errors.
 _HALF = 1.96
@@ -35,18 +35,21 @@ def main(
     family: Annotated[
         list[str], typer.Option(help="Tasks, or benchmarks of tasks, with plus signs between them and NAME= before.")
     ],
-    method: Annotated[str, typer.Option(help="What both kinds of shares are files of.")] = "cokv-search",
+    method: Annotated[
+        str, typer.Option(help="Methods that have files of both kinds, with commas; the first one is tested.")
+    ] = "cokv-search",
     budget: Annotated[str, typer.Option(help="Budgets that count, with commas. Default: all of the run.")] = "",
     baseline: Annotated[
-        str, typer.Option(help="Methods to test against beside the shares that have seen them.")
+        str, typer.Option(help="Methods to test against beside the files of both kinds.")
     ] = "snapkv,headkv,cokv",
     out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
 ) -> None:
-    """Print gain over gap by family, and tests of the unseen shares against other methods over all families."""
+    """Print gain over gap by family, and tests of the unseen files against other methods over all families."""
+    methods = method.split(",")
     frame = frame_of(read_records(run))
     if budget:
         frame = frame[frame["budget"].isna() | frame["budget"].isin([int(each) for each in budget.split(",")])]
-    parts = {each.name: _of_family(frame, each, method) for each in LeaveOut(tuple(family)).families}
+    parts = {each.name: _of_family(frame, each, methods) for each in LeaveOut(tuple(family)).families}
     table = pd.concat([_closed(part).assign(family=name) for name, part in parts.items()])
     table = pd.concat([table, _mean(table)], ignore_index=True)
     for size, at in table.groupby("budget"):
@@ -60,9 +63,10 @@ def main(
             rows,
             words=["family", "method"],
         )
-    tests = _tests(parts, [*baseline.split(","), SEEN])
+    tested, *others = _called(methods, "").values()
+    tests = _tests(parts, tested, [*baseline.split(","), *others])
     o.print_table(
-        f"{UNSEEN}, less the method; nats per token, mean over families and budgets",
+        f"{tested}, less the method; nats per token, mean over families and budgets",
         ("method", "difference", "p, corrected"),
         [(row.method, f"{row.difference:+.3f}", f"{row.p_adjusted:.4f}") for row in tests.itertuples()],
         words=["method"],
@@ -72,14 +76,21 @@ def main(
         write_text(out.with_name(f"{out.stem}-tests.csv"), tests.to_csv(index=False))
 
 
-def _of_family(frame: pd.DataFrame, family: TaskFamily, method: str) -> pd.DataFrame:
-    """The records of a family, with its own shares alone."""
+def _called(methods: Sequence[str], family: str) -> dict[str, str]:
+    """How tables call the files of each method: those without a family, then those with all."""
+    unseen = {f"{method}:file=without-{family}": f"{method}, family unseen" for method in methods}
+    return unseen | {f"{method}:file=all": f"{method}, family seen" for method in methods}
+
+
+def _of_family(frame: pd.DataFrame, family: TaskFamily, methods: Sequence[str]) -> pd.DataFrame:
+    """The records of a family, with its own files alone."""
     mine = frame["task"].map(family.has)
-    called = {f"{method}:file=without-{family.name}": UNSEEN, f"{method}:file=all": SEEN}
+    called = _called(methods, family.name)
     missing = sorted({UPPER, LOWER, *called} - set(frame.loc[mine, "method"]))
     if missing:
         raise RequestError(f"The run has no records of '{missing[0]}' for the family '{family.name}'; evaluate it too.")
-    other = frame["method"].str.startswith(f"{method}:file=") & ~frame["method"].isin(called)
+    others = tuple(f"{method}:file=" for method in methods)
+    other = frame["method"].str.startswith(others) & ~frame["method"].isin(called)
     return frame[mine & ~other].assign(method=lambda part: part["method"].replace(called))
 
 
@@ -106,8 +117,8 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
     return found.astype({"examples": int}).assign(family=MEAN)
 
 
-def _tests(parts: dict[str, pd.DataFrame], baselines: Sequence[str]) -> pd.DataFrame:
-    """Of the unseen shares against each baseline: all families and budgets, each family with the same weight.
+def _tests(parts: dict[str, pd.DataFrame], tested: str, baselines: Sequence[str]) -> pd.DataFrame:
+    """Of a method against each baseline: all families and budgets, each family with the same weight.
 
     Raises:
         RequestError: the run lacks a baseline.
@@ -121,7 +132,7 @@ def _tests(parts: dict[str, pd.DataFrame], baselines: Sequence[str]) -> pd.DataF
         missing = [each for each in baselines if each not in means]
         if missing:
             raise RequestError(f"The run has no records of '{missing[0]}' for the family '{name}'; leave it out.")
-        less = means[list(baselines)].rsub(means[UNSEEN], axis=0)
+        less = means[list(baselines)].rsub(means[tested], axis=0)
         tasks = less.groupby(level="task")
         weighed = less / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * len(parts))
         shares.append(pd.concat({name: weighed}))

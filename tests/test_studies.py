@@ -75,9 +75,12 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module, dice = script("unseen_families"), np.random.default_rng(0)
-    closed = {"full": 1.0, "snapkv": 0.0, "cokv": 0.1, "cokv-search:file=all": 0.8}
-    of_family = {"a": {"cokv-search:file=without-a": 0.5, "cokv-search:file=without-b": 9.0},
-                 "b": {"cokv-search:file=without-a": 9.0, "cokv-search:file=without-b": 0.3}}  # fmt: skip
+    closed = {"full": 1.0, "snapkv": 0.0, "headkv": 0.1, "cokv-search:file=all": 0.8, "cokv:file=all": 0.2}
+    of_family = {"a": {"cokv-search:file=without-a": 0.5, "cokv-search:file=without-b": 9.0,
+                       "cokv:file=without-a": 0.2, "cokv:file=without-b": 9.0},
+                 "b": {"cokv-search:file=without-a": 9.0, "cokv-search:file=without-b": 0.3,
+                       "cokv:file=without-a": 9.0, "cokv:file=without-b": 0.1}}  # fmt: skip
+    unseen, seen = "cokv-search, family unseen", "cokv-search, family seen"
     records = []
     for task, family in (("needle", "a"), ("ruler/vt", "b"), ("ruler/cwe", "b")):
         for example in range(8):
@@ -88,18 +91,19 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
                                     "score": low + share * gap})  # fmt: skip
     monkeypatch.setattr(module, "read_records", lambda run: records)
     families = ["a=needle", "b=ruler"]
-    asked: dict[str, Any] = {"method": "cokv-search", "baseline": "snapkv,cokv"}
+    asked: dict[str, Any] = {"method": "cokv-search,cokv", "baseline": "snapkv,headkv"}
     module.main(run=tmp_path, family=families, budget="", **asked, out=tmp_path / "unseen.csv")
     table = pd.read_csv(tmp_path / "unseen.csv").set_index(["budget", "family", "method"])["closed"]
     for budget in (64, 128):
         found = table[budget]
-        assert found["a"].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.5})
-        assert found["b"].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.3})
-        assert found[module.MEAN].to_dict() == pytest.approx({"cokv": 0.1, module.SEEN: 0.8, module.UNSEEN: 0.4})
+        for family, closes, values in (("a", 0.5, 0.2), ("b", 0.3, 0.1), (module.MEAN, 0.4, 0.15)):
+            assert found[family].to_dict() == pytest.approx(
+                {"headkv": 0.1, seen: 0.8, unseen: closes, "cokv, family seen": 0.2, "cokv, family unseen": values}
+            )
     tests = pd.read_csv(tmp_path / "unseen-tests.csv").set_index("method")
     assert (tests["p_adjusted"] < 0.001).all()
-    assert tests.loc[["snapkv", "cokv"], "difference"].gt(0).all()
-    assert tests.loc[module.SEEN, "difference"] < 0
+    assert tests.loc[["snapkv", "headkv", "cokv, family unseen"], "difference"].gt(0).all()
+    assert tests.loc[seen, "difference"] < 0
     assert "mean of the families" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'cokv-search:file=without-c' for the family 'c'"):
         module.main(run=tmp_path, family=["c=needle"], budget="", **asked, out=None)
