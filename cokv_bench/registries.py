@@ -103,6 +103,10 @@ UTILITIES: "Registry[PromptUtility]" = Registry(
             "mean log-probability of the full cache's own answer; needs no labels (fast)",
             f"{_UTILITIES}.agreement:AGREEMENT",
         ),
+        "acceptance": (
+            "how much of the full cache's own answer is said before the first other token; needs no labels (fast)",
+            f"{_UTILITIES}.acceptance:ACCEPTANCE",
+        ),
     },
 )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from cokv_bench.game.utilities import Case, PromptUtility, register_utility
-from cokv_bench.game.utilities.teacher import mean_logprobs
+from cokv_bench.game.utilities.teacher import of_answer
 from cokv_bench.kvcache import Selection
 from cokv_bench.kvcache.reading import draft
 from cokv_bench.policies.attention import window_of
@@ -37,7 +37,7 @@ def drafted(tokens: int) -> Callable[[Case, Sequence[Selection]], list[float]]:
             if len(ids) < 2 and not case.first_token_counts:
                 continue  # The first token depends on the prefill alone: no probe can tell the methods apart by it.
             rows = [index for index, each in enumerate(texts) if each == text]
-            at_full, *own = mean_logprobs(case, [full, *(selections[row] for row in rows)], ids)
+            at_full, *own = of_answer(case, [full, *(selections[row] for row in rows)], ids)
             for row, score in zip(rows, own, strict=True):
                 found[row] = at_full - score
         return found

@@ -32,7 +32,9 @@ class Aim:
     ] = (64,)
     utilities: Annotated[
         tuple[str, ...],
-        Option("agreement (needs no labels) or loglik; both, with a comma, count alike.", name="utility"),
+        Option(
+            "agreement or acceptance (need no labels) or loglik; several, with commas, count alike.", name="utility"
+        ),
     ] = ("agreement",)
     window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
     choose_on: Annotated[

@@ -5,7 +5,7 @@ step; its derivative is taken from a sigmoid around the step (a straight-through
 backward pass tells for all heads at once what a token more or less is worth. Nothing about the forward pass is soft.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -67,6 +67,8 @@ class RankedRow:
             where no gradient is needed.
         order: int [layers, kv_heads, tokens - window], places in the order of the prompt, best first, where tokens are
             ranked in another order than that; None for the prompt's own.
+        of_tokens: from the log-probabilities of the scored tokens, float [scored], to the row's score; their mean by
+            default.
     """
 
     prompt: Prompt
@@ -75,6 +77,7 @@ class RankedRow:
     kept: Tensor
     wanted: Tensor | None = None
     order: Tensor | None = None
+    of_tokens: Callable[[Tensor], Tensor] = torch.mean
 
     @property
     def read(self) -> Tensor:
@@ -88,7 +91,10 @@ class RankedRow:
 
 
 def answer_logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
-    """Mean log-probability (nats per token) of each row's answer, float32 [rows], all rows in one forward pass."""
+    """The score of each row's answer, float32 [rows], all rows in one forward pass.
+
+    It is the mean log-probability, nats per token, where a row does not say otherwise.
+    """
     length = max(len(row.read) for row in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.zeros(len(rows), length, dtype=torch.long)
@@ -104,7 +110,7 @@ def answer_logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
     targets = torch.cat([row.scored for row in rows]).to(logits.device)
     found = torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0]
     lengths = [len(row.scored) for row in rows]
-    return torch.stack([part.mean() for part in found.split(lengths)])
+    return torch.stack([row.of_tokens(part) for row, part in zip(rows, found.split(lengths), strict=True)])
 
 
 def _length(model: Model, row: RankedRow) -> int:

@@ -95,11 +95,12 @@ class SearchExamples:
         self.encoding = encoding or Encoding()
         chosen = [get_utility(name) for name in self.utilities]
         self._answers: list[Callable[[Case], Sequence[int]]] = []
+        self._of_tokens = [utility.of_tokens for utility in chosen]
         for utility in chosen:
             if utility.answer is None:
                 raise RequestError(
-                    f"The utility '{utility.name}' has no gradient to follow; search with loglik, or with agreement, "
-                    "which needs no labels."
+                    f"The utility '{utility.name}' has no gradient to follow; search with loglik, or with agreement or "
+                    "acceptance, which need no labels."
                 )
             self._answers.append(utility.answer)
         # Checked once, for the utility that asks most.
@@ -197,7 +198,7 @@ class SearchExamples:
     def score(
         self, points: Sequence[Point], log_shares: Sequence[Tensor], weights: Sequence[float] | None = None
     ) -> list[float]:
-        """Mean log-probability of the answer of each point when the heads share its budget as told.
+        """The utility of each point when the heads share its budget as told.
 
         Args:
             log_shares: one float [layers, kv_heads] a point.
@@ -217,7 +218,8 @@ class SearchExamples:
         if (case, None) not in self._ends:
             prompt = self._prompt(case)
             kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
-            self._ends[case, None] = self._measure([RankedRow(prompt, *self._text(case), kept)])[0]
+            row = RankedRow(prompt, *self._text(case), kept, of_tokens=self._of_tokens[case % len(self.utilities)])
+            self._ends[case, None] = self._measure([row])[0]
         return self._ends[case, None]
 
     def even(self, case: int, budget: int) -> float:
@@ -241,7 +243,8 @@ class SearchExamples:
         wanted = protected + split(log_shares, total, room) if gradient else None
         _, orders = self._ranked[point.case // len(self.utilities)]
         cell = point.ranking, point.budget if self._policies[point.ranking].needs_budget else None
-        return RankedRow(prompt, *self._text(point.case), kept, wanted, orders.get(self._cells[cell]))
+        order, of_tokens = orders.get(self._cells[cell]), self._of_tokens[point.case % len(self.utilities)]
+        return RankedRow(prompt, *self._text(point.case), kept, wanted, order, of_tokens)
 
     def _measure(self, rows: Sequence[RankedRow], weights: Sequence[float] | None = None) -> list[float]:
         # Rows of like length side by side, as many as make a pass.
@@ -292,7 +295,7 @@ class SearchExamples:
     def _settings(self) -> dict[str, Any]:
         """What a kept prompt depends on beside its text."""
         return {
-            "utilities": self.utilities,
+            "answers": [f"{answer.__module__}.{answer.__qualname__}" for answer in self._answers],
             "window": self.window,
             "kernel": self.kernel,
             "pooling": self.pooling,

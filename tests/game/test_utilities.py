@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.profile import profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.game.utilities import UTILITIES, Case, PromptUtility, get_utility, register_utility
+from cokv_bench.game.utilities.acceptance import accepted
 from cokv_bench.kvcache import Prompt, Selection, decode
 from cokv_bench.models import Model
 from cokv_bench.runs.request import plan_request
@@ -49,8 +52,36 @@ def test_agreement_is_the_log_probability_of_the_full_caches_own_answer(texty: M
     assert measured[0] > measured[1]
 
 
-def test_an_answer_that_ends_at_once_cannot_be_changed(texty: Model, tmp_path: Path) -> None:
-    game = game_on(texty, unlabelled(tmp_path), "agreement")
+def test_acceptance_is_what_sampling_repeats_of_the_own_answer(texty: Model, tmp_path: Path) -> None:
+    game = game_on(texty, unlabelled(tmp_path), "acceptance")
+    task, example = game.rows[0]
+    prompt = game.prompts.get(0)
+    nobody = Selection.from_coalition([[False] * prompt.kv_heads] * prompt.layers, prompt.tokens, 8)
+    (own,) = decode(texty, prompt, [full(prompt)], max_new_tokens=example.max_new_tokens)
+    measured = game.utility.measure(Case(texty, task, example, prompt), [full(prompt), nobody])
+    dice = np.random.default_rng(0)
+    for utility, row in zip(
+        measured, decode(texty, prompt, [full(prompt), nobody], teacher=own.token_ids), strict=True
+    ):
+        assert row.logprobs is not None
+        said = dice.random((20_000, len(own.token_ids) - 1)) < row.logprobs[1:].exp().numpy()
+        before_another = np.cumprod(said, axis=1).mean(axis=1)
+        noise = before_another.std() / len(before_another) ** 0.5
+        assert np.exp(utility) == pytest.approx(before_another.mean(), abs=5 * noise)
+    assert 0 > measured[0] > measured[1]
+
+
+def test_acceptance_tells_an_answer_that_opens_otherwise_from_one_that_loses_as_much_in_small_pieces() -> None:
+    opens = torch.tensor([-3.0, *[-0.1] * 9])
+    pieces = torch.full((10,), float(opens.mean()))
+    assert accepted(opens) < accepted(pieces) - 1
+    assert float(accepted(torch.zeros(7))) == pytest.approx(0, abs=1e-6)
+    assert torch.isfinite(accepted(torch.full((200,), -50.0)))
+
+
+@pytest.mark.parametrize("utility", ["agreement", "acceptance"])
+def test_an_answer_that_ends_at_once_cannot_be_changed(texty: Model, tmp_path: Path, utility: str) -> None:
+    game = game_on(texty, unlabelled(tmp_path), utility)
     task, example = game.rows[0]
     prompt = game.prompts.get(0)
     one = replace(example, max_new_tokens=1)

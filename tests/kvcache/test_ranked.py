@@ -39,11 +39,12 @@ def test_scores_are_those_of_decoding_what_the_counts_keep(tiny: Model, asked: i
         kept = torch.randint(0, prompt.tokens - WINDOW + 1, ranks.shape[:2])
         question, answer = torch.tensor(random_ids(asked, seed=90 + index)), torch.tensor(random_ids(4 + index))
         row = RankedRow(by_rank(prompt, ranks), question.long(), answer, kept)
-        rows += [row, RankedRow(row.prompt, row.question, row.answer, kept, kept + 0.25)]
+        rows += [row, RankedRow(row.prompt, row.question, row.answer, kept, kept + 0.25, of_tokens=torch.min)]
         choice = Selection.from_ranks(ranks, kept, WINDOW)
         (generation,) = decode(tiny, prompt, [choice], teacher=answer, question=question)
         assert generation.logprobs is not None
-        expected += 2 * [float(generation.logprobs[0 if asked else 1 :].mean())]
+        scored = generation.logprobs[0 if asked else 1 :]
+        expected += [float(scored.mean()), float(scored.min())]
     with torch.no_grad():
         assert answer_logprobs(tiny, rows).tolist() == pytest.approx(expected, abs=1e-4)
 

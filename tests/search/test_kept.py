@@ -70,6 +70,10 @@ def test_another_ranking_is_added_and_any_of_them_may_come_first(
     assert {path.name for path in tmp_path.iterdir()} == files
     scores(made(texty, tmp_path, ("window:kernel=3",), utilities=["agreement"]))
     assert len(list(tmp_path.iterdir())) == 2 * len(files)
+    # Another utility of the same answers needs no other prompt.
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "prefill", None)
+        scores(made(texty, tmp_path, ("window:kernel=3",), utilities=["acceptance"]))
 
 
 def test_a_damaged_prompt_and_a_folder_that_is_none_are_one_sentence(texty: Model, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def merit(examples: SearchExamples, ends: Ends, cases: list[int], log_shares: np
     return Gaps(examples.groups, ends).closed_over(24, dict(zip(cases, scores, strict=True)))
 
 
-@pytest.mark.parametrize("utility", ["loglik", "agreement,loglik"])
+@pytest.mark.parametrize("utility", ["loglik", "agreement,loglik", "acceptance"])
 def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path, utility: str) -> None:
     examples = material(texty, utility)
     shares = search(examples, tmp_path, [24], seed=1, stopping=SearchLimits(steps=60))

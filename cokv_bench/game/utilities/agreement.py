@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cokv_bench.game.utilities.base import Case, PromptUtility
-from cokv_bench.game.utilities.teacher import mean_logprobs
+from cokv_bench.game.utilities.teacher import of_answer
 from cokv_bench.registries import UTILITIES
 from cokv_bench.units import NATS
 
@@ -22,7 +22,7 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     answer = own_answer(case)
     if len(answer) < 2 and not case.first_token_counts:
         return [0.0] * len(selections)
-    return mean_logprobs(case, selections, answer)
+    return of_answer(case, selections, answer)
 
 
 def own_answer(case: Case) -> list[int]:

@@ -8,6 +8,8 @@ from cokv_bench.tasks import Example, Task
 from cokv_bench.units import UTILITY
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cokv_bench.kvcache import Prompt, Selection
     from cokv_bench.models import Model
 
@@ -34,6 +36,11 @@ class Case:
         return bool(self.question)
 
 
+def mean(logprobs: "Tensor") -> "Tensor":
+    """Mean log-probability, nats per token, of float [tokens]."""
+    return logprobs.mean()
+
+
 @dataclass(frozen=True)
 class PromptUtility:
     """A way to measure selections on one example.
@@ -43,8 +50,10 @@ class PromptUtility:
         description: one line.
         measure: (case, selections) -> one finite number a selection, higher is better.
         needs_answers: whether examples must have reference answers.
-        answer: for a utility that is the mean log-probability of an answer, the ids of that answer; a utility
+        answer: for a utility of the log-probabilities of an answer's tokens, the ids of that answer; a utility
             without one has no gradient.
+        of_tokens: for such a utility, from the log-probabilities, float [tokens], to the utility, in a way that can be
+            differentiated.
         unit: of the values, as records and tables name it.
     """
 
@@ -53,4 +62,5 @@ class PromptUtility:
     measure: "Callable[[Case, Sequence[Selection]], list[float]]"
     needs_answers: bool = True
     answer: Callable[[Case], Sequence[int]] | None = None
+    of_tokens: "Callable[[Tensor], Tensor]" = mean
     unit: str = UTILITY

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities.base import Case, PromptUtility
-from cokv_bench.game.utilities.teacher import mean_logprobs
+from cokv_bench.game.utilities.teacher import of_answer
 from cokv_bench.registries import UTILITIES
 from cokv_bench.units import NATS
 
@@ -41,7 +41,7 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
     Raises:
         RequestError: a reference answer without a token.
     """
-    return mean_logprobs(case, selections, reference(case))
+    return of_answer(case, selections, reference(case))
 
 
 LOGLIK = PromptUtility("loglik", UTILITIES.line("loglik"), measure, answer=reference, unit=NATS)
