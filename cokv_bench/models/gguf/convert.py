@@ -1,9 +1,9 @@
 """Models in GGUF files: converted once to a folder in transformers' format, in float32."""
 
 import hashlib
-import importlib.util
 import shutil
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,8 @@ _NAMED = 60
 def converted_folder(path: Path, shown: str) -> Path:
     """The folder in transformers' format of a GGUF file, made on first use.
 
-    It takes 4 bytes of disk per weight, and for the time of the conversion as much memory: the numbers that a
-    quantised file stands for are exact in float32 only. The folder's name has the hash of the file's content, so that
+    It takes 4 bytes of disk per weight, and up to twice as much memory while it is made: the numbers that a quantised
+    file stands for are exact in float32 only. The folder is found by the hash of the file's content, so that
     a copy under another name is not converted again and a file that has changed is.
 
     Args:
@@ -35,8 +35,9 @@ def converted_folder(path: Path, shown: str) -> Path:
             cache folder has no room.
     """
     folder = cache_folder() / "gguf"
-    name = f"{path.stem[:_NAMED]}-{_content(path, folder)[:16]}-float32-v{_VERSION}"
-    return convert_once(folder / name, lambda target: convert(path, target, shown))
+    kind = f"{_content(path, folder)[:16]}-float32-v{_VERSION}"
+    found = next(folder.glob(f"*-{kind}"), folder / f"{path.stem[:_NAMED]}-{kind}")
+    return convert_once(found, lambda target: convert(path, target, shown))
 
 
 def convert(path: Path, target: Path, shown: str, stops: list[int] | None = None) -> None:
@@ -51,9 +52,9 @@ def convert(path: Path, target: Path, shown: str, stops: list[int] | None = None
     Raises:
         RequestError: as `converted_folder`.
     """
-    if importlib.util.find_spec("gguf") is None:
+    if find_spec("gguf") is None:
         raise RequestError(f"'{shown}' is a GGUF file, and the library that reads it is missing; run: pip install gguf")
-    header = read_header(path)
+    header = read_header(path, shown)
     for key in ("general.architecture", "tokenizer.ggml.tokens"):
         if key not in header.values:
             raise RequestError(f"'{shown}' lacks the setting '{key}', so it is no language model; name another file.")
@@ -132,8 +133,8 @@ def _check_room(header: Header, target: Path, shown: str) -> None:
             "set COKV_BENCH_CACHE to a folder with room."
         )
     warnings.warn(
-        f"{shown} is converted once, into {need / 2**30:.1f} GiB in {cache}; this takes as much memory, and minutes "
-        "per billion weights.",
+        f"{shown} is converted once, into {need / 2**30:.1f} GiB in {cache}; this takes up to twice as much "
+        "memory, and some minutes per billion weights.",
         Notice,
         stacklevel=2,
     )

@@ -77,8 +77,11 @@ class _DamagedError(Exception):
     """The bytes are no header; the message is the end of a sentence."""
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, shown: str) -> Header:
     """Read the header of a GGUF file and see whether the file has all the bytes that it speaks of.
+
+    Args:
+        shown: the model's name, for errors.
 
     Raises:
         RequestError: the file cannot be read, is something else, damaged or cut short, or a part of a split model.
@@ -93,15 +96,15 @@ def read_header(path: Path) -> Header:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header = _header(path, data)
     except OSError as error:
-        raise RequestError(f"{quoted(str(path))} cannot be read ({error.strerror or error}).") from error
+        raise RequestError(f"'{shown}' cannot be read ({error.strerror or error}).") from error
     except _DamagedError as error:
-        raise RequestError(f"{quoted(str(path))} {error}.") from None
+        raise RequestError(f"'{shown}' {error}.") from None
     kind, parts = header.values.get("general.type", "model"), header.values.get("split.count", 1)
     if kind != "model":
-        raise RequestError(f"{quoted(str(path))} holds no model but {quoted(kind)}; name the model's own file.")
+        raise RequestError(f"'{shown}' holds no model but {quoted(kind)}; name the model's own file.")
     if parts not in (0, 1):
         raise RequestError(
-            f"{quoted(str(path))} is one of {parts} parts, which transformers cannot read; join them with "
+            f"'{shown}' is one of {parts} parts, which transformers cannot read; join them with "
             "`llama-gguf-split --merge FIRST_PART WHOLE.gguf` and name the result."
         )
     return header
