@@ -1,4 +1,4 @@
-"""Loading a causal language model: embedded, from a folder, or from the hub."""
+"""Loading a causal language model: embedded, from a folder, from a GGUF file, or from the hub."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -39,8 +39,9 @@ def load_model(
     `Model.ignored_generation_settings`.
 
     Args:
-        name: an embedded name ("smollm2-135m"), a folder in transformers' format (also "~/..."), or a hub id
-            ("owner/name").
+        name: an embedded name ("smollm2-135m"), a folder in transformers' format (also "~/..."), a GGUF file, a hub id
+            ("owner/name"), or a GGUF file of the hub ("owner/name/FILE.gguf"). Folders and repositories without
+            safetensors may hold one GGUF file. It is converted once, which takes 4 bytes of disk per weight.
         revision: branch, tag or commit of a hub model.
         dtype: "float32", "bfloat16", "float16", "auto" or a torch dtype; default float32 on the CPU, the
             checkpoint's elsewhere.
@@ -51,8 +52,9 @@ def load_model(
 
     Raises:
         RequestError: no such model, an architecture or layer type that is not supported, a device that is not there,
-            weights that are incomplete, damaged or not safetensors (pickled weights are never loaded), or whatever
-            else keeps transformers from loading it.
+            weights that are incomplete, damaged or neither safetensors nor GGUF (pickled weights are never loaded), a
+            quantisation whose library is not installed, several GGUF files to choose from, or whatever else keeps
+            transformers from loading it.
     """
     shown = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
     source = _source(name, shown, revision)
