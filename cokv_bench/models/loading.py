@@ -94,7 +94,11 @@ def load_model(
     files = checkpoint_files(source, {**shared, **options})
     # Nobody trains the weights; a search differentiates by budgets alone.
     network = network.eval().requires_grad_(False)
-    return Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network))
+    model = Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network))
+    if quantized:
+        # Libraries may pack weights in another way on first use, and bitsandbytes spoils them if asked for them then.
+        _ = model.fingerprint
+    return model
 
 
 def _source(name: str, shown: str, revision: str | None) -> str:

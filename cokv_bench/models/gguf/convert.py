@@ -23,8 +23,8 @@ _NAMED = 60
 def converted_folder(path: Path, shown: str) -> Path:
     """The folder in transformers' format of a GGUF file, made on first use.
 
-    It takes 4 bytes of disk per weight, and up to twice as much memory while it is made: the numbers that a quantised
-    file stands for are exact in float32 only. The folder is found by the hash of the file's content, so that
+    It takes 4 bytes of disk per weight, and more memory than that while it is made: the numbers that a quantised file
+    stands for are exact in float32 only. The folder is found by the hash of the file's content, so that
     a copy under another name is not converted again and a file that has changed is.
 
     Args:
@@ -62,9 +62,12 @@ def convert(path: Path, target: Path, shown: str, stops: list[int] | None = None
     _check_room(header, target, shown)
     try:
         _write(header, config, target, shown, sorted(stop_ids(header)) if stops is None else stops)
-    except (RequestError, OSError):
+    except RequestError:
         raise
     except Exception as error:  # Of transformers, gguf, tokenizers and safetensors, each with errors of its own.
+        if isinstance(error, OSError) and error.errno is not None:
+            # Of the disk; the libraries' own have no number.
+            raise
         raise RequestError(
             f"'{shown}' cannot be converted: {brief(error)}; download it again, or use the checkpoint in safetensors "
             "format."
@@ -104,11 +107,13 @@ def _config(header: Header, shown: str) -> Any:
 
     try:
         config = AutoConfig.from_pretrained(header.path.parent, gguf_file=header.path.name)
+        complete(config, header, _frequencies(header), shown)
+    except RequestError:
+        raise
     except Exception as error:  # Whatever line meets the setting that is missing, or of another type.
         raise RequestError(
             f"'{shown}' cannot be converted: {brief(error)}; use the checkpoint in safetensors format."
         ) from error
-    complete(config, header, _frequencies(header), shown)
     # Before minutes are spent on its weights.
     check_supported(config, shown)
     return config
@@ -133,8 +138,8 @@ def _check_room(header: Header, target: Path, shown: str) -> None:
             "set COKV_BENCH_CACHE to a folder with room."
         )
     warnings.warn(
-        f"{shown} is converted once, into {need / 2**30:.1f} GiB in {cache}; this takes up to twice as much "
-        "memory, and some minutes per billion weights.",
+        f"{shown} is converted once, into {need / 2**30:.1f} GiB in {cache}; this takes more memory than that, and "
+        "some minutes per billion weights.",
         Notice,
         stacklevel=2,
     )
