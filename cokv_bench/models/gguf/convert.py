@@ -171,7 +171,9 @@ def _write(header: Header, config: Any, target: Path, shown: str, stops: list[in
     plain.load_state_dict(network.state_dict(), assign=True)
     plain.tie_weights()
     plain.generation_config = GenerationConfig(
-        eos_token_id=stops or None, bos_token_id=config.bos_token_id, pad_token_id=config.pad_token_id
+        eos_token_id=stops[0] if len(stops) == 1 else stops or None,
+        bos_token_id=config.bos_token_id,
+        pad_token_id=config.pad_token_id,
     )
     plain.save_pretrained(target)
     write_tokenizer(header, target, shown)
