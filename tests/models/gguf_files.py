@@ -30,7 +30,16 @@ _NAMES = {
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
+    "mlp.gate": "ffn_gate_inp",
 }
+# Gemma has norms behind its parts as well, and the names of others mean other places.
+_GEMMA = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+# llama.cpp's names of architectures, where transformers has another.
+_KINDS = {"gemma3_text": "gemma3", "qwen3_moe": "qwen3moe"}
 
 
 def plain(kind: str, folder: Path, tokenizer: Any = None, **changes: Any) -> Path:
@@ -56,7 +65,8 @@ def write(
         quantized: the format of the matrices; float32 by default.
     """
     network = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
-    config, kind = network.config, network.config.model_type
+    config = network.config
+    kind = _KINDS.get(config.model_type, config.model_type)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = gguf.GGUFWriter(path, kind)
     heads = {"head_count": config.num_attention_heads, "head_count_kv": config.num_key_value_heads}
@@ -68,9 +78,9 @@ def write(
         f"{kind}.feed_forward_length": config.intermediate_size,
         **{f"{kind}.attention.{key}": value for key, value in heads.items()},
         f"{kind}.attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
-        f"{kind}.rope.freq_base": float(config.rope_parameters["rope_theta"]),
+        f"{kind}.rope.freq_base": float(_rope(config)["rope_theta"]),
         **({f"{kind}.rope.dimension_count": size} if kind == "llama" else {}),
-        **({f"{kind}.attention.key_length": size} if kind == "qwen3" else {}),
+        **({f"{kind}.attention.key_length": size} if kind in ("qwen3", "qwen3moe", "gemma3") else {}),
         **tokenizer_settings(source, config.vocab_size),
         **(settings or {}),
     }
@@ -80,14 +90,19 @@ def write(
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         array = tensor.numpy()
+        if ".experts." in name:
+            _add_experts(writer, name, array)
+            continue
+        if kind == "gemma3" and "norm" in name:
+            array = array + 1
         if kind == "llama" and ".q_proj." in name:
             array = _interleaved(array, heads["head_count"])
         if kind == "llama" and ".k_proj." in name:
             array = _interleaved(array, heads["head_count_kv"])
         if quantized is not None and array.ndim == 2:
-            writer.add_tensor(_name(name), gguf.quants.quantize(array, quantized), raw_dtype=quantized)
+            writer.add_tensor(_name(name, kind), gguf.quants.quantize(array, quantized), raw_dtype=quantized)
         else:
-            writer.add_tensor(_name(name), array)
+            writer.add_tensor(_name(name, kind), array)
     for name, array in (tensors or {}).items():
         writer.add_tensor(name, array)
     writer.write_header_to_file()
@@ -118,12 +133,26 @@ def tokenizer_settings(source: Path, size: int) -> dict[str, Any]:
     }
 
 
-def _name(name: str) -> str:
+def _rope(config: Any) -> dict[str, Any]:
+    return config.rope_parameters.get("full_attention", config.rope_parameters)
+
+
+def _name(name: str, kind: str) -> str:
+    names = _NAMES | (_GEMMA if kind == "gemma3" else {})
     stem, suffix = name.rsplit(".", 1)
-    if stem in _NAMES:
-        return f"{_NAMES[stem]}.{suffix}"
+    if stem in names:
+        return f"{names[stem]}.{suffix}"
     layer, _, part = stem.removeprefix("model.layers.").partition(".")
-    return f"blk.{layer}.{_NAMES[part]}.{suffix}"
+    return f"blk.{layer}.{names[part]}.{suffix}"
+
+
+def _add_experts(writer: gguf.GGUFWriter, name: str, array: np.ndarray) -> None:
+    """The experts of a layer, whose gate and up matrices transformers joins."""
+    block = f"blk.{name.split('.')[2]}"
+    gate, *up = np.split(array, 2, axis=1) if name.endswith("gate_up_proj") else (array,)
+    parts = {"gate": gate, "up": up[0]} if up else {"down": gate}
+    for part, matrices in parts.items():
+        writer.add_tensor(f"{block}.ffn_{part}_exps.weight", np.ascontiguousarray(matrices))
 
 
 def _interleaved(rows: np.ndarray, heads: int) -> np.ndarray:

@@ -19,11 +19,12 @@ from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model, load_model
 from cokv_bench.models.conversion import convert_once
 from cokv_bench.models.gguf import convert as conversion
+from cokv_bench.models.gguf.config import complete
 from cokv_bench.models.gguf.header import Header, read_header
 from cokv_bench.models.gguf.tokenizer import stop_ids
 from tests.conftest import random_ids
-from tests.models.gguf_files import plain, write
-from tests.models.written import sentencepiece
+from tests.models.gguf_files import SIZES, plain, write
+from tests.models.written import byte_level, sentencepiece
 
 TEXT = "  Where was the boat?  1,234 ÄÖ\n\n    return <|end|> don't"
 TOKENS = "tokenizer.ggml."
@@ -87,6 +88,58 @@ def test_a_file_is_its_checkpoint(tmp_path: Path, kind: str, changes: dict[str, 
     assert found.reading["chat_template"] == expected.reading["chat_template"]
     assert found.folder_name == "tiny"
     assert found.ignored_generation_settings == {}
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (
+            transformers.Gemma3TextConfig(
+                **SIZES, num_hidden_layers=7, num_key_value_heads=1, head_dim=32, sliding_window=64,
+                query_pre_attn_scalar=32,
+            ),
+            {"gemma3.attention.value_length": 32, "gemma3.attention.sliding_window": 64},
+        ),
+        (
+            transformers.Qwen3MoeConfig(
+                **SIZES, num_hidden_layers=2, num_key_value_heads=2, head_dim=16, num_experts=6, num_experts_per_tok=3,
+                moe_intermediate_size=32, norm_topk_prob=True,
+            ),
+            {
+                "qwen3moe.expert_count": 6,
+                "qwen3moe.expert_used_count": 3,
+                "qwen3moe.expert_feed_forward_length": 32,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_hybrids_and_mixtures_of_experts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any, settings: dict[str, Any]
+) -> None:
+    # Whether they can be run is said elsewhere.
+    monkeypatch.setattr("cokv_bench.models.support.check_supported", lambda *_: None)
+    config.update({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.3})
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "plain")
+    byte_level().save_pretrained(tmp_path / "plain")
+    file = write(tmp_path / "plain", tmp_path / "tiny.gguf", settings=settings)
+    ids = torch.tensor([random_ids(150)])
+    expected, found = (
+        transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(ids).logits
+        for folder in (tmp_path / "plain", conversion.converted_folder(file, "tiny"))
+    )
+    # llama.cpp adds one to Gemma's norms, and taking it off again rounds.
+    assert (found - expected).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("layers", "divisor"), [(62, 16), (48, 32)])
+def test_what_gemma_divides_queries_by(layers: int, divisor: int) -> None:
+    """By the head's size, and in the model of 27 billion weights by the width per head; no setting says so."""
+    config = transformers.Gemma3TextConfig(**SIZES, num_hidden_layers=layers, head_dim=8, query_pre_attn_scalar=256)
+    settings = {"context_length": 512, "block_count": layers, "embedding_length": 96, "attention.key_length": 32}
+    values = {f"gemma3.{key}": value for key, value in {**settings, "attention.head_count": 6}.items()}
+    complete(config, Header(Path(), {"general.architecture": "gemma3", **values}, {}), None, "tiny")
+    assert config.query_pre_attn_scalar == divisor
 
 
 def test_quantised_weights_are_the_numbers_that_they_stand_for(tmp_path: Path, llama: Path) -> None:

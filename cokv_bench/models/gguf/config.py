@@ -65,6 +65,8 @@ def complete(config: Any, header: Header, frequencies: Any, shown: str) -> None:
     if "attention.key_length" in settings and hasattr(config, "head_dim"):
         config.head_dim = settings["attention.key_length"]
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if hasattr(config, "query_pre_attn_scalar"):
+        config.query_pre_attn_scalar = _gemma_scale(config, size)
     for key in _HEAD_SIZES:
         if settings.pop(key, size) != size:
             raise _unread(key, header, shown)
@@ -90,6 +92,15 @@ def _single(value: Any, key: str, header: Header, shown: str) -> Any:
     if len(set(value)) != 1:
         raise _unread(key, header, shown)
     return value[0]
+
+
+def _gemma_scale(config: Any, size: int) -> int:
+    """What Gemma divides queries by, squared: the head's size, but the width per head in the models of 27 billion.
+
+    No setting says so; llama.cpp tells these models by their layers.
+    """
+    largest = {"gemma2": 46, "gemma3_text": 62}.get(config.model_type) == config.num_hidden_layers
+    return int(config.hidden_size // config.num_attention_heads) if largest else size
 
 
 def _rope(config: Any) -> dict[str, Any]:
