@@ -31,6 +31,8 @@ _NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
     "mlp.gate": "ffn_gate_inp",
+    "self_attn.qkv_proj": "attn_qkv",
+    "mlp.gate_up_proj": "ffn_up",
 }
 # Gemma has norms behind its parts as well, and the names of others mean other places.
 _GEMMA = {
@@ -79,7 +81,7 @@ def write(
         **{f"{kind}.attention.{key}": value for key, value in heads.items()},
         f"{kind}.attention.layer_norm_rms_epsilon": float(config.rms_norm_eps),
         f"{kind}.rope.freq_base": float(_rope(config)["rope_theta"]),
-        **({f"{kind}.rope.dimension_count": size} if kind == "llama" else {}),
+        **({f"{kind}.rope.dimension_count": size} if kind in ("llama", "phi3") else {}),
         **({f"{kind}.attention.key_length": size} if kind in ("qwen3", "qwen3moe", "gemma3") else {}),
         **tokenizer_settings(source, config.vocab_size),
         **(settings or {}),

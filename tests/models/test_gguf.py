@@ -72,6 +72,7 @@ def logits(model: Model, ids: list[int]) -> torch.Tensor:
         ("llama", {"tie_word_embeddings": False}),
         ("llama", {"tie_word_embeddings": True, "rms_norm_eps": 1e-3}),
         ("qwen2", {"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}}),
+        ("phi3", {}),
         # Its head size is neither its width over its heads nor the 128 of the config class.
         ("qwen3", {"head_dim": 24, "max_position_embeddings": 1024}),
     ],

@@ -28,6 +28,8 @@ _NAMES = {
 }
 _NEEDED = ("context_length", "block_count", "embedding_length", "attention.head_count")
 _HEAD_SIZES = ("attention.key_length", "attention.value_length")
+# Token ids, by their names in configs.
+_IDS = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
 _SCALING = "rope.scaling."
 # Changes no number: the vocabulary is counted, and a scaling's length and origin are told by others.
 _IDLE = {"vocab_size", f"{_SCALING}finetuned"}
@@ -55,6 +57,9 @@ def complete(config: Any, header: Header, frequencies: Any, shown: str) -> None:
         raise RequestError(
             f"'{shown}' lacks the setting '{header.architecture}.{missing[0]}'; convert or download it again."
         )
+    for name, key in _IDS.items():
+        if f"tokenizer.ggml.{key}" not in header.values:
+            setattr(config, name, None)
     settings.setdefault("attention.head_count_kv", settings["attention.head_count"])
     scaling = {key.removeprefix(_SCALING): settings.pop(key) for key in [*settings] if key.startswith(_SCALING)}
     for key in sorted(_NAMES.keys() & settings.keys()):
