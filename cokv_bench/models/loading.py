@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from cokv_bench.errors import RequestError, brief, unknown
+from cokv_bench.files import at_home
 from cokv_bench.models import embedded
 from cokv_bench.models.attention import IMPLEMENTATION
 from cokv_bench.models.checkpoint import checkpoint_files, damage
@@ -107,7 +108,7 @@ def _source(name: str, shown: str, revision: str | None) -> str:
     file = gguf_file(name, revision)
     if file is not None:
         return str(converted_folder(file, shown))
-    folder = Path(name).expanduser()
+    folder = at_home(Path(name))
     if folder.is_dir():
         return str(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -410,6 +410,25 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     assert "cannot be had from the hub" in refusal("nobody/nothing/none.gguf")
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 2000, "no\0name", "~nobody-of-that-name/model.gguf"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(RequestError) as error:
+        load(name)
+    assert len(str(error.value)) <= 400
+
+
+def test_a_cache_that_is_only_read(file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = load(file).fingerprint["weights"]
+    (known,) = (cache / "gguf").glob("known-*")
+    known.unlink()
+
+    def refuse(*_: object) -> None:
+        raise RequestError("It cannot be written.")
+
+    monkeypatch.setattr(conversion, "write_text", refuse)
+    assert load(file).fingerprint["weights"] == weights
+
+
 def test_hub_repositories_without_a_hub(tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was downloaded loads by its repository's name, with a network or without."""
     from huggingface_hub import constants

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import warnings
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def _content(path: Path, folder: Path) -> str:
         content = ""
     if len(content) != 64 or not content.isalnum():
         content = file_sha256(path)
-        write_text(known, content)
+        with suppress(RequestError):
+            # A cache that cannot be written may still have the model.
+            write_text(known, content)
     return content
 
 

@@ -1,10 +1,10 @@
 """Which GGUF file a model's name means: a file, the only one of a folder, or one of a hub repository."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from cokv_bench.errors import RequestError, brief
+from cokv_bench.files import at_home
 
 SUFFIX = ".gguf"
 # Beside a model lie the image encoder of a multimodal one and the later parts of a split one.
@@ -22,11 +22,15 @@ def gguf_file(name: str, revision: str | None = None) -> Path | None:
     Raises:
         RequestError: no such file, it cannot be downloaded, or several files to choose from.
     """
-    path = Path(name).expanduser()
+    path = at_home(Path(name))
     if path.is_file():
         return path
     if path.is_dir():
-        only = _only((file.name for file in path.iterdir()), name)
+        try:
+            files = [file.name for file in path.iterdir()]
+        except OSError as error:
+            raise RequestError(f"The folder '{name}' cannot be read ({error.strerror}).") from error
+        only = _only(files, name)
         return None if only is None else path / only
     parts = name.split("/")
     if name.lower().endswith(SUFFIX):
@@ -39,12 +43,11 @@ def gguf_file(name: str, revision: str | None = None) -> Path | None:
     return None if only is None else _download(name, only, revision)
 
 
-def _only(files: Iterable[str], name: str) -> str | None:
+def _only(files: list[str], name: str) -> str | None:
     """The GGUF file among a folder's or repository's; None where the weights are safetensors or none is GGUF."""
-    listed = list(files)
-    if any(file.endswith(".safetensors") for file in listed):
+    if any(file.endswith(".safetensors") for file in files):
         return None
-    found = sorted(file for file in listed if file.lower().endswith(SUFFIX) and not _BESIDE.search(file))
+    found = sorted(file for file in files if file.lower().endswith(SUFFIX) and not _BESIDE.search(file))
     if len(found) > 1:
         told = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
         raise RequestError(f"'{name}' holds {len(found)} GGUF files ({told}); name one, such as '{name}/{found[0]}'.")
