@@ -11,6 +11,7 @@ import psutil
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models import embedded
+from cokv_bench.models.conversion import cache_folder
 from cokv_bench.plugins import find, load
 from cokv_bench.tasks.longbench.data import ENVIRONMENT
 
@@ -77,7 +78,7 @@ def _embedded() -> Finding:
 
 
 def _cache() -> Finding:
-    folder = embedded.cache_folder()
+    folder = cache_folder()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(nearest, os.W_OK):
         return Finding("cache folder", f"{folder} cannot be written", "export COKV_BENCH_CACHE=<a folder of yours>")

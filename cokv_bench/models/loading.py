@@ -1,4 +1,4 @@
-"""Loading a causal language model: embedded, from a folder, or from the hub."""
+"""Loading a causal language model: embedded, from a folder, from a GGUF file, or from the hub."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -7,12 +7,16 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from cokv_bench.errors import RequestError, brief, unknown
+from cokv_bench.files import at_home
 from cokv_bench.models import embedded
 from cokv_bench.models.attention import IMPLEMENTATION
 from cokv_bench.models.checkpoint import checkpoint_files, damage
 from cokv_bench.models.completeness import check_complete
+from cokv_bench.models.gguf.convert import converted_folder
+from cokv_bench.models.gguf.source import gguf_file
 from cokv_bench.models.greedy import make_greedy
 from cokv_bench.models.model import Model
+from cokv_bench.models.quantized import lacking, quantization_of
 from cokv_bench.models.support import check_supported
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt")
@@ -36,8 +40,9 @@ def load_model(
     `Model.ignored_generation_settings`.
 
     Args:
-        name: an embedded name ("smollm2-135m"), a folder in transformers' format (also "~/..."), or a hub id
-            ("owner/name").
+        name: an embedded name ("smollm2-135m"), a folder in transformers' format (also "~/..."), a GGUF file, a hub id
+            ("owner/name"), or a GGUF file of the hub ("owner/name/FILE.gguf"). Folders and repositories without
+            safetensors may hold one GGUF file. It is converted once, which takes 4 bytes of disk per weight.
         revision: branch, tag or commit of a hub model.
         dtype: "float32", "bfloat16", "float16", "auto" or a torch dtype; default float32 on the CPU, the
             checkpoint's elsewhere.
@@ -48,19 +53,24 @@ def load_model(
 
     Raises:
         RequestError: no such model, an architecture or layer type that is not supported, a device that is not there,
-            weights that are incomplete, damaged or not safetensors (pickled weights are never loaded), or whatever
-            else keeps transformers from loading it.
+            weights that are incomplete, damaged or neither safetensors nor GGUF (pickled weights are never loaded), a
+            quantisation whose library is not installed, several GGUF files to choose from, or whatever else keeps
+            transformers from loading it.
     """
-    source = _source(name)
     shown = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
+    source = _source(name, shown, revision)
     shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
         shared["revision"] = revision
     config = _config(source, shown, shared)
     check_supported(config, shown)
+    kind = quantization_of(config, shown)
     place = _place(device)
     if dtype is None:
         dtype = torch.float32 if device_map is None and place.type == "cpu" else "auto"
+    if device_map is None and (kind is not None or "quantization_config" in options):
+        # Packed weights are put in place while they are loaded; most libraries cannot move them.
+        device_map = {"": place}
     request = {
         "config": config,
         "dtype": _dtype(dtype),
@@ -76,22 +86,29 @@ def load_model(
     try:
         network, report = AutoModelForCausalLM.from_pretrained(source, **request)
     except Exception as error:  # Each quantisation library and file format has errors of its own.
-        reason = damage(checkpoint_files(source, {**shared, **options})) or brief(error)
+        reason = damage(checkpoint_files(source, {**shared, **options})) or lacking(kind, error) or brief(error)
         raise RequestError(f"The weights of '{shown}' cannot be loaded: {reason}.") from error
     quantized = getattr(network.config, "quantization_config", None) is not None
     check_complete(shown, network, report, quantized=quantized)
-    if device_map is None and "quantization_config" not in options:
+    if device_map is None:
         network = _moved(network, place, shown)
     files = checkpoint_files(source, {**shared, **options})
     # Nobody trains the weights; a search differentiates by budgets alone.
     network = network.eval().requires_grad_(False)
-    return Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network))
+    model = Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network))
+    if quantized:
+        # Libraries may pack weights in another way on first use, and bitsandbytes spoils them if asked for them then.
+        _ = model.fingerprint
+    return model
 
 
-def _source(name: str) -> str:
+def _source(name: str, shown: str, revision: str | None) -> str:
     if name in embedded.NAMES:
         return str(embedded.embedded_folder())
-    folder = Path(name).expanduser()
+    file = gguf_file(name, revision)
+    if file is not None:
+        return str(converted_folder(file, shown))
+    folder = at_home(Path(name))
     if folder.is_dir():
         return str(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -23,7 +23,7 @@ class Model:
     """A loaded decoder.
 
     Attributes:
-        name: what the user asked for: an embedded name, a folder or a hub id.
+        name: what the user asked for: an embedded name, a folder, a GGUF file or a hub id.
         network: the transformers `...ForCausalLM`, in evaluation mode, with this project's attention.
         tokenizer: its tokenizer, or None where the folder has none (token ids in, token ids out).
         files: safetensors files that the weights came from; none for a network made in memory.
@@ -39,8 +39,11 @@ class Model:
 
     @property
     def folder_name(self) -> str:
-        """The name without what stands before it, for folders of results: of "." that of the folder itself."""
-        return Path(os.path.abspath(os.path.expanduser(self.name))).name
+        """The name without what stands before it, for folders of results: of "." that of the folder itself.
+
+        Of a GGUF file it is the name without its suffix.
+        """
+        return Path(os.path.abspath(os.path.expanduser(self.name))).name.removesuffix(".gguf")
 
     @property
     def config(self) -> Any:

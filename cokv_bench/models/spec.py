@@ -15,9 +15,14 @@ _PANEL = "Model"
 class ModelSpec:
     """The arguments of `load_model` that the command line has."""
 
-    name: Annotated[str, Option("Embedded name, model folder or hub id (owner/name).", _PANEL, name="model")] = (
-        "smollm2-135m"
-    )
+    name: Annotated[
+        str,
+        Option(
+            "Embedded name, model folder, GGUF file, or hub id (owner/name or owner/name/FILE.gguf).",
+            _PANEL,
+            name="model",
+        ),
+    ] = "smollm2-135m"
     revision: Annotated[str | None, Option("Branch, tag or commit of a hub model.", _PANEL)] = None
     dtype: Annotated[str | None, Option("float32, bfloat16, float16 or auto. Default: float32 on the CPU.", _PANEL)] = (
         None
