@@ -1,0 +1,196 @@
+"""Every architecture at toy size: answers are plain `generate`'s, and everything else that is run on a model runs.
+
+The table of architectures in docs/models.md is what these tests find; with COKV_BENCH_WRITE_DOCS=1 they write it.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+
+from cokv_bench.errors import RequestError
+from cokv_bench.game.head_game import make_game
+from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode, prefill
+from cokv_bench.kvcache.check import Outcome, check
+from cokv_bench.models import Model, load_model
+from cokv_bench.policies import get_policy
+from cokv_bench.search import SearchExamples, SearchLimits, search
+from cokv_bench.search.examples import Point
+from cokv_bench.tasks.registry import TaskOptions, resolve
+from tests.architectures.toys import REFUSED, TOYS, WINDOW, save_toy
+from tests.conftest import random_ids
+
+#: Longer than two windows of the layers that slide, so that these have dropped tokens.
+TOKENS = 2 * WINDOW + 7
+WORKING = [name for name in TOYS if name not in REFUSED]
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+BEGIN, END = "<!-- architectures: written by tests/architectures -->\n", "<!-- end -->\n"
+
+Loader = Callable[[str], Model]
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loader:
+    """Loads a toy once."""
+    folder = tmp_path_factory.mktemp("toys")
+
+    @cache
+    def load(name: str) -> Model:
+        return load_model(str(save_toy(name, folder / name.replace(" ", ""))), device="cpu")
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def checked(loaded: Loader) -> Callable[[str], Outcome]:
+    return cache(lambda name: check(loaded(name)))
+
+
+def full(prompt: Prompt) -> Selection:
+    return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+
+
+def some(prompt: Prompt) -> list[Selection]:
+    chosen = [get_policy(name).select(prompt, 14) for name in ("snapkv", "ada-snapkv", "h2o", "streaming-llm")]
+    members = torch.arange(prompt.layers * prompt.kv_heads).view(prompt.layers, -1) % 2 == 0
+    return [*chosen, Selection.from_coalition(members, prompt.tokens, prompt.window), full(prompt)]
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_a_full_cache_answers_as_generate_does(loaded: Loader, name: str) -> None:
+    model, ids = loaded(name), random_ids(TOKENS, seed=1)
+    # A chunk that divides nothing: the boundaries of windows and chunks lie inside.
+    prompt = prefill(model, ids, chunk=15)
+    asked = torch.tensor([ids])
+    model.network.set_attn_implementation("eager")
+    try:
+        plain = model.network.generate(asked, max_new_tokens=12, do_sample=False)[0, TOKENS:].tolist()
+    finally:
+        model.network.set_attn_implementation("cokv_bench")
+    for storage in ("shared", "ragged"):
+        (answer,) = decode(model, prompt, [full(prompt)], max_new_tokens=12, storage=storage)
+        assert answer.token_ids == plain
+    # The compact cache is one that plain `generate` goes on from, whether cut from a prompt or while it was read.
+    first = torch.cat([asked, prompt.logits.argmax().view(1, 1)], dim=1)
+    for made in (RaggedCache(prompt, [full(prompt)]), compress(model, ids, get_policy("full"), None).cache):
+        found = model.network.generate(first, past_key_values=made, max_new_tokens=11, do_sample=False)
+        assert found[0, TOKENS:].tolist() == plain
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_the_storages_agree_for_evicted_caches(loaded: Loader, name: str) -> None:
+    model = loaded(name)
+    prompt = prefill(model, random_ids(TOKENS, seed=2), window=4)
+    choices, question, answer = some(prompt), random_ids(3, seed=3), random_ids(5, seed=4)
+    shared, ragged = (
+        decode(model, prompt, choices, question=question, teacher=answer, storage=storage)
+        for storage in ("shared", "ragged")
+    )
+    for one, other in zip(shared, ragged, strict=True):
+        assert one.logprobs is not None
+        torch.testing.assert_close(one.logprobs, other.logprobs, atol=1e-4, rtol=1e-4)
+    assert any(not torch.allclose(row.logprobs, shared[-1].logprobs) for row in shared[:-1] if row.logprobs is not None)
+    made = compress(model, prompt.token_ids, get_policy("snapkv"), 14, window=4)
+    assert made.cache.kept_bytes == choices[0].total * model.bytes_per_token
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", "llama4_text", "qwen3_next", "lfm2"])
+@pytest.mark.parametrize("storage", ["shared", "ragged"])
+def test_rows_that_finish_leave_with_what_other_layers_hold(
+    loaded: Loader, name: str, storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = loaded(name)
+    prompt = prefill(model, random_ids(TOKENS, seed=5), window=4)
+    choices = some(prompt)
+    monkeypatch.setitem(model.__dict__, "stop_ids", frozenset())
+    free = [decode(model, prompt, [each], max_new_tokens=12, storage=storage)[0].token_ids for each in choices]
+    stop = max(
+        {token for ids in free for token in ids},
+        key=lambda token: len({ids.index(token) if token in ids else 99 for ids in free}),
+    )
+    monkeypatch.setitem(model.__dict__, "stop_ids", frozenset([stop]))
+    expected = [ids[: ids.index(stop) + 1] if stop in ids else ids for ids in free]
+    assert len({len(ids) for ids in expected}) > 1
+    rows = decode(model, prompt, choices, max_new_tokens=12, storage=storage)
+    assert [row.token_ids for row in rows] == expected
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_games_and_searches_run(loaded: Loader, texty: Model, tmp_path: Path, name: str) -> None:
+    model = dataclasses.replace(loaded(name), tokenizer=texty.tokenizer)
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(230,), examples=3))
+    game = make_game(model, tasks, "loglik", window=4)
+    everybody = torch.ones(1, game.players, dtype=torch.bool).numpy()
+    found = game.measure(game.coalitions(everybody))[0]
+    examples = SearchExamples(model, tasks, ["loglik"], window=4)
+    # A search scores whole caches as the game does; the first token of an answer counts in neither.
+    assert [examples.full(case) for case in range(3)] == pytest.approx(found.tolist(), abs=1e-4)
+    shares = search(examples, tmp_path, [24], seed=1, stopping=SearchLimits(steps=2))
+    assert shares.tables[0].shape == (model.layers, model.kv_heads)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt_oss", "llama4_text", "qwen3_next", "granite"])
+def test_gradients_are_those_of_more_and_fewer_tokens(loaded: Loader, texty: Model, name: str) -> None:
+    """Not finite differences, since a budget is a step: the rows of a batch are those of each alone, gradients too."""
+    model = dataclasses.replace(loaded(name), tokenizer=texty.tokenizer)
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(230,), examples=2))
+    examples = SearchExamples(model, tasks, ["loglik"], window=4)
+    points = [Point(case, budget) for budget in (16, 24) for case in (0, 1)]
+
+    def gradient(chosen: list[Point]) -> torch.Tensor:
+        shares = torch.zeros(len(chosen), model.layers, model.kv_heads, requires_grad=True)
+        examples.score(chosen, list(shares), [1.0] * len(chosen))
+        assert shares.grad is not None
+        return shares.grad
+
+    together = gradient(points)
+    assert together.abs().sum() > 0
+    for place, point in enumerate(points):
+        torch.testing.assert_close(together[place], gradient([point])[0], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["llama", "phi3", "qwen3_moe", "stablelm", "olmo2"])
+def test_moments_of_queries_are_gathered_where_rotary_can_be_taken_off(loaded: Loader, name: str) -> None:
+    assert prefill(loaded(name), random_ids(TOKENS), query_moments=True).query_moments
+
+
+@pytest.mark.parametrize("name", ["smollm3", "glm4", "ernie4_5", "granite", "gemma2"])
+def test_moments_of_queries_are_refused_elsewhere(loaded: Loader, name: str) -> None:
+    """Layers without rotary, neighbours that are turned together, a decoder that is called as a whole."""
+    with pytest.raises(RequestError, match="before rotary"):
+        prefill(loaded(name), random_ids(TOKENS), query_moments=True)
+
+
+@pytest.mark.parametrize(("name", "words"), REFUSED.items())
+def test_what_cannot_be_right_is_refused_with_the_reason(loaded: Loader, name: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words) as refusal:
+        prefill(loaded(name), random_ids(TOKENS))
+    assert len(str(refusal.value)) <= 400
+
+
+def test_the_table_in_the_docs_is_current(loaded: Loader, checked: Callable[[str], Outcome]) -> None:
+    rows = [line(name, loaded, checked) for name in TOYS]
+    head = ["| architecture | works, or is refused because | layers evicted | read |", "| --- | --- | --- | --- |"]
+    table = "\n".join([*head, *rows]) + "\n"
+    text = PAGE.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    current = before + BEGIN + "\n" + table + "\n" + END + after
+    if os.environ.get("COKV_BENCH_WRITE_DOCS"):
+        PAGE.write_text(current, encoding="utf-8")
+    assert PAGE.read_text(encoding="utf-8") == current
+
+
+def line(name: str, loaded: Loader, checked: Callable[[str], Outcome]) -> str:
+    try:
+        outcome = checked(name)
+    except RequestError as refusal:
+        reason = str(refusal).partition("cannot be used: ")[2].partition("; ")[0]
+        return f"| {name} | refused: {reason} | | |"
+    model = loaded(name)
+    evicted = "all" if model.layers == model.network_layers else f"{model.layers} of {model.network_layers}"
+    return f"| {name} | works | {evicted} | {'layer by layer' if outcome.lean else 'as a whole'} |"
