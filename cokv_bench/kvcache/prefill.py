@@ -72,6 +72,10 @@ def prefill(
     gathered = Signals(accumulated_attention, query_moments)
     room = max(room, len(question))
     ids, logits, others = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
+    if len({(part.scaling, part.softcap) for part in parts}) > 1:
+        raise RequestError(
+            f"The layers of '{model.name}' scale or cap attention by different numbers; rankings know one."
+        )
     return Prompt(
         token_ids=ids,
         window=window,

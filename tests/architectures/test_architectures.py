@@ -15,7 +15,7 @@ import torch
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import make_game
 from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode, prefill
-from cokv_bench.kvcache.check import Outcome, check
+from cokv_bench.kvcache.check import Outcome, compare
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
 from cokv_bench.search import SearchExamples, SearchLimits, search
@@ -47,7 +47,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loader:
 
 @pytest.fixture(scope="module")
 def checked(loaded: Loader) -> Callable[[str], Outcome]:
-    return cache(lambda name: check(loaded(name)))
+    return cache(lambda name: compare(loaded(name)))
 
 
 def full(prompt: Prompt) -> Selection:
