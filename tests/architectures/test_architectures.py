@@ -18,6 +18,11 @@ from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode,
 from cokv_bench.kvcache.check import Outcome, compare
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
+from cokv_bench.report.layout import lay_out
+from cokv_bench.runs.execute import execute
+from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.plan import make_plan, variants_of
+from cokv_bench.scores.tables import tabulate
 from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.search.examples import Point
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -151,6 +156,26 @@ def test_gradients_are_those_of_more_and_fewer_tokens(loaded: Loader, texty: Mod
     assert together.abs().sum() > 0
     for place, point in enumerate(points):
         torch.testing.assert_close(together[place], gradient([point])[0], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3_text"])
+def test_records_tell_what_no_method_evicts(loaded: Loader, texty: Model, tmp_path: Path, name: str) -> None:
+    model = dataclasses.replace(loaded(name), tokenizer=texty.tokenizer)
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(230,), examples=2))
+    variants = variants_of({each: lambda _, each=each: get_policy(each) for each in ("full", "snapkv")}, [16])
+    settings = {"window": 4, "split": "test", "seed": 0, "settings": {}, "profiled": {}}
+    execute(make_plan(model, tasks, {task.name: variants for task in tasks}, [16], **settings), tmp_path)
+    records = read_records(tmp_path)
+    # Two layers of a window but its newest token, keys and values.
+    window = 2 * (WINDOW - 1) * 2 * model.kv_heads * model.head_dim * 4
+    for record in records:
+        assert record["kv_bytes"] == record["kept_tokens"] * model.bytes_per_token
+        assert record["method"] == "full" or record["kept_tokens"] == 16 * model.layers * model.kv_heads
+        assert record.get("other_bytes") == (window if name == "gemma3_text" else None)
+    results = tabulate(tmp_path)
+    assert ("other_bytes" in results.tables["scores.csv"]) == (name == "gemma3_text")
+    notes = " ".join(lay_out(results.tables, results.configuration).notes)
+    assert ("Layers that are not evicted hold" in notes) == (name == "gemma3_text")
 
 
 @pytest.mark.parametrize("name", ["llama", "phi3", "qwen3_moe", "stablelm", "olmo2"])
