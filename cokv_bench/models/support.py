@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from transformers import DynamicCache
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
 
 from cokv_bench.errors import RequestError
@@ -13,8 +13,7 @@ def check_supported(config: Any, name: str) -> None:
 
     Others may still be refused by `cokv_bench.kvcache.check`, which looks at what they compute.
     """
-    text = text_config(config)
-    reason = _reason(text)
+    reason = _no_decoder(config) or _reason(text_config(config))
     if reason:
         raise RequestError(
             f"Model '{name}' cannot be used: {reason}; use a decoder that keeps keys and values per head and has "
@@ -68,6 +67,13 @@ def _attends_to_all(layer: Any, config: Any) -> bool:
         return bool(layer.sliding_window >= context_of(config))
     # Its subclasses keep something beside keys and values, or share them out in their own way.
     return type(layer) is DynamicLayer
+
+
+def _no_decoder(config: Any) -> str | None:
+    # Code that a checkpoint brings along says so itself.
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "auto_map", None):
+        return None
+    return f"transformers has no causal language model for '{config.model_type}' (AutoModelForCausalLM)"
 
 
 def _reason(config: Any) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import make_game
@@ -18,6 +19,7 @@ from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode,
 from cokv_bench.kvcache.check import Outcome, compare
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
+from cokv_bench.policies.attention import window_of
 from cokv_bench.report.layout import lay_out
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records
@@ -26,7 +28,7 @@ from cokv_bench.scores.tables import tabulate
 from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.search.examples import Point
 from cokv_bench.tasks.registry import TaskOptions, resolve
-from tests.architectures.toys import REFUSED, TOYS, WINDOW, save_toy
+from tests.architectures.toys import REFUSED, SIZES, TOYS, WINDOW, save_toy
 from tests.conftest import random_ids
 
 #: Longer than two windows of the layers that slide, so that these have dropped tokens.
@@ -156,6 +158,61 @@ def test_gradients_are_those_of_more_and_fewer_tokens(loaded: Loader, texty: Mod
     assert together.abs().sum() > 0
     for place, point in enumerate(points):
         torch.testing.assert_close(together[place], gradient([point])[0], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt_oss", "llama4_text", "granite", "qwen3_next"])
+def test_rankings_see_the_attention_that_the_model_computes(loaded: Loader, name: str) -> None:
+    """An independent reference: the weights that transformers' eager attention tells, soft caps and sinks included."""
+    model, ids = loaded(name), random_ids(TOKENS, seed=6)
+    prompt = prefill(model, ids, window=4, chunk=15)
+    model.network.set_attn_implementation("eager")
+    try:
+        with torch.inference_mode():
+            told = model.network(torch.tensor([ids]), output_attentions=True, use_cache=False).attentions
+    finally:
+        model.network.set_attn_implementation("cokv_bench")
+    # Layers that keep a state tell none.
+    weights = told if len(told) == model.layers else [told[number] for number in model.evicted_layers]
+    assert prompt.accumulated_attention is not None
+    for layer, (whole,) in enumerate(weights):
+        torch.testing.assert_close(window_of(prompt, layer).flatten(0, 1), whole[:, -4:], atol=1e-4, rtol=1e-3)
+        received = whole.sum(dim=1).view(model.kv_heads, -1, TOKENS).mean(dim=1)
+        torch.testing.assert_close(prompt.accumulated_attention[layer], received, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gpt_oss", "gemma3_text", "qwen3_next"])
+def test_rankings_that_read_on_or_read_weights_run(loaded: Loader, texty: Model, name: str) -> None:
+    model = dataclasses.replace(loaded(name), tokenizer=texty.tokenizer)
+    prompt = prefill(model, random_ids(TOKENS, seed=7), window=8)
+    methods = [f"{ranking}+uniform" for ranking in ("laq", "dapq", "kvzip", "tova", "obcache")]
+    # A window's queries and budget are the methods' own or the prompt's.
+    choices = [get_policy(name).within(8).select(prompt, 16) for name in (*methods, "critical-ada", "lava", "cake")]
+    shared, ragged = (
+        decode(model, prompt, choices, teacher=random_ids(4, seed=8), storage=storage)
+        for storage in ("shared", "ragged")
+    )
+    for one, other in zip(shared, ragged, strict=True):
+        assert one.logprobs is not None
+        torch.testing.assert_close(one.logprobs, other.logprobs, atol=1e-4, rtol=1e-4)
+
+
+def test_the_text_decoder_of_a_model_for_images_is_run(tmp_path: Path) -> None:
+    settings = {**SIZES, **TOYS["gemma3_text"]}
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(
+        text_config=settings,
+        vision_config={**small, "image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+        image_token_index=259,
+        boi_token_index=257,
+        eoi_token_index=258,
+    )
+    transformers.Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
+    model, ids = load_model(str(tmp_path), device="cpu"), random_ids(TOKENS)
+    assert (model.layers, model.network_layers, model.kv_heads, model.context) == (2, 4, 2, 512)
+    plain = model.network.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False)[0, TOKENS:].tolist()
+    prompt = prefill(model, ids)
+    assert decode(model, prompt, [full(prompt)], max_new_tokens=8)[0].token_ids == plain
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3_text"])

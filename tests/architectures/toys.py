@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import transformers
 
-_SIZES: dict[str, Any] = {
+SIZES: dict[str, Any] = {
     "vocab_size": 260,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -127,7 +127,7 @@ def save_toy(name: str, folder: Path) -> Path:
     """Save a toy of `TOYS` as a checkpoint without a tokenizer."""
     kind = name.split(",")[0]
     known = transformers.CONFIG_MAPPING[kind]
-    config = known(**{**_SIZES, **TOYS[name]})
+    config = known(**{**SIZES, **TOYS[name]})
     torch.manual_seed(3)
     network = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
