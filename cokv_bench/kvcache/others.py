@@ -1,4 +1,8 @@
-"""Layers of a hybrid network that are not evicted: they slide, chunk or keep a state, in transformers' own caches."""
+"""What a hybrid network holds beside what is evicted: layers that slide, chunk or keep a state.
+
+They stay in transformers' own cache layers. Some architectures keep a state and attend to everything in one layer
+(Falcon-H1); its keys and values are evicted, and its state stays.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -8,7 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import Cache
+from transformers.cache_utils import (
+    Cache,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionCacheLayerMixin,
+    LinearAttentionLayer,
+)
 
 from cokv_bench.models.attention import AttendingLayer
 from cokv_bench.models.model import Model
@@ -19,7 +28,8 @@ class OtherLayers:
     """What the layers that are not evicted hold of a text; nothing for most networks.
 
     Attributes:
-        layers: transformers' cache layers by their number in the network, of one row.
+        layers: transformers' cache layers by their number in the network, of one row; a `StateBeside` where the layer
+            is evicted and keeps a state as well.
     """
 
     layers: dict[int, Any] = field(default_factory=dict)
@@ -28,8 +38,13 @@ class OtherLayers:
     def empty(cls, model: Model) -> "OtherLayers":
         """Before any text."""
         evicted = set(model.evicted_layers)
-        fresh = DynamicCache(config=model.config).layers
-        return cls({number: layer for number, layer in enumerate(fresh) if number not in evicted})
+        found: dict[int, Any] = {}
+        for number, layer in enumerate(DynamicCache(config=model.config).layers):
+            if number not in evicted:
+                found[number] = layer
+            elif isinstance(layer, LinearAttentionCacheLayerMixin):
+                found[number] = StateBeside(layer.number_of_states)
+        return cls(found)
 
     def __bool__(self) -> bool:
         return bool(self.layers)
@@ -52,8 +67,50 @@ class OtherLayers:
     def around(self, evicted: Sequence[Any]) -> list[Any]:
         """All layers in the order of the network, given those that are evicted."""
         remaining = iter(evicted)
-        total = len(self.layers) + len(evicted)
-        return [self.layers[number] if number in self.layers else next(remaining) for number in range(total)]
+        beside = [layer for layer in self.layers.values() if isinstance(layer, StateBeside)]
+        found = []
+        for number in range(len(self.layers) - len(beside) + len(evicted)):
+            layer = self.layers.get(number)
+            if layer is None:
+                layer = next(remaining)
+            elif isinstance(layer, StateBeside):
+                layer.attending = next(remaining)
+            found.append(layer)
+        return found
+
+    def alone(self) -> "OtherLayers":
+        """The same without the evicted layers that were put beside them."""
+        for layer in self.layers.values():
+            if isinstance(layer, StateBeside):
+                layer.attending = None
+        return self
+
+
+class StateBeside(LinearAttentionAndFullAttentionLayer):
+    """A layer that keeps a state, with the layer of ours beside it that has its keys and values.
+
+    Attributes:
+        attending: our layer; None until there is one.
+    """
+
+    attending: AttendingLayer | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return self._attending.update(key_states, value_states, *args, **kwargs)
+
+    def get_seq_length(self) -> int:
+        return int(self._attending.get_seq_length())
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._attending.get_mask_sizes(query_length)
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        LinearAttentionLayer.reorder_cache(self, beam_idx)
+
+    @property
+    def _attending(self) -> AttendingLayer:
+        assert self.attending is not None
+        return self.attending
 
 
 class RowCache(Cache):

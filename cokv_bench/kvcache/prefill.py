@@ -230,7 +230,7 @@ def _read_by_chunk(
     none = logits.new_empty(0)
     for index, layer in enumerate(layers):
         take(replace(layer.release(ids, none, index), model=model, room=room))
-    return Ran(ids, logits, others)
+    return Ran(ids, logits, others.alone())
 
 
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:

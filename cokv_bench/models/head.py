@@ -19,7 +19,7 @@ class Head:
         self._network = object.__new__(type(network))
         # What accelerate hangs into an instance calls that very instance.
         own = {name: value for name, value in vars(network).items() if name not in ("forward", "_old_forward")}
-        self._network.__dict__.update(own, _modules={**network._modules, body: _Given()})
+        self._network.__dict__.update(own, _modules={**network._modules, body: _Given(network._modules[body])})
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Logits [..., vocabulary] of last hidden states [..., width]."""
@@ -29,6 +29,16 @@ class Head:
 
 
 class _Given(nn.Module):
+    """Hands on what it is given; in all else it is the module in whose place it stands."""
+
+    def __init__(self, original: nn.Module) -> None:
+        super().__init__()
+        # Not as a module of this one, which has none.
+        object.__setattr__(self, "_original", original)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_original"], name)
+
     def forward(self, *_: Any, inputs_embeds: Tensor, **__: Any) -> "_States":
         return _States(inputs_embeds)
 

@@ -15,7 +15,7 @@ from cokv_bench.models.checkpoint import weights_hash
 from cokv_bench.models.head import Head
 from cokv_bench.models.identity import template_hash, tokenizer_hash
 from cokv_bench.models.rotary import rotary_factors
-from cokv_bench.models.support import context_of, evicted_layers, text_config
+from cokv_bench.models.support import context_of, evicted_layers, keeps_states, text_config
 from cokv_bench.models.template import ChatTemplate
 
 
@@ -87,6 +87,11 @@ class Model:
     def evicted_layers(self) -> tuple[int, ...]:
         """The numbers of these layers in the network."""
         return evicted_layers(self.config)
+
+    @cached_property
+    def hybrid(self) -> bool:
+        """Whether layers hold something of a text that is not evicted."""
+        return self.layers != self.network_layers or keeps_states(self.config)
 
     @property
     def network_layers(self) -> int:

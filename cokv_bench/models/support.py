@@ -3,7 +3,12 @@
 from typing import Any
 
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, DynamicCache
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, LinearAttentionCacheLayerMixin
+from transformers.cache_utils import (
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionAndFullAttentionLayer,
+    LinearAttentionCacheLayerMixin,
+)
 
 from cokv_bench.errors import RequestError
 
@@ -37,6 +42,11 @@ def evicted_layers(config: Any) -> tuple[int, ...]:
     )
 
 
+def keeps_states(config: Any) -> bool:
+    """Whether any layer keeps a state, by the decoder's config."""
+    return any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in DynamicCache(config=config).layers)
+
+
 def rope_of(config: Any) -> dict[str, Any]:
     """The rotary parameters of the layers that attend to all of the text."""
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
@@ -63,10 +73,10 @@ def context_of(config: Any) -> int:
 
 
 def _attends_to_all(layer: Any, config: Any) -> bool:
-    if isinstance(layer, DynamicSlidingWindowLayer):
+    if isinstance(layer, DynamicSlidingWindowLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin):
         return bool(layer.sliding_window >= context_of(config))
-    # Its subclasses keep something beside keys and values, or share them out in their own way.
-    return type(layer) is DynamicLayer
+    # Other subclasses keep something beside keys and values, or read them in a way of their own.
+    return type(layer) in (DynamicLayer, LinearAttentionAndFullAttentionLayer)
 
 
 def _no_decoder(config: Any) -> str | None:
@@ -83,7 +93,7 @@ def _reason(config: Any) -> str | None:
     if getattr(config, "num_kv_shared_layers", None) or "reuse" in (getattr(config, "kv_sharing_modes", None) or ()):
         return f"some layers of '{kind}' read the keys and values of other layers"
     layers = DynamicCache(config=config).layers
-    if all(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
+    if not any(isinstance(layer, DynamicLayer) for layer in layers):
         return f"the layers of '{kind}' keep a state (state-space or linear attention) instead of all tokens"
     if getattr(config, "max_position_embeddings", None) is None:
         return f"the config of '{kind}' does not say how long a text may be (max_position_embeddings)"

@@ -50,7 +50,7 @@ class KeptPrompts:
     """
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
-        if model.network_layers != model.layers:
+        if model.hybrid:
             raise RequestError(
                 f"'{model.name}' has layers that slide or keep a state, and what they hold of a prompt is not kept in "
                 "files; search without --prompts."

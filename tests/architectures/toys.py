@@ -26,6 +26,7 @@ _SLIDING = {"sliding_window": WINDOW}
 _MIXED = {"layer_types": ["sliding_attention", "full_attention"] * 2, **_SLIDING}
 _EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 _MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_d_state": 8, "mamba_expand": 2}
+_NEMOTRON = {"mamba_num_heads": 4, "mamba_head_dim": 16, "ssm_state_size": 8, "n_groups": 1}
 _PER_LAYER = {"vocab_size_per_layer_input": 260, "hidden_size_per_layer_input": 8}
 _LINEAR = {
     "layer_types": ["linear_attention", "full_attention"] * 2,
@@ -96,6 +97,15 @@ TOYS: dict[str, dict[str, Any]] = {
     "bamba": {**_MAMBA, "attn_layer_indices": [1, 3]},
     "jamba": {**_EXPERTS, "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
     "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64},
+    "zamba2": {
+        **_MAMBA,
+        "mamba_ngroups": 1,
+        "n_mamba_heads": 4,
+        "layers_block_type": ["mamba", "hybrid"] * 2,
+        "num_mem_blocks": 1,
+        "use_shared_attention_adapter": False,
+    },
+    "nemotron_h": {**_NEMOTRON, "layers_block_type": ["mamba", "attention", "mlp", "attention"]},
     "gemma3n_text": {**_PER_LAYER, "num_kv_shared_layers": 2, **_MIXED},
     "gemma4_text": {**_PER_LAYER, **_MIXED, "global_head_dim": 16, "num_global_key_value_heads": 1},
     "deepseek_v3": {
@@ -116,7 +126,6 @@ TOYS: dict[str, dict[str, Any]] = {
 REFUSED = {
     "mistral, sliding": "sliding window of 16 tokens only",
     "jamba": "differ from plain transformers'",
-    "falcon_h1": "keep a state",
     "mamba2": "keep a state",
     "gemma3n_text": "read the keys and values of other layers",
     "deepseek_v3": "latent vector",
