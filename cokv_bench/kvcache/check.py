@@ -106,13 +106,13 @@ def compare(model: Model) -> Outcome:
     try:
         with _plain_attention(model):
             expected = model.network(input_ids=ids[None].to(model.device), use_cache=False).logits[0].float().cpu()
+        tolerance = _tolerance(model, ids, expected)
     except Exception as error:  # Remote code may raise anything.
         raise _refusal(model, f"transformers cannot run it on {len(ids)} tokens ({brief(error)})") from error
     if not expected.isfinite().all():
         # Prefill will say from where on.
         _decide(model, _usual(model))
-        return Outcome(model.verdict.lean, math.nan, math.nan)
-    tolerance = _tolerance(model, ids, expected)
+        return Outcome(model.verdict.lean, math.nan, tolerance)
     failures: list[Exception] = []
     # What is not evicted needs the masks that the decoder makes for it.
     for lean in (False,) if model.hybrid else (True, False):
@@ -139,9 +139,7 @@ def _usual(model: Model) -> bool:
 
 
 def _refusal(model: Model, reason: str) -> RequestError:
-    return RequestError(
-        f"Model '{model.name}' ({model.config.model_type}) cannot be used: {reason}; --skip-check runs it all the same."
-    )
+    return RequestError(f"Model '{model.name}' ({model.config.model_type}) cannot be used: {reason.rstrip('.')}.")
 
 
 def _difference(model: Model, ids: Tensor, expected: Tensor, tolerance: float) -> float:
@@ -170,7 +168,7 @@ def _difference(model: Model, ids: Tensor, expected: Tensor, tolerance: float) -
             if not apart <= tolerance:
                 raise _Differs(
                     f"its logits by prefill and {name} differ from plain transformers' by {apart:.2g} standard "
-                    f"deviations{_layer(model, ids, tolerance)}"
+                    f"deviations{_layer(model, ids, tolerance)}; --skip-check runs it all the same"
                 )
             worst = max(worst, apart)
     return worst

@@ -273,7 +273,16 @@ class _PrefillLayer(AttendingLayer):
         return self.seen
 
     def release(self, ids: Tensor, logits: Tensor, index: int) -> Prompt:
-        """What was gathered, as a prompt of this layer alone; nothing of it stays here."""
+        """What was gathered, as a prompt of this layer alone; nothing of it stays here.
+
+        Raises:
+            RequestError: the network has not asked this layer to attend.
+        """
+        if self.seen != self.tokens:
+            raise RequestError(
+                f"Layer {index} of the model does not attend through transformers' attention interface, so nothing of "
+                "it can be evicted."
+            )
         part = Prompt(
             token_ids=ids,
             window=self.window,

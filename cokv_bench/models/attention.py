@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import CacheLayerMixin
 from transformers.masking_utils import sdpa_mask
 
+from cokv_bench.errors import RequestError
 from cokv_bench.models.form import Form
 
 IMPLEMENTATION = "cokv_bench"
@@ -77,7 +78,13 @@ def attention(
     layer = getattr(key, "attending_layer", None)
     form = Form(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, s_aux)
     if layer is not None:
-        return layer.attend(query, key, value, form), None
+        if attention_mask is not None:
+            raise RequestError(
+                f"Layer {getattr(module, 'layer_idx', '?')} of the model masks earlier tokens (padding, or attention "
+                "that is sparse by a rule of its own), which an evicted cache cannot follow."
+            )
+        # Some architectures look at the result as one row a token.
+        return layer.attend(query, key, value, form).contiguous(), None
     if form.plain:
         sdpa = AttentionInterface()["sdpa"]
         return sdpa(module, query, key, value, attention_mask, scaling=form.scaling, **kwargs)

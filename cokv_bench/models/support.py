@@ -12,6 +12,9 @@ from transformers.cache_utils import (
 
 from cokv_bench.errors import RequestError
 
+# Layer types of transformers that choose nothing beyond a window; an indexed or sparse one looks where it likes.
+_ATTENTION = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "hybrid"})
+
 
 def check_supported(config: Any, name: str) -> None:
     """Raise `RequestError` with the reason if a transformers config describes a decoder that cannot be run.
@@ -37,8 +40,12 @@ def evicted_layers(config: Any) -> tuple[int, ...]:
     A window as long as the longest text is none. The other layers slide, chunk or keep a state; transformers' own
     cache layers serve them.
     """
+    layers = DynamicCache(config=config).layers
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * len(layers)
     return tuple(
-        number for number, layer in enumerate(DynamicCache(config=config).layers) if _attends_to_all(layer, config)
+        number
+        for number, (layer, kind) in enumerate(zip(layers, kinds, strict=True))
+        if kind in _ATTENTION and _attends_to_all(layer, config)
     )
 
 
@@ -97,7 +104,7 @@ def _reason(config: Any) -> str | None:
         return f"the layers of '{kind}' keep a state (state-space or linear attention) instead of all tokens"
     if getattr(config, "max_position_embeddings", None) is None:
         return f"the config of '{kind}' does not say how long a text may be (max_position_embeddings)"
-    if any(_attends_to_all(layer, config) for layer in layers):
+    if evicted_layers(config):
         return None
     windows = {layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)}
     if windows and all(isinstance(layer, DynamicSlidingWindowLayer) for layer in layers):
