@@ -134,8 +134,8 @@ def _decide(model: Model, lean: bool) -> None:
 
 
 def _usual(model: Model) -> bool:
-    """Whether a model is run lean where nothing can be compared."""
-    return model.config.model_type in _LEAN and not model.hybrid
+    """Whether a model is run lean where nothing is compared; it must be where rotary factors depend on the length."""
+    return not model.hybrid and (model.config.model_type in _LEAN or by_length(model.config))
 
 
 def _refusal(model: Model, reason: str) -> RequestError:

@@ -167,6 +167,8 @@ class Model:
             "kv_heads": self.kv_heads,
             "head_dim": self.head_dim,
             "weights": weights_hash(self.network, self.files),
+            # Of a hybrid, which layers of the network are counted above.
+            **({} if self.layers == self.network_layers else {"evicted_layers": list(self.evicted_layers)}),
         }
 
     @cached_property

@@ -18,6 +18,7 @@ from cokv_bench.game.head_game import make_game
 from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.check import Outcome, compare
 from cokv_bench.models import Model, load_model
+from cokv_bench.models.projection import output_projection
 from cokv_bench.policies import get_policy
 from cokv_bench.policies.attention import window_of
 from cokv_bench.report.layout import lay_out
@@ -252,6 +253,15 @@ def test_what_cannot_be_right_is_refused_with_the_reason(loaded: Loader, name: s
     with pytest.raises(RequestError, match=words) as refusal:
         prefill(loaded(name), random_ids(TOKENS))
     assert len(str(refusal.value)) <= 400
+
+
+def test_fingerprints_count_what_is_evicted(loaded: Loader) -> None:
+    plain, hybrid = loaded("llama").fingerprint, loaded("gemma3_text").fingerprint
+    assert set(plain) == {"id", "layers", "kv_heads", "head_dim", "weights"}
+    assert (plain["layers"], hybrid["layers"], hybrid["evicted_layers"]) == (4, 2, [1, 3])
+    assert output_projection(loaded("gemma3_text"), 1).shape == (4, 8, 32)
+    weight = loaded("gemma3_text").network.model.layers[3].self_attn.o_proj.weight
+    assert torch.equal(output_projection(loaded("gemma3_text"), 1)[0], weight[:, :8].T)
 
 
 def test_the_table_in_the_docs_is_current(loaded: Loader, checked: Callable[[str], Outcome]) -> None:
