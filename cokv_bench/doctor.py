@@ -76,10 +76,11 @@ def model_finding(name: str, load: "Callable[[], Model]") -> Finding:
     layers = (
         "all layers" if model.layers == model.network_layers else f"{model.layers} of {model.network_layers} layers"
     )
+    heads = f"{model.kv_heads} KV head{'s' * (model.kv_heads > 1)}"
     return Finding(
         f"model {name}",
         f"works: its logits differ from plain transformers' by {outcome.difference:.1g} standard deviations (allowed: "
-        f"{outcome.tolerance:.1g}); {layers} are evicted, with {model.kv_heads} KV heads each; it is read "
+        f"{outcome.tolerance:.1g}); {layers} are evicted, with {heads} each; it is read "
         + ("layer by layer" if outcome.lean else "by its own forward pass"),
     )
 

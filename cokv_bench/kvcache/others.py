@@ -7,7 +7,7 @@ They stay in transformers' own cache layers. Some architectures keep a state and
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class OtherLayers:
             if number not in evicted:
                 found[number] = layer
             elif isinstance(layer, LinearAttentionCacheLayerMixin):
-                found[number] = StateBeside(layer.number_of_states)
+                found[number] = StateBeside.of(layer)
         return cls(found)
 
     def __bool__(self) -> bool:
@@ -94,6 +94,13 @@ class StateBeside(LinearAttentionAndFullAttentionLayer):
     """
 
     attending: AttendingLayer | None = None
+
+    @classmethod
+    def of(cls, layer: Any) -> Self:
+        """With the state of a layer of transformers that keeps both."""
+        beside = cls.__new__(cls)
+        beside.__dict__.update(vars(layer))
+        return beside
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         return self._attending.update(key_states, value_states, *args, **kwargs)

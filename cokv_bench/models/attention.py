@@ -58,6 +58,9 @@ class AttendingLayer(CacheLayerMixin):
     def get_max_length(self) -> int:
         return -1
 
+    # What earlier releases of transformers 5 call it.
+    get_max_cache_shape = get_max_length
+
 
 def attention(
     module: torch.nn.Module,

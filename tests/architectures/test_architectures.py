@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -16,6 +17,7 @@ import transformers
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import make_game
 from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode, prefill
+from cokv_bench.kvcache.batching import rows_at_a_time
 from cokv_bench.kvcache.check import Outcome, compare
 from cokv_bench.models import Model, load_model
 from cokv_bench.models.projection import output_projection
@@ -253,6 +255,30 @@ def test_what_cannot_be_right_is_refused_with_the_reason(loaded: Loader, name: s
     with pytest.raises(RequestError, match=words) as refusal:
         prefill(loaded(name), random_ids(TOKENS))
     assert len(str(refusal.value)) <= 400
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", "falcon_h1"])
+def test_prompts_of_hybrids_go_to_the_disk_and_not_to_files(
+    loaded: Loader, texty: Model, tmp_path: Path, name: str
+) -> None:
+    model = dataclasses.replace(loaded(name), tokenizer=texty.tokenizer)
+    tasks = resolve(["needle"], model, TaskOptions(lengths=(230,), examples=2))
+    roomy, tight = (make_game(model, tasks, "loglik", window=4, memory_limit=limit) for limit in (2**30, 1))
+    members = (torch.arange(2 * roomy.players).view(2, -1) % 3 == 0).numpy()
+    found, spilled = (game.measure(game.coalitions(members)) for game in (roomy, tight))
+    assert (roomy.prompts.spilled, tight.prompts.spilled) == (0, 2)
+    np.testing.assert_allclose(found, spilled, atol=1e-5)
+    with pytest.raises(RequestError, match="search without --prompts"):
+        SearchExamples(model, tasks, ["loglik"], window=4, prompts=tmp_path)
+
+
+def test_batches_leave_room_for_what_each_row_holds_besides(loaded: Loader) -> None:
+    model = loaded("gemma3_text")
+    prompt = prefill(model, random_ids(TOKENS))
+    own = 9 * prompt.layers * prompt.kv_heads * model.bytes_per_token
+    memory = 3 * (own + prompt.others.nbytes)
+    assert rows_at_a_time(model, prompt, tokens_a_pass=1, reserve=9, memory=memory) == 3
+    assert prompt.others.rows(5).nbytes == 5 * prompt.others.nbytes
 
 
 def test_fingerprints_count_what_is_evicted(loaded: Loader) -> None:
