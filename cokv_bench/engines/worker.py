@@ -9,7 +9,6 @@ import psutil
 import ray
 import torch
 
-from cokv_bench.kvcache.check import verify
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.plugins import Plugin, load_same
@@ -54,7 +53,6 @@ class Worker:
             # Before anything that a plug-in defines arrives.
             load_same(self._plugins)
             _here = self._spec.load()
-            verify(_here)
         return _here
 
 
