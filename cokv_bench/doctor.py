@@ -2,10 +2,11 @@
 
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
@@ -14,6 +15,9 @@ from cokv_bench.models import embedded
 from cokv_bench.models.conversion import cache_folder
 from cokv_bench.plugins import find, load
 from cokv_bench.tasks.longbench.data import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from cokv_bench.models import Model
 
 _PACKAGES = (
     "cokv-bench",
@@ -59,6 +63,27 @@ def findings(plugin_files: Iterable[Path] = ()) -> Iterator[Finding]:
     yield _cache()
     yield _data()
     yield from _plugins(plugin_files)
+
+
+def model_finding(name: str, load: "Callable[[], Model]") -> Finding:
+    """Load a model and compare its logits with plain transformers', whatever a check said before."""
+    from cokv_bench.kvcache.check import compare
+
+    try:
+        model = load()
+        outcome = compare(model)
+    except RequestError as error:
+        return Finding(f"model {name}", str(error), "cokv-bench ls models")
+    layers = (
+        "all layers" if model.layers == model.network_layers else f"{model.layers} of {model.network_layers} layers"
+    )
+    heads = f"{model.kv_heads} KV head{'s' * (model.kv_heads > 1)}"
+    return Finding(
+        f"model {name}",
+        f"works: its logits differ from plain transformers' by {outcome.difference:.1g} standard deviations (allowed: "
+        f"{outcome.tolerance:.1g}); {layers} are evicted, with {heads} each; it is read "
+        + ("layer by layer" if outcome.lean else "by its own forward pass"),
+    )
 
 
 def _devices() -> list[str]:

@@ -90,7 +90,7 @@ def published(bench: Bench, example: Example, count: int) -> tuple[list[Generati
 def floor_seconds(bench: Bench, prompt: Prompt, passes: Sequence[tuple[int, int]]) -> float:
     """Seconds a coalition of the matrix products of forward passes over (rows, new tokens of a row) each."""
     model = bench.game.model
-    decoder = model.network.get_decoder()
+    decoder = model.decoder
     linear = [module for module in decoder.modules() if isinstance(module, torch.nn.Linear)]
     share = float(bench.members.mean())
     group = model.heads // model.kv_heads

@@ -90,8 +90,9 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
         raise not_finite(model, "logits")
     del logits
     if variant.budget is None:
-        cache.batch_repeat_interleave(settings.rows)
-        held, reserved = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers), 0
+        cache.reorder_cache(torch.zeros(settings.rows, dtype=torch.long, device=device))
+        evicted = [cache.layers[number] for number in model.evicted_layers]
+        held, reserved = sum(layer.keys.nbytes + layer.values.nbytes for layer in evicted), 0
     else:
         held, reserved = cache.kept_bytes, cache.reserved_bytes
     after = meter.held()
@@ -159,7 +160,7 @@ def _graph_ms(model: Model, cache: Any, prompt: Tensor, steps: int) -> float | N
     None without a GPU, where steps cannot be captured, and where FullKV has no room in the graph's layout.
     """
     tokens = prompt.shape[1] - 1
-    if steps < 2 or model.device.type != "cuda":
+    if steps < 2 or model.device.type != "cuda" or not model.verdict.lean:
         return None
     cache.crop(tokens - cache.layers[0].get_seq_length())
     if not isinstance(cache, RaggedCache):

@@ -32,7 +32,7 @@ METHODS = {True: ("full", "snapkv", "cokv"), False: ("full", "snapkv", "ada-snap
 def bench(
     options: BenchOptions,
     heads: Annotated[HeadSources, Only("heads", "budget_files")],
-    spec: Annotated[ModelSpec, Only("revision", "dtype", "device", "trust_remote_code")],
+    spec: Annotated[ModelSpec, Only("revision", "dtype", "device", "trust_remote_code", "skip_check")],
     model: Annotated[
         str | None,
         typer.Option(

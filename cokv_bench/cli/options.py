@@ -115,10 +115,15 @@ def check_tasks(options: TaskOptions) -> None:
     check_names("metrics", [] if options.metric is None else [options.metric])
 
 
-def load(spec: "ModelSpec") -> "Model":
-    """Load a model, saying so, since the first load of the embedded one takes a while."""
+def load(spec: "ModelSpec", *, runs: bool = True) -> "Model":
+    """Load a model, saying so, since the first load of the embedded one takes a while.
+
+    Args:
+        runs: whether it runs in this process, which it is checked for.
+    """
     from transformers.utils import logging
 
+    from cokv_bench.kvcache.check import verify
     from cokv_bench.models.greedy import in_words
 
     logging.disable_progress_bar()
@@ -129,6 +134,8 @@ def load(spec: "ModelSpec") -> "Model":
             f"generation_config.json of {spec.name} sets {in_words(model.ignored_generation_settings)}; evaluation is "
             "plain greedy decoding and leaves it out."
         )
+    if runs:
+        verify(model)
     return model
 
 
@@ -139,7 +146,7 @@ def workers(options: EngineOptions, spec: "ModelSpec") -> "Iterator[tuple[RayWor
     Beside Ray's workers, this process plans and writes only: its model lies on the CPU, in the workers' dtype.
 
     Raises:
-        RequestError: the model cannot be loaded, or there are not that many places for workers.
+        RequestError: the model cannot be loaded or fails its check, or there are not that many places for workers.
     """
     start = ENGINES.get(options.engine).start
     if start is None:
@@ -147,4 +154,4 @@ def workers(options: EngineOptions, spec: "ModelSpec") -> "Iterator[tuple[RayWor
         return
     note(f"Starting {options.engine} ...")
     with start(spec, options.workers, options.address) as started:
-        yield started, load(replace(spec, dtype=started.dtype(), device="cpu", device_map=None))
+        yield started, load(replace(spec, dtype=started.dtype(), device="cpu", device_map=None), runs=False)

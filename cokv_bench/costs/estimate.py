@@ -18,7 +18,11 @@ _SECONDS_OF_MEASURING = 0.5
 
 @dataclass(frozen=True)
 class Shape:
-    """The numbers of a decoder with gated MLPs that decide its cost. `itemsize` is bytes a weight and a cache entry."""
+    """The numbers of a decoder with gated MLPs that decide its cost. `itemsize` is bytes a weight and a cache entry.
+
+    `layers` are those that attend to all of the text. A hybrid has `network_layers` in all, of which the others cost as
+    many weights and, roughly, nothing by the length of the text.
+    """
 
     layers: int
     heads: int
@@ -28,6 +32,7 @@ class Shape:
     intermediate_size: int
     vocabulary: int
     itemsize: int
+    network_layers: int | None = None
 
     @classmethod
     def of(cls, model: "Model") -> "Shape":
@@ -38,16 +43,17 @@ class Shape:
             kv_heads=model.kv_heads,
             head_dim=model.head_dim,
             hidden_size=model.config.hidden_size,
-            intermediate_size=model.config.intermediate_size,
+            intermediate_size=model.inner_width,
             vocabulary=model.network.get_input_embeddings().num_embeddings,
             itemsize=model.network.dtype.itemsize,
+            network_layers=model.network_layers,
         )
 
     @property
     def layer_weights(self) -> int:
         """Weights of all layers, embeddings left out."""
         attention = self.hidden_size * self.head_dim * 2 * (self.heads + self.kv_heads)
-        return self.layers * (attention + 3 * self.hidden_size * self.intermediate_size)
+        return (self.network_layers or self.layers) * (attention + 3 * self.hidden_size * self.intermediate_size)
 
     @property
     def output_weights(self) -> int:

@@ -84,7 +84,8 @@ def read_reproduction(path: Path) -> Reproduction:
         if key not in content:
             raise RequestError(f"{path} lacks the key '{key}'.")
     _refuse(path, problem(content, _NEEDED, _OPTIONAL))
-    if problem(content["shape"], _SHAPE) or set(content["shape"]) != set(_SHAPE):
+    shape = content["shape"]
+    if problem(shape, _SHAPE, _OF_HYBRIDS) or not set(shape) <= {*_SHAPE, *_OF_HYBRIDS}:
         raise RequestError(f"'shape' in {path} must hold whole numbers for {', '.join(sorted(_SHAPE))}.")
     _refuse(path, problem(content.get("examples") or {}, {}, dict.fromkeys(content.get("examples") or {}, whole(1))))
     tasks = _names(content.get("tasks") or [])
@@ -131,7 +132,8 @@ _OPTIONAL: dict[str, Check] = {
     "examples": or_null(an_object),
     "tasks": or_null(lambda value: None if not text(value) or not listed(text)(value) else "a list of names"),
 }
-_SHAPE: dict[str, Check] = {field.name: whole(1) for field in fields(Shape)}
+_OF_HYBRIDS: dict[str, Check] = {"network_layers": whole(1)}
+_SHAPE: dict[str, Check] = {field.name: whole(1) for field in fields(Shape) if field.name not in _OF_HYBRIDS}
 
 
 def _filled(value: Any, tasks: list[str], task: str | None) -> Any:

@@ -11,6 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
 from cokv_bench.models import Model, encode_answer
 from cokv_bench.models.finite import not_finite
+from cokv_bench.policies.attention import attention
 from cokv_bench.tasks import Example, Task
 from cokv_bench.tasks.prompts import encode_example
 
@@ -83,13 +84,9 @@ def example_scores(
     counts[list(places)] = True
     result = np.zeros((model.layers, model.heads))
     for layer in range(model.layers):
-        queries, keys = prompt.window_queries[layer].float(), prompt.keys[layer].float()
-        scores = (
-            torch.matmul(queries.view(model.kv_heads, -1, model.head_dim), keys.transpose(1, 2)) / model.head_dim**0.5
-        )
-        scores = scores.view(model.heads, steps, prompt.tokens)
-        later = torch.ones(steps, prompt.tokens, dtype=torch.bool).triu(prompt.tokens - steps + 1)
-        weights, positions = scores.masked_fill(later.to(scores.device), float("-inf")).softmax(-1).topk(len(places))
+        queries, keys = prompt.window_queries[layer], prompt.keys[layer]
+        seen = attention(queries, keys, prompt.form(layer), own=steps).view(model.heads, steps, prompt.tokens)
+        weights, positions = seen.topk(len(places))
         if not weights.isfinite().all():
             raise not_finite(model, "attention weights", f" in layer {layer}")
         hits = weights * counts.to(weights.device)[positions]

@@ -14,18 +14,18 @@ def rows_at_a_time(model: Model, prompt: Prompt, *, tokens_a_pass: int, reserve:
 
     Two things grow with the rows. The activations of a forward pass stay within a fifth of the prompt's own KV
     (8 MiB at least): a batch then adds little to what the prompt holds anyway, and a few hundred tokens a pass are
-    enough for matrix products at full speed. The keys and values that rows generate stay within `memory`.
+    enough for matrix products at full speed. The keys and values that rows generate, and a row's copy of what layers
+    hold that are not evicted, stay within `memory`.
 
     Args:
         tokens_a_pass: new tokens of a row in one forward pass.
         reserve: the most tokens that a row keeps of its own.
         memory: bytes; default 2 GiB.
     """
-    config = model.config
     # The gated MLP holds three vectors of its inner width, the rest of a layer about eight of the model's.
-    activations = (3 * config.intermediate_size + 8 * config.hidden_size) * model.network.dtype.itemsize
+    activations = (3 * model.inner_width + 8 * model.config.hidden_size) * model.network.dtype.itemsize
     by_workspace = workspace(prompt) // (activations * tokens_a_pass)
-    own = reserve * prompt.layers * prompt.kv_heads * model.bytes_per_token
+    own = reserve * prompt.layers * prompt.kv_heads * model.bytes_per_token + prompt.others.nbytes
     by_memory = (DEFAULT_MEMORY if memory is None else memory) // own
     return max(1, min(by_workspace, by_memory))
 

@@ -13,6 +13,7 @@ from cokv_bench.kvcache.prefill import Signals, prefill, run_layers, signals
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RESERVE, RaggedCache, RaggedLayer
 from cokv_bench.kvcache.selection import Selection
+from cokv_bench.models.form import Form
 from cokv_bench.models.model import Model
 from cokv_bench.models.rotary import read_again_after
 
@@ -76,8 +77,8 @@ def compress(
     """Prefill a prompt into a compact cache.
 
     At most one layer's full keys and values exist at a time, beside the hidden states of the prompt; a policy that has
-    to see all layers at once (`by_layer` is False) has the whole cache until prefill ends. What is kept is what
-    `policy.select` keeps after `prefill`.
+    to see all layers at once (`by_layer` is False), and a model that is not run lean, have the whole cache until
+    prefill ends. What is kept is what `policy.select` keeps after `prefill`.
 
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
@@ -100,13 +101,18 @@ def compress(
         choices = [policy.select(prompt, budget)] * rows
         return Compressed(RaggedCache(prompt, choices, reserve), prompt.logits, prompt.tokens)
     layers: list[RaggedLayer] = []
+    forms: list[Form] = []
 
     def take(part: Prompt) -> None:
+        forms.append(part.form(0))
         kept = policy.select_layer(part, model.layers, budget)
         layers.append(RaggedLayer(part.keys[0], part.values[0], kept[None].expand(rows, -1, -1), reserve))
 
-    ids, logits = run_layers(model, token_ids, take, window, Signals(**dict.fromkeys(policy.needs, True)), chunk)
+    ids, logits, others = run_layers(
+        model, token_ids, take, window, Signals(**dict.fromkeys(policy.needs, True)), chunk
+    )
     # Not of inference mode, so that it may be used in any other.
     with torch.inference_mode(False):
         limit = read_again_after(model.config, ids.numel())
-        return Compressed(RaggedCache.of_layers(layers, limit), logits.clone(), ids.numel())
+        cache = RaggedCache.of_layers(layers, limit, others=others.rows(rows), form=forms[0])
+        return Compressed(cache, logits.clone(), ids.numel())

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from cokv_bench.models.form import Form
+
 
 class OwnTokens:
     """Keys and values that the rows of a batch generated themselves, in a buffer that never moves."""
@@ -25,17 +27,20 @@ class OwnTokens:
         self.values = self.values.index_select(0, rows.to(self.values.device))
 
 
-def own_token_scores(grouped: Tensor, own_keys: Tensor, scaling: float, new: int) -> Tensor:
-    """Scores of new queries over the row's own tokens, causal among the new ones.
+def own_token_scores(grouped: Tensor, own_keys: Tensor, form: Form | float, new: int) -> Tensor:
+    """Logits of new queries over the row's own tokens, causal among the new ones.
 
     Args:
         grouped: [rows, kv_heads, group * new, dim]; own_keys: [rows, kv_heads, count, dim], the new ones last.
+        form: how dot products become weights, or just the factor on them.
 
     Returns:
         float32 [rows, kv_heads, group * new, count].
     """
+    form = Form.of(form)
     # Widened first, see `products`; a row's own tokens are few.
-    scores = torch.matmul(grouped.float(), own_keys.float().transpose(2, 3)).mul_(scaling)
+    scores = torch.matmul(grouped.float(), own_keys.float().transpose(2, 3)).mul_(form.scaling)
+    scores = form.cap(scores)
     if new > 1:
         count = own_keys.shape[2]
         later = torch.ones(new, count, dtype=torch.bool, device=scores.device).triu(count - new + 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.models.model import Model
+from cokv_bench.models.support import rope_of
 
 # Passes before a capture, in which kernels are compiled and libraries make their workspaces.
 _WARM_UPS = 2
@@ -30,19 +31,20 @@ class GraphStep:
     def serves(model: Model, cache: RaggedCache) -> bool:
         """Whether steps can be captured: all of the model on one GPU, and attention without a loop over heads.
 
-        A rotary embedding that looks at the length on the host (`dynamic`) cannot be captured.
+        A rotary embedding that looks at the length on the host (`dynamic`) cannot be captured, nor what a decoder that
+        is called as a whole does beside its layers.
         """
         devices = {parameter.device for parameter in model.network.parameters()}
-        rope = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type")
+        rope = rope_of(model.config).get("rope_type")
         on_one_gpu = len(devices) == 1 and model.device.type == "cuda"
-        return on_one_gpu and rope != "dynamic" and all(layer.has_kernel for layer in cache.layers)
+        return on_one_gpu and rope != "dynamic" and model.verdict.lean and cache.has_kernel
 
     def __call__(self, token_ids: Tensor, position: int) -> Tensor:
         """Hidden states [rows, width] after tokens [rows, 1] at `position`; valid until the next call."""
         self._ids.copy_(token_ids)
         self._positions.fill_(position)
         self._cache.make_room(1)
-        buffers = [layer.keys_flat.data_ptr() for layer in self._cache.layers]
+        buffers = [layer.keys_flat.data_ptr() for layer in self._cache.evicted]
         if self._graph is None or buffers != self._buffers:
             self._capture()
             self._buffers = buffers

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,12 @@ from transformers.cache_utils import Cache
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.moments import MomentSums
+from cokv_bench.kvcache.others import OtherLayers
 from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
-from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.attention import AttendingLayer, formed_attention
 from cokv_bench.models.finite import not_finite
+from cokv_bench.models.form import Form
 from cokv_bench.models.model import Model
 from cokv_bench.models.rotary import canonical_length, read_again_after, rotary_factors
 
@@ -63,12 +65,17 @@ def prefill(
 
     Raises:
         RequestError: an empty prompt, ids outside the vocabulary, a prompt that leaves no room for an answer in the
-            model's context, a window below 1, or logits that are not finite.
+            model's context, a window below 1, logits that are not finite, a model that fails its first check, or
+            one whose queries before rotary are not known, where their moments are asked for.
     """
     parts: list[Prompt] = []
     gathered = Signals(accumulated_attention, query_moments)
     room = max(room, len(question))
-    ids, logits = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
+    ids, logits, others = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
+    if len({(part.scaling, part.softcap) for part in parts}) > 1:
+        raise RequestError(
+            f"The layers of '{model.name}' scale or cap attention by different numbers; rankings know one."
+        )
     return Prompt(
         token_ids=ids,
         window=window,
@@ -79,6 +86,9 @@ def prefill(
         logits=logits,
         query_moments=[layer for part in parts for layer in part.query_moments or ()] or None,
         scaling=parts[0].scaling,
+        softcap=parts[0].softcap,
+        sink_logits=[sinks for part in parts for sinks in part.sink_logits or ()] or None,
+        others=others,
         model=model,
         question=tuple(question),
         room=room,
@@ -105,6 +115,20 @@ def for_length(model: Model, prompt: Prompt, length: int) -> Prompt:
     )
 
 
+class Ran(NamedTuple):
+    """What is left of a prompt beside its layers.
+
+    Attributes:
+        token_ids: [tokens], on the CPU.
+        logits: float32 [vocabulary] after the last of them.
+        others: what the layers that are not evicted hold.
+    """
+
+    token_ids: Tensor
+    logits: Tensor
+    others: OtherLayers
+
+
 @torch.inference_mode()
 def run_layers(
     model: Model,
@@ -114,31 +138,49 @@ def run_layers(
     gathered: Signals,
     chunk: int,
     room: int = 0,
-) -> tuple[Tensor, Tensor]:
-    """Run a prompt through the model a layer at a time, and hand over each layer as a prompt of one layer.
+) -> Ran:
+    """Run a prompt through the model, and hand over each layer that is evicted as a prompt of one layer.
 
-    What `take` does not keep is freed before the next layer begins. Memory is linear in the prompt: its hidden states,
-    one layer's keys and values, and no score matrix of prompt by prompt, since `chunk` tokens at a time attend to all
-    before them.
+    Memory is linear in the prompt: its hidden states or its keys and values, and no score matrix of prompt by prompt,
+    since `chunk` tokens at a time attend to all before them. A model that is run lean is read a layer at a time, and
+    what `take` does not keep is freed before the next layer begins.
 
     Args:
         take: is called for each layer in order. `logits` are empty there, since they come from the last layer.
         gathered: what else is gathered for scorers.
 
-    Returns:
-        The ids [tokens] and the logits [vocabulary] after the last of them.
-
     Raises:
         RequestError: see `prefill`.
     """
+    from cokv_bench.kvcache.check import queries_before_rotary, verify  # Here, because a check prefills.
+
     ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu").reshape(-1)
     _check(model, ids, window, room)
+    verify(model)
+    if gathered.query_moments and not (model.verdict.lean and queries_before_rotary(model)):
+        raise RequestError(
+            f"The queries of '{model.name}' before rotary are not known in every layer, so their moments cannot be "
+            "gathered; leave out the ranking by expected attention."
+        )
+    read = _read_by_layer if model.verdict.lean else _read_by_chunk
+    return read(model, ids, take, window, gathered, chunk, room)
+
+
+def _read_by_layer(
+    model: Model,
+    ids: Tensor,
+    take: Callable[[Prompt], object],
+    window: int,
+    gathered: Signals,
+    chunk: int,
+    room: int,
+) -> Ran:
     tokens = ids.numel()
-    decoder = model.network.get_decoder()
+    decoder = model.decoder
     positions = torch.arange(tokens, device=model.device)[None]
     hidden = decoder.embed_tokens(ids[None].to(model.device))
     cosines, sines = rotary_factors(decoder, hidden, positions, [tokens + room])
-    layers = [_PrefillLayer(tokens, window, gathered, cosines[0], sines[0]) for _ in range(model.layers)]
+    layers = [_PrefillLayer(tokens, window, gathered, (cosines[0], sines[0])) for _ in range(model.layers)]
     cache: Any = Cache(layers=layers)
     none = hidden.new_empty(0, dtype=torch.float32)
     again = read_again_after(model.config, tokens + room)
@@ -161,7 +203,34 @@ def run_layers(
     if not logits.isfinite().all():
         broken = next((index for index, flag in enumerate(sound) if not flag), None)
         raise not_finite(model, "logits", "" if broken is None else f" from layer {broken} on")
-    return ids, logits
+    return Ran(ids, logits, OtherLayers())
+
+
+def _read_by_chunk(
+    model: Model,
+    ids: Tensor,
+    take: Callable[[Prompt], object],
+    window: int,
+    gathered: Signals,
+    chunk: int,
+    room: int,
+) -> Ran:
+    """By the decoder's own forward pass: the keys and values of all layers are there until the last chunk is read."""
+    tokens = ids.numel()
+    positions = torch.arange(tokens, device=model.device)[None]
+    layers = [_PrefillLayer(tokens, window, gathered) for _ in range(model.layers)]
+    others = OtherLayers.empty(model)
+    cache: Any = Cache(layers=others.around(layers))
+    for start in range(0, tokens, chunk):
+        part = slice(start, start + chunk)
+        hidden = model.decoder_states(ids[None, part].to(model.device), positions[:, part], cache)
+    logits = model.logits(hidden[0, -1])
+    if not logits.isfinite().all():
+        raise not_finite(model, "logits")
+    none = logits.new_empty(0)
+    for index, layer in enumerate(layers):
+        take(replace(layer.release(ids, none, index), model=model, room=room))
+    return Ran(ids, logits, others.alone())
 
 
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
@@ -189,20 +258,31 @@ class _PrefillLayer(AttendingLayer):
     held_values: Tensor
     window_queries: Tensor
     accumulated: Tensor
-    scaling: float
+    form: Form
 
-    def __init__(self, tokens: int, window: int, gathered: Signals, cosines: Tensor, sines: Tensor) -> None:
-        """`cosines` and `sines`: rotary factors [tokens, rotary dim] of the prompt."""
+    def __init__(
+        self, tokens: int, window: int, gathered: Signals, factors: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """`factors`: cosines and sines [tokens, rotary dim] of the prompt, for moments of the queries."""
         super().__init__()
         self.tokens, self.window, self.accumulate, self.seen = tokens, window, gathered.accumulated_attention, 0
         self.moments = MomentSums(tokens) if gathered.query_moments else None
-        self.cosines, self.sines = cosines, sines
+        self.factors = factors
 
     def get_seq_length(self) -> int:
         return self.seen
 
     def release(self, ids: Tensor, logits: Tensor, index: int) -> Prompt:
-        """What was gathered, as a prompt of this layer alone; nothing of it stays here."""
+        """What was gathered, as a prompt of this layer alone; nothing of it stays here.
+
+        Raises:
+            RequestError: the network has not asked this layer to attend.
+        """
+        if self.seen != self.tokens:
+            raise RequestError(
+                f"Layer {index} of the model does not attend through transformers' attention interface, so nothing of "
+                "it can be evicted."
+            )
         part = Prompt(
             token_ids=ids,
             window=self.window,
@@ -212,7 +292,9 @@ class _PrefillLayer(AttendingLayer):
             accumulated_attention=[self.accumulated] if self.accumulate else None,
             logits=logits,
             query_moments=[self.moments.moments()] if self.moments else None,
-            scaling=self.scaling,
+            scaling=self.form.scaling,
+            softcap=self.form.softcap,
+            sink_logits=None if self.form.sinks is None else [self.form.sinks.detach()],
             first_layer=index,
         )
         del self.held_keys, self.held_values, self.window_queries
@@ -220,7 +302,7 @@ class _PrefillLayer(AttendingLayer):
             del self.accumulated
         return part
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
         kv_heads, new, dim = key.shape[1:]
         if self.seen == 0:
             self.held_keys = key.new_empty(kv_heads, self.tokens, dim)
@@ -234,18 +316,21 @@ class _PrefillLayer(AttendingLayer):
         keys, values = self.held_keys[None, :, :end], self.held_values[None, :, :end]
         # The last w queries may lie in two chunks.
         self.window_queries = torch.cat([self.window_queries, query[0]], dim=1)[:, -self.window :].contiguous()
-        out = _causal_attention(query, keys, values, scaling, self.seen)
+        out = _causal_attention(query, keys, values, form, self.seen)
         if self.accumulate:
-            self.accumulated[:, :end] += received_attention(query[0], keys[0], scaling)
-        if self.moments:
+            self.accumulated[:, :end] += received_attention(query[0], keys[0], form)
+        if self.moments and self.factors:
             part = slice(self.seen, end)
-            self.moments.add(query[0], self.cosines[part], self.sines[part])
-        self.scaling, self.seen = scaling, end
+            self.moments.add(query[0], *(factor[part] for factor in self.factors))
+        self.form, self.seen = form, end
         return out.transpose(1, 2)
 
 
-def _causal_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: float, seen: int) -> Tensor:
-    """SDPA of [1, heads, new, dim] over [1, kv_heads, seen + new, dim]; the new tokens are the last ones."""
+def _causal_attention(query: Tensor, keys: Tensor, values: Tensor, form: Form, seen: int) -> Tensor:
+    """Of [1, heads, new, dim] over [1, kv_heads, seen + new, dim]; the new tokens are the last ones."""
+    if not form.plain:
+        return formed_attention(query, keys, values, None, form)
+    scaling = form.scaling
     grouped = query.shape[1] != keys.shape[1]
     if seen == 0:
         return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scaling, enable_gqa=grouped)
@@ -253,32 +338,35 @@ def _causal_attention(query: Tensor, keys: Tensor, values: Tensor, scaling: floa
     return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling, enable_gqa=grouped)
 
 
-def received_attention(query: Tensor, keys: Tensor, scaling: float) -> Tensor:
+def received_attention(query: Tensor, keys: Tensor, form: Form | float) -> Tensor:
     """Attention that each key receives from the given queries, the last ones of the text.
 
     Computed in blocks of queries: the scores of one block exist at a time (one query at least).
 
     Args:
         query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
+        form: how dot products become weights, or just the factor on them.
 
     Returns:
         float32 [kv_heads, tokens]: sum over the queries, mean over the query heads of a KV head's group.
     """
     total = query.new_zeros(keys.shape[:2], dtype=torch.float32)
-    for scores in attention_blocks(query, keys, scaling):
+    for scores in attention_blocks(query, keys, form):
         total[:, : scores.shape[2]] += scores.sum(dim=1)
     return total.div_(query.shape[0] // keys.shape[0])
 
 
-def attention_blocks(query: Tensor, keys: Tensor, scaling: float) -> Iterator[Tensor]:
+def attention_blocks(query: Tensor, keys: Tensor, form: Form | float) -> Iterator[Tensor]:
     """Attention of the last tokens of a text to all of it, in blocks of queries; each is good until the next.
 
     Args:
         query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
+        form: how dot products become weights, or just the factor on them.
 
     Yields:
         float32 [kv_heads, group * queries, tokens up to the block's last query].
     """
+    form = Form.of(form)
     heads, new, dim = query.shape
     kv_heads, tokens, _ = keys.shape
     room = _BLOCK_BYTES if query.device.type == "cpu" else _DEVICE_BLOCK_BYTES
@@ -288,8 +376,12 @@ def attention_blocks(query: Tensor, keys: Tensor, scaling: float) -> Iterator[Te
         # Keys after the block's last query would only be masked, so they are not read.
         rows, end = part.shape[1], tokens - new + min(new, start + block)
         scores = query.new_empty(kv_heads, heads // kv_heads * rows, end, dtype=torch.float32)
-        scaled_products(part.reshape(kv_heads, -1, dim), keys[:, :end], scaling, scores)
+        scaled_products(part.reshape(kv_heads, -1, dim), keys[:, :end], form.scaling, scores)
+        scores = form.cap(scores)
         later = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
         scores.view(heads, rows, end)[:, :, end - rows :].masked_fill_(later, float("-inf"))
-        torch.softmax(scores, dim=-1, out=scores)
+        if form.plain:
+            torch.softmax(scores, dim=-1, out=scores)
+        else:
+            scores = form.softmax(scores.view(kv_heads, -1, rows, end)).flatten(1, 2)
         yield scores

@@ -7,12 +7,16 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.moments import QueryMoments
+from cokv_bench.kvcache.others import OtherLayers
+from cokv_bench.models.form import Form
 from cokv_bench.models.model import Model
 
 
 @dataclass(eq=False)
 class Prompt:
     """One prefilled prompt. Everything after prefill reads it; nothing writes to it.
+
+    Its layers are those that are evicted; a hybrid network has others between them, whose state it keeps as it is.
 
     Attributes:
         token_ids: [tokens], on the CPU.
@@ -26,6 +30,9 @@ class Prompt:
             no policy and no coalition changes it.
         query_moments: of each layer, mean and covariance of the prompt's queries before rotary; None unless asked for.
         scaling: factor on the dot products of queries and keys; None for dim ** -0.5.
+        softcap: see `Form`; None for none.
+        sink_logits: a tensor a layer, [heads], the `sinks` of `Form`; None for none.
+        others: what the layers that are not evicted hold.
         model: what prefilled it, for scorers that read its weights or read on; None where keys were made by hand.
         question: ids that are going to follow the prompt in question-agnostic runs. A ceiling may look at them; no
             method may.
@@ -47,6 +54,9 @@ class Prompt:
     logits: Tensor
     query_moments: list[QueryMoments] | None = None
     scaling: float | None = None
+    softcap: float | None = None
+    sink_logits: list[Tensor] | None = None
+    others: OtherLayers = field(default_factory=OtherLayers, repr=False)
     model: Model | None = field(default=None, repr=False)
     question: tuple[int, ...] = ()
     first_layer: int = 0
@@ -77,6 +87,10 @@ class Prompt:
         """Factor on the dot products of queries and keys."""
         return float(self.keys[0].shape[-1]) ** -0.5 if self.scaling is None else self.scaling
 
+    def form(self, layer: int) -> Form:
+        """How a layer makes attention weights of dot products."""
+        return Form(self.factor, self.softcap, None if self.sink_logits is None else self.sink_logits[layer])
+
     def reader(self, why: str) -> Model:
         """The model. Raises `RequestError` where there is none; `why` says who reads it, such as "Ranking 'laq'"."""
         if self.model is None:
@@ -85,7 +99,7 @@ class Prompt:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys and values."""
+        """Bytes of keys and values that eviction is about, and not of `others`."""
         return sum(part.nbytes for part in (*self.keys, *self.values))
 
     def with_window(self, window: int, observe: int | None = None) -> "Prompt":

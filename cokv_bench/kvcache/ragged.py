@@ -1,25 +1,29 @@
 """A compact cache that holds only what a selection keeps: one flat buffer a layer, heads of unequal length."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.cache_utils import Cache
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.others import OtherLayers, RowCache
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
-from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.attention import AttendingLayer, formed_attention
+from cokv_bench.models.form import Form
 
 #: Tokens that there is room for before a buffer has to grow.
 RESERVE = 256
 
 
-class RaggedCache(Cache):
+class RaggedCache(RowCache):
     """The kept keys and values of each selection (a row each), copied out of the prompt; the rest can be freed.
+
+    Layers of a hybrid network that are not evicted come along, a copy a row.
 
     It is a cache like any other to transformers: `model.generate(ids, past_key_values=RaggedCache(prompt, [choice]))`
     goes on from it, where `ids` [rows, tokens + 1] are the prompt's and the first generated one. Rotary positions stay
@@ -32,35 +36,55 @@ class RaggedCache(Cache):
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int = RESERVE) -> None:
         """`reserve`: tokens a row that there is room for at first; more make the buffers grow, by as many each time."""
-        self._take(
+        layers = [
             RaggedLayer(
                 prompt.keys[index], prompt.values[index], torch.stack([s.mask(index) for s in selections]), reserve
             )
             for index in range(prompt.layers)
-        )
+        ]
+        self._take(layers, prompt.others.rows(len(selections)), prompt.form(0))
         self._limit = prompt.read_again_after
 
     @classmethod
-    def of_layers(cls, layers: Iterable["RaggedLayer"], limit: int | None = None) -> Self:
-        """From the layers, in order; `limit`: tokens of the longest text that their rotary factors hold for."""
+    def of_layers(
+        cls,
+        layers: Iterable["RaggedLayer"],
+        limit: int | None = None,
+        *,
+        others: OtherLayers | None = None,
+        form: Form | None = None,
+    ) -> Self:
+        """From the layers, in order.
+
+        Args:
+            limit: tokens of the longest text that their rotary factors hold for.
+            others: the layers that are not evicted, with as many rows; the cache writes to them.
+            form: how the layers attend; None for plain attention.
+        """
         cache = cls.__new__(cls)
-        cache._take(layers)
+        cache._take(layers, others or OtherLayers(), form)
         cache._limit = limit
         return cache
 
-    def _take(self, layers: Iterable["RaggedLayer"]) -> None:
-        super().__init__(layers=list(layers))
-        kernel = _decode_kernel(self.layers[0].keys_flat.device.type)
+    def _take(self, layers: Iterable["RaggedLayer"], others: OtherLayers, form: Form | None) -> None:
+        self.lay(list(layers), others)
+        self._plain = form is None or form.plain
+        kernel = _decode_kernel(self.evicted[0].keys_flat.device.type)
         if kernel is not None:
             # Layers are read one after another, so one workspace serves them all.
             workspace = kernel.Workspace()
-            for layer in self.layers:
+            for layer in self.evicted:
                 layer.workspace = workspace
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether one kernel serves all heads of a decoding step in each layer; elsewhere each head is a call."""
+        return self._plain and not self.others and all(layer.has_kernel for layer in self.evicted)
 
     @property
     def kept_bytes(self) -> int:
         """Bytes of what is kept of the prompt."""
-        return sum(layer.kept_bytes for layer in self.layers)
+        return sum(layer.kept_bytes for layer in self.evicted)
 
     @property
     def reserved_bytes(self) -> int:
@@ -69,8 +93,8 @@ class RaggedCache(Cache):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of keys and values that are held, the room for generated tokens included."""
-        return sum(layer.keys_flat.nbytes + layer.values_flat.nbytes for layer in self.layers)
+        """Bytes of the keys and values that are evicted, the room for generated tokens included."""
+        return sum(layer.keys_flat.nbytes + layer.values_flat.nbytes for layer in self.evicted)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Tokens of the text so far. `generate` asks before each step, and this is where it must not go on.
@@ -97,19 +121,14 @@ class RaggedCache(Cache):
                 "together stay within them, or a longer prompt."
             )
 
-    def keep_rows(self, rows: Tensor) -> None:
-        """Go on with these rows [kept] only."""
-        for layer in self.layers:
-            layer.keep_rows(rows)
-
     def make_room(self, new: int) -> None:
         """Let the buffers grow, if they have to, before that many tokens a row are written."""
-        for layer in self.layers:
+        for layer in self.evicted:
             layer.make_room(new)
 
     def advance(self, new: int) -> None:
         """Count tokens that a replayed CUDA graph has written."""
-        for layer in self.layers:
+        for layer in self.evicted:
             layer.own += new
 
 
@@ -181,28 +200,37 @@ class RaggedLayer(AttendingLayer):
         self.lengths = self.lengths[kept]
         self._lay(*packed, self.room)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
         rows, heads, new, dim = query.shape
         self._append(key, value)
         kernel = _decode_kernel(query.device.type)
-        if kernel is not None and new == 1:
+        if kernel is not None and new == 1 and form.plain:
             if self._plan is None:
                 self._plan = kernel.Tiling.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
             flat = query.reshape(rows, heads, dim)
             own = self._places[-1:]
-            out = kernel.decode_attention(flat, self.keys_flat, self.values_flat, self._plan, self._tails, own, scaling)
+            out = kernel.decode_attention(
+                flat, self.keys_flat, self.values_flat, self._plan, self._tails, own, form.scaling
+            )
             return out[:, None]
         # The queries of a KV head are the rows of one matrix product.
         grouped = query.reshape(rows * key.shape[1], 1, 1, -1, dim)
         keys, values = self.keys_flat[None, None], self.values_flat[None, None]
         found = []
-        for queries, (start, kept) in zip(grouped, self._segments, strict=True):
+        for number, (queries, (start, kept)) in enumerate(zip(grouped, self._segments, strict=True)):
             length = kept + self.own
-            mask = _causal(queries.shape[2], new, length, query.device) if new > 1 else None
             part = slice(start, start + length)
+            if not form.plain:
+                # A query head a row; all read the same keys.
+                alone = queries.view(1, -1, new, dim)
+                sinks = None if form.sinks is None else form.sinks.view(key.shape[1], -1)[number % key.shape[1]]
+                out = formed_attention(alone, keys[:, :, part], values[:, :, part], None, replace(form, sinks=sinks))
+                found.append(out.view(1, 1, -1, values.shape[-1]))
+                continue
+            mask = _causal(queries.shape[2], new, length, query.device) if new > 1 else None
             found.append(
                 F.scaled_dot_product_attention(
-                    queries, keys[:, :, part], values[:, :, part], attn_mask=mask, scale=scaling
+                    queries, keys[:, :, part], values[:, :, part], attn_mask=mask, scale=form.scaling
                 )
             )
         return torch.cat(found).view(rows, heads, new, dim).transpose(1, 2)

@@ -7,14 +7,16 @@ backward pass tells for all heads at once what a token more or less is worth. No
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.others import RowCache
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.form import Form
 from cokv_bench.models.model import Model
 from cokv_bench.models.rotary import canonical_length
 
@@ -91,10 +93,22 @@ class RankedRow:
 
 
 def answer_logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
-    """The score of each row's answer, float32 [rows], all rows in one forward pass.
+    """The score of each row's answer, float32 [rows]: its mean log-probability where the row does not say otherwise.
 
-    It is the mean log-probability, nats per token, where a row does not say otherwise.
+    All rows are read in one forward pass; of a model that is not run lean those of one prompt are, since a decoder and
+    transformers' own caches know one position for all rows.
     """
+    if model.verdict.lean:
+        return _logprobs(model, rows)
+    prompts: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        prompts.setdefault(id(row.prompt), []).append(number)
+    found = torch.cat([_logprobs(model, [rows[number] for number in alike]) for alike in prompts.values()])
+    order = torch.tensor([number for alike in prompts.values() for number in alike], device=found.device)
+    return found[order.argsort()]
+
+
+def _logprobs(model: Model, rows: Sequence[RankedRow]) -> Tensor:
     length = max(len(row.read) for row in rows)
     ids = torch.zeros(len(rows), length, dtype=torch.long)
     positions = torch.zeros(len(rows), length, dtype=torch.long)
@@ -126,23 +140,31 @@ def _length(model: Model, row: RankedRow) -> int:
     return length
 
 
-class _RankedCache(Cache):
+class _RankedCache(RowCache):
     def __init__(self, rows: Sequence[RankedRow]) -> None:
-        super().__init__(layers=[_RankedLayer(rows, layer) for layer in range(rows[0].prompt.layers)])
+        prompt = rows[0].prompt
+        # Empty unless all rows are of one prompt, see `answer_logprobs`.
+        self.lay([_RankedLayer(rows, layer) for layer in range(prompt.layers)], prompt.others.rows(len(rows)))
+
+    def get_recurrent_state(self, *args: Any, **kwargs: Any) -> Tensor | None:
+        """A copy, for the layer writes the new state over the one that a backward pass has to find as it was."""
+        state: Tensor | None = super().get_recurrent_state(*args, **kwargs)
+        return None if state is None else state.clone()
 
 
 class _RankedLayer(AttendingLayer):
     def __init__(self, rows: Sequence[RankedRow], layer: int) -> None:
         super().__init__()
         self.parts = [_Part.of(row, layer) for row in rows]
+        self.tokens = {row.prompt.tokens for row in rows}
 
     def get_seq_length(self) -> int:
-        # Positions are given; each row has a length of its own.
-        return 0
+        # Positions are given, and each row may have a length of its own; where all have one, layers may ask for it.
+        return max(self.tokens) if len(self.tokens) == 1 else 0
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
         return torch.stack(
-            [part.attend(query[row], key[row], value[row], scaling) for row, part in enumerate(self.parts)]
+            [part.attend(query[row], key[row], value[row], form) for row, part in enumerate(self.parts)]
         ).transpose(1, 2)
 
 
@@ -182,20 +204,25 @@ class _Part:
         places = torch.cat([torch.arange(window).expand(len(kept), -1), places], dim=1).to(keys.device)
         return cls(_at(keys, places), _at(values, places), weights)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
         """[heads, new, dim], with the row's own [kv_heads, new, dim] tokens read causally."""
         kv_heads, new, dim = key.shape
         # Widened first, see `products`; of the keys only what a head keeps, or may come to keep, is here.
         grouped = query.reshape(kv_heads, -1, dim).float()
-        prompt = torch.matmul(grouped, self.keys.float().transpose(1, 2)) * scaling
-        own = torch.matmul(grouped, key.float().transpose(1, 2)) * scaling
+        prompt = form.cap(torch.matmul(grouped, self.keys.float().transpose(1, 2)) * form.scaling)
+        own = form.cap(torch.matmul(grouped, key.float().transpose(1, 2)) * form.scaling)
         later = torch.ones(new, new, dtype=torch.bool, device=own.device).triu(1).repeat(grouped.shape[1] // new, 1)
         own = own.masked_fill(later, float("-inf"))
         # The peak of what is kept: a larger one that is not would let the others vanish.
         kept = prompt.detach().masked_fill(self.weights < 0.5, float("-inf"))
         peak = torch.maximum(kept.amax(-1, keepdim=True), own.detach().amax(-1, keepdim=True))
+        sinks = form.sink_logits(kv_heads, grouped.shape[1])
+        if sinks is not None:
+            peak = torch.maximum(peak, sinks)
         prompt, own = (prompt - peak).clamp(max=_EXCESS).exp() * self.weights, (own - peak).exp()
         mass = prompt.sum(-1, keepdim=True) + own.sum(-1, keepdim=True)
+        if sinks is not None:
+            mass = mass + (sinks - peak).exp()
         read = torch.matmul((prompt / mass).to(value.dtype), self.values) + torch.matmul(
             (own / mass).to(value.dtype), value
         )

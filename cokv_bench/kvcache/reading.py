@@ -11,6 +11,7 @@ from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.form import Form
 from cokv_bench.models.model import Model
 
 #: Is called for each layer in order with its number, its new queries [rows, heads, new, dim] (rotary applied), and the
@@ -37,7 +38,7 @@ class ListeningCache(SharedCache):
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int, hear: Hear) -> None:
         super().__init__(prompt, selections, reserve)
-        self.layers: list[Any] = [_Listening(layer, index, hear) for index, layer in enumerate(self.layers)]
+        self.replace_evicted(lambda index, layer: _Listening(layer, index, hear))
 
 
 class _Listening(AttendingLayer):
@@ -51,8 +52,8 @@ class _Listening(AttendingLayer):
     def keep_rows(self, rows: Tensor) -> None:
         self.layer.keep_rows(rows)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        out: Tensor = self.layer.attend(query, key, value, scaling)
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
+        out: Tensor = self.layer.attend(query, key, value, form)
         own = self.layer.own
         self.hear(self.index, query, own.keys[:, :, : own.count])
         return out

@@ -8,20 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import Cache
 
 from cokv_bench.kvcache.generated import OwnTokens, own_token_scores
+from cokv_bench.kvcache.others import RowCache
 from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.models.attention import AttendingLayer
+from cokv_bench.models.form import Form
 
 # Scores that exist at a time: on a CPU few enough to stay in its cache between the two matrix products.
 _SCORE_BYTES = 4 * 2**20
 _DEVICE_SCORE_BYTES = 256 * 2**20
 
 
-class SharedCache(Cache):
+class SharedCache(RowCache):
     """Rows that read the same prompt keys and values; only generated tokens are a row's own.
 
     The prompt's KV exists once however many rows there are, and none of it is copied. A row whose head keeps the last
@@ -38,13 +39,9 @@ class SharedCache(Cache):
         for index in range(prompt.layers):
             keys = prompt.keys[index]
             blocks = _blocks(sets, starts, chosen[:, index], keys.device)
-            layers.append(_SharedLayer(keys, prompt.values[index], blocks, len(selections), reserve, first=index == 0))
-        super().__init__(layers=layers)
-
-    def keep_rows(self, rows: Tensor) -> None:
-        """Go on with these rows [kept] only."""
-        for layer in self.layers:
-            layer.keep_rows(rows)
+            first = index == 0 and 0 not in prompt.others.layers
+            layers.append(_SharedLayer(keys, prompt.values[index], blocks, len(selections), reserve, first=first))
+        self.lay(layers, prompt.others.rows(len(selections)))
 
 
 def _distinct_sets(selections: Sequence[Selection]) -> tuple[Tensor, NDArray[np.int64]]:
@@ -139,7 +136,7 @@ class _SharedLayer(AttendingLayer):
         self.own.keep_rows(rows)
         self.blocks = [kept for block in self.blocks if (kept := block.keep(place)) is not None]
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
         rows, heads, new, dim = query.shape
         kv_heads = key.shape[1]
         # The input of the first layer is the token alone, so as long as the rows' tokens are the same ones, each
@@ -148,11 +145,11 @@ class _SharedLayer(AttendingLayer):
         own_keys, own_values = self.own.append(key, value)
         # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
         grouped = query.reshape(rows, kv_heads, -1, dim)
-        own_scores = own_token_scores(grouped, own_keys, scaling, new)
+        own_scores = own_token_scores(grouped, own_keys, form, new)
         own_weights = torch.empty_like(own_scores)
         out = torch.empty_like(grouped)
         for block in self.blocks:
-            self._read(block, grouped, own_scores, scaling, alike, out, own_weights)
+            self._read(block, grouped, own_scores, form, alike, out, own_weights)
         out += torch.matmul(own_weights.to(query.dtype), own_values)
         return out.view(rows, heads, new, dim).transpose(1, 2)
 
@@ -161,7 +158,7 @@ class _SharedLayer(AttendingLayer):
         block: _Block,
         grouped: Tensor,
         own_scores: Tensor,
-        scaling: float,
+        form: Form,
         alike: bool,
         out: Tensor,
         own_weights: Tensor,
@@ -173,6 +170,9 @@ class _SharedLayer(AttendingLayer):
         keys, values = self.prompt_keys[block.heads, block.start :], self.prompt_values[block.heads, block.start :]
         count, length, queries = own_scores.shape[-1], keys.shape[1], grouped.shape[2]
         rows = len(grouped) if block.rows is None else len(block.rows)
+        # A place beside the tokens takes part in the softmax, and in nothing else.
+        sinks = form.sink_logits(grouped.shape[1], queries)
+        places = length + count + (sinks is not None)
         once = alike and block.dropped is None
         # As many rows at a time as fit the scores; where one is too many, some of its queries.
         room = _SCORE_BYTES if keys.device.type == "cpu" else _DEVICE_SCORE_BYTES
@@ -186,17 +186,21 @@ class _SharedLayer(AttendingLayer):
             place = (part, block.heads, slice(query, query + some))
             wanted = grouped[place].transpose(0, 1)  # [heads, rows, queries, dim]
             shape = wanted.shape[1:3]
-            scores = own_scores.new_empty(len(keys), shape.numel(), length + count)
-            scaled_products(wanted.flatten(1, 2), keys, scaling, scores[..., :length])
+            scores = own_scores.new_empty(len(keys), shape.numel(), places)
+            scaled_products(wanted.flatten(1, 2), keys, form.scaling, scores[..., :length])
+            if form.softcap is not None:
+                scores[..., :length] = form.cap(scores[..., :length])
             if block.dropped is not None:
                 scores[..., :length].unflatten(1, shape).masked_fill_(block.dropped[:, start:end], float("-inf"))
-            scores[..., length:] = own_scores[place].transpose(0, 1).flatten(1, 2)
+            scores[..., length : length + count] = own_scores[place].transpose(0, 1).flatten(1, 2)
+            if sinks is not None:
+                scores[..., -1] = sinks[place[1:]].transpose(1, 2).expand(-1, shape[0], -1).flatten(1, 2)
             torch.softmax(scores, dim=-1, out=scores)
             read = torch.bmm(scores[..., :length].to(values.dtype), values)
             if once:
                 place = (slice(None) if block.rows is None else block.rows, *place[1:])
             out[place] = read.unflatten(1, shape).transpose(0, 1)
-            own_weights[place] = scores[..., length:].unflatten(1, shape).transpose(0, 1)
+            own_weights[place] = scores[..., length : length + count].unflatten(1, shape).transpose(0, 1)
 
 
 def _alike(tensor: Tensor) -> bool:

@@ -27,7 +27,7 @@ class PromptStore:
 
     Keys and values that exceed the limit lie in a file without a name, mapped into memory: the system keeps of it
     what fits and reads the rest when it is needed, and nothing is left behind however the process ends. On a CPU they
-    are used in place; for another device the last such prompt is copied there.
+    are used in place; for another device the last such prompt is copied there. What other layers hold stays in memory.
 
     Args:
         make: prefills the prompt of a number, or knows a file that has it.
@@ -68,8 +68,8 @@ class PromptStore:
     def _keep(self, number: int, made: Prompt | OnDisk) -> None:
         if isinstance(made, OnDisk):
             self._spilled[number] = made
-        elif self._held + made.nbytes <= self._limit:
-            self._held += made.nbytes
+        elif self._held + made.nbytes + made.others.nbytes <= self._limit:
+            self._held += made.nbytes + made.others.nbytes
             self._prompts[number] = made
         else:
             self._spilled[number] = _spill(made, self._folder)

@@ -32,6 +32,7 @@ def load_model(
     device: str | None = None,
     device_map: str | dict[str, Any] | None = None,
     trust_remote_code: bool = False,
+    skip_check: bool = False,
     **options: Any,
 ) -> Model:
     """Load a decoder and its tokenizer, ready for `prefill`.
@@ -49,6 +50,8 @@ def load_model(
         device: "cpu", "cuda", "cuda:1"; default CUDA where there is one.
         device_map: passed to transformers instead of `device` (several devices, offloading).
         trust_remote_code: run code that a model brings along; off unless asked for.
+        skip_check: do not compare the model's logits with plain transformers' before its first prompt; see
+            `cokv_bench.kvcache.check`.
         **options: passed to `from_pretrained`, such as `quantization_config`.
 
     Raises:
@@ -95,7 +98,7 @@ def load_model(
     files = checkpoint_files(source, {**shared, **options})
     # Nobody trains the weights; a search differentiates by budgets alone.
     network = network.eval().requires_grad_(False)
-    model = Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network))
+    model = Model(name, network, _tokenizer(source, shown, shared), files, make_greedy(network), skip_check)
     if quantized:
         # Libraries may pack weights in another way on first use, and bitsandbytes spoils them if asked for them then.
         _ = model.fingerprint

@@ -12,15 +12,35 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models.checkpoint import weights_hash
+from cokv_bench.models.head import Head
 from cokv_bench.models.identity import template_hash, tokenizer_hash
 from cokv_bench.models.rotary import rotary_factors
-from cokv_bench.models.support import context_of
+from cokv_bench.models.support import context_of, evicted_layers, keeps_states, text_config
 from cokv_bench.models.template import ChatTemplate
+
+
+@dataclass
+class Verdict:
+    """What `cokv_bench.kvcache.check` has found out about a model.
+
+    Attributes:
+        lean: whether its layers may be called one by one with this project's rotary factors, which keeps one layer's
+            cache at a time; otherwise the decoder is called as a whole.
+        reached: whether it has been checked; until then the decoder is called as a whole.
+        unrotates: whether its queries before rotary are known; None until somebody asks.
+    """
+
+    lean: bool = False
+    reached: bool = False
+    unrotates: bool | None = None
 
 
 @dataclass(frozen=True)
 class Model:
     """A loaded decoder.
+
+    Its layers are those that attend to all of the text, which eviction is about; a hybrid network has others between
+    them, whose numbers do not count here.
 
     Attributes:
         name: what the user asked for: an embedded name, a folder, a GGUF file or a hub id.
@@ -29,6 +49,8 @@ class Model:
         files: safetensors files that the weights came from; none for a network made in memory.
         ignored_generation_settings: what the checkpoint's generation config sets beside plain greedy decoding, such as
             a repetition penalty, by name. Evaluation leaves it out, and so does `network.generate`.
+        skip_check: run it without comparing it with plain transformers first.
+        verdict: how it is run.
     """
 
     name: str
@@ -36,6 +58,8 @@ class Model:
     tokenizer: Any | None
     files: tuple[Path, ...] = ()
     ignored_generation_settings: dict[str, Any] = field(default_factory=dict, compare=False)
+    skip_check: bool = field(default=False, compare=False)
+    verdict: Verdict = field(default_factory=Verdict, compare=False, repr=False)
 
     @property
     def folder_name(self) -> str:
@@ -47,24 +71,64 @@ class Model:
 
     @property
     def config(self) -> Any:
-        return self.network.config
+        """Of the decoder, without what a checkpoint for images or sound has around it."""
+        return text_config(self.network.config)
+
+    @cached_property
+    def decoder(self) -> Any:
+        """The network's part between embeddings and last hidden states."""
+        found = self.network.get_decoder()
+        # Some classes name their decoder as none of those that `get_decoder` looks for.
+        return found if hasattr(found, "layers") else getattr(found, "model", found)
 
     @property
     def layers(self) -> int:
+        """Layers that attend to all of the text."""
+        return len(self.evicted_layers)
+
+    @cached_property
+    def evicted_layers(self) -> tuple[int, ...]:
+        """The numbers of these layers in the network."""
+        return evicted_layers(self.config)
+
+    @cached_property
+    def hybrid(self) -> bool:
+        """Whether layers hold something of a text that is not evicted."""
+        return self.layers != self.network_layers or keeps_states(self.config)
+
+    @property
+    def network_layers(self) -> int:
+        """Layers of any kind."""
         return int(self.config.num_hidden_layers)
+
+    @cached_property
+    def _layer_config(self) -> Any:
+        """Of a layer that is evicted, where layers differ."""
+        of_layers = getattr(self.config, "per_layer_config", None)
+        return self.config if of_layers is None else of_layers[self.evicted_layers[0]]
 
     @property
     def heads(self) -> int:
         """Query heads a layer."""
-        return int(self.config.num_attention_heads)
+        return int(self._layer_config.num_attention_heads)
 
     @property
     def kv_heads(self) -> int:
-        return int(getattr(self.config, "num_key_value_heads", None) or self.heads)
+        return int(getattr(self._layer_config, "num_key_value_heads", None) or self.heads)
 
     @property
     def head_dim(self) -> int:
-        return int(getattr(self.config, "head_dim", None) or self.config.hidden_size // self.heads)
+        return int(getattr(self._layer_config, "head_dim", None) or self.config.hidden_size // self.heads)
+
+    @property
+    def inner_width(self) -> int:
+        """Inner width of the MLP that a token goes through, of all its experts together."""
+        config = self.config
+        experts = getattr(config, "num_experts_per_tok", None)
+        width = getattr(config, "moe_intermediate_size", None) if experts else None
+        if width is None:
+            width = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        return int(width * (experts or 1))
 
     @property
     def context(self) -> int:
@@ -106,6 +170,8 @@ class Model:
             "kv_heads": self.kv_heads,
             "head_dim": self.head_dim,
             "weights": weights_hash(self.network, self.files),
+            # Of a hybrid, which layers of the network are counted above.
+            **({} if self.layers == self.network_layers else {"evicted_layers": list(self.evicted_layers)}),
         }
 
     @cached_property
@@ -158,13 +224,15 @@ class Model:
     def read(self, token_ids: Tensor, positions: Tensor, cache: Any, lengths: Sequence[int]) -> Tensor:
         """Last hidden states [rows, new, width] of new tokens [rows, new] at any positions [rows, new].
 
-        The layers are called one by one, because the decoder itself would choose rotary factors by the positions at
-        hand and not by the whole text.
+        Where the model is run lean, its layers are called one by one, because the decoder itself would choose rotary
+        factors by the positions at hand and not by the whole text.
 
         Args:
             lengths: of each row's whole text, in tokens, or one for all rows; above every position of the row.
         """
-        decoder = self.network.get_decoder()
+        if not self.verdict.lean:
+            return self.decoder_states(token_ids, positions, cache)
+        decoder = self.decoder
         hidden = decoder.embed_tokens(token_ids)
         factors = rotary_factors(decoder, hidden, positions, lengths)
         for layer in decoder.layers:
@@ -179,6 +247,18 @@ class Model:
         states: Tensor = decoder.norm(hidden)
         return states
 
+    def decoder_states(self, token_ids: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        """`read` by the decoder's own forward pass, which knows best what stands between its layers."""
+        found = self.decoder(input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=True)
+        states: Tensor = found.last_hidden_state
+        return states
+
     def logits(self, hidden: Tensor) -> Tensor:
         """float32 logits [..., vocabulary] of hidden states [..., width]."""
-        return self.network.get_output_embeddings()(hidden).float()
+        if self.verdict.lean:
+            return self.network.get_output_embeddings()(hidden).float()
+        return self._head(hidden).float()
+
+    @cached_property
+    def _head(self) -> Head:
+        return Head(self.network, self.decoder)

@@ -14,11 +14,14 @@ _NAMES = ("o_proj", "out_proj", "dense", "c_proj", "wo")
 def output_projection(model: Model, layer: int) -> Tensor:
     """W_O of a layer by query head, [heads, value dim, width], in the model's dtype.
 
+    Args:
+        layer: its number among those that are evicted.
+
     Raises:
         RequestError: the layer's attention has no projection by one of the names that are known, or it is stored in a
             form that is not a matrix (some quantised ones).
     """
-    block = model.network.get_decoder().layers[layer]
+    block = model.decoder.layers[model.evicted_layers[layer]]
     attention: Any = getattr(block, "self_attn", None) or getattr(block, "attention", None) or block
     found = next((getattr(attention, name) for name in _NAMES if hasattr(attention, name)), None)
     weight = getattr(found, "weight", None)

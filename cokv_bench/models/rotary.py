@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cokv_bench.models.support import rope_of
+
 
 def canonical_length(config: Any, length: int) -> int:
     """The shortest text that has the rotary factors of a text of `length` tokens."""
@@ -31,6 +33,11 @@ def read_again_after(config: Any, length: int) -> int | None:
     return window if _kind(config) == "longrope" and length <= window else None
 
 
+def by_length(config: Any) -> bool:
+    """Whether some texts have other rotary factors than others."""
+    return _kind(config) == "longrope" or "dynamic" in _kind(config)
+
+
 def rotary_factors(decoder: Any, hidden: Tensor, positions: Tensor, lengths: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Cosines and sines [rows, new, dim] of `positions` [rows, new], which do not depend on what was read before.
 
@@ -38,8 +45,7 @@ def rotary_factors(decoder: Any, hidden: Tensor, positions: Tensor, lengths: Seq
         hidden: gives their dtype and device.
         lengths: of each row's whole text, in tokens, or one for all rows; above every position of the row.
     """
-    kind = _kind(decoder.config)
-    if kind != "longrope" and "dynamic" not in kind:
+    if not by_length(decoder.config):
         cosines, sines = decoder.rotary_emb(hidden, position_ids=positions)
         return cosines, sines
     distinct = {canonical_length(decoder.config, length) for length in lengths}
@@ -64,11 +70,11 @@ def _forget(decoder: Any, hidden: Tensor, positions: Tensor) -> None:
 
 
 def _kind(config: Any) -> str:
-    return str((getattr(config, "rope_parameters", None) or {}).get("rope_type", "default"))
+    return str(rope_of(config).get("rope_type", "default"))
 
 
 def _window(config: Any) -> int:
     """Tokens of the window that the factors are made for; of no meaning where they never change."""
     if _kind(config) == "longrope":
-        return int(config.rope_parameters["original_max_position_embeddings"])
+        return int(rope_of(config)["original_max_position_embeddings"])
     return int(config.max_position_embeddings)

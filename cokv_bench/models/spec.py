@@ -30,6 +30,9 @@ class ModelSpec:
     device: Annotated[str | None, Option("cpu, cuda, cuda:1. Default: a GPU if any.", _PANEL)] = None
     device_map: Annotated[str | None, Option("Spread a large model, such as 'auto' (accelerate).", _PANEL)] = None
     trust_remote_code: Annotated[bool, Option("Run code that a hub model brings along.", _PANEL)] = False
+    skip_check: Annotated[
+        bool, Option("Run the model without first comparing its logits with plain transformers'.", _PANEL)
+    ] = False
 
     def load(self) -> "Model":
         """The model. Raises `RequestError` as `load_model` does."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cokv_bench.errors import RequestError
+from cokv_bench.models.form import Form
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -17,33 +18,35 @@ Pooling = Literal["max", "avg"]
 Mean = Literal["mean", "max"]
 
 
-def attention(queries: Tensor, keys: Tensor, scaling: float, *, own: int = 0) -> Tensor:
+def attention(queries: Tensor, keys: Tensor, form: Form | float, *, own: int = 0) -> Tensor:
     """Attention of queries over a prompt.
 
     Args:
         queries: [heads, queries, dim], rotary applied; head h reads KV head h // group.
         keys: [kv_heads, tokens, dim], rotary applied.
-        scaling: factor on the dot products.
+        form: how dot products become weights, as `prompt.form(layer)` tells, or just the factor on them.
         own: how many of the queries, the first ones, are of the prompt's last tokens; these see no token after
             their own. The others follow the prompt and see all of it.
 
     Returns:
-        float32 [kv_heads, group, queries, tokens]; each query's sums to 1.
+        float32 [kv_heads, group, queries, tokens]; each query's sums to 1, less where a sink has a share.
 
     Raises:
         RequestError: shapes do not fit together.
     """
-    return logits(queries, keys, scaling, own=own).softmax(dim=-1)
+    return Form.of(form).softmax(logits(queries, keys, form, own=own))
 
 
-def logits(queries: Tensor, keys: Tensor, scaling: float, *, own: int = 0) -> Tensor:
-    """The scaled dot products that `attention` is the softmax of; -inf at tokens that a query does not see."""
+def logits(queries: Tensor, keys: Tensor, form: Form | float, *, own: int = 0) -> Tensor:
+    """What `attention` is the softmax of, dot products scaled and capped; -inf at tokens that a query does not see."""
+    form = Form.of(form)
     _check_shapes(queries, keys, own)
     heads, count, dim = queries.shape
     kv_heads, tokens, _ = keys.shape
     # Half-precision logits have steps as large as the gaps between tokens at the cut: widen before multiplying.
     grouped = queries.float().reshape(kv_heads, heads // kv_heads * count, dim)
-    found = (grouped @ keys.float().transpose(1, 2)).mul_(scaling).view(kv_heads, -1, count, tokens)
+    found = (grouped @ keys.float().transpose(1, 2)).mul_(form.scaling)
+    found = form.cap(found).view(kv_heads, -1, count, tokens)
     if own > 1:
         future = torch.ones(own, own, dtype=torch.bool, device=keys.device).triu(1)
         found[:, :, :own, tokens - own :].masked_fill_(future, -torch.inf)
@@ -52,13 +55,13 @@ def logits(queries: Tensor, keys: Tensor, scaling: float, *, own: int = 0) -> Te
 
 def window_of(prompt: "Prompt", layer: int) -> Tensor:
     """`attention` of the window's queries, [kv_heads, group, window, tokens]."""
-    return window_logits(prompt, layer).softmax(dim=-1)
+    return prompt.form(layer).softmax(window_logits(prompt, layer))
 
 
 def window_logits(prompt: "Prompt", layer: int) -> Tensor:
     """`logits` of the window's queries, [kv_heads, group, window, tokens]."""
     queries = prompt.window_queries[layer]
-    return logits(queries, prompt.keys[layer], prompt.factor, own=queries.shape[1])
+    return logits(queries, prompt.keys[layer], prompt.form(layer), own=queries.shape[1])
 
 
 def by_layer(prompt: "Prompt", score: Callable[[int], Tensor]) -> list[Tensor]:

@@ -49,7 +49,7 @@ class Effects:
 def effects(prompt: "Prompt", layer: int) -> Effects:
     """What the tokens before the window do to what its queries read in a layer."""
     logits = window_logits(prompt, layer)
-    weights = logits.softmax(dim=-1)
+    weights = prompt.form(layer).softmax(logits)
     values = prompt.values[layer].float()
     before = prompt.tokens - prompt.window
     outputs = weights.flatten(1, 2) @ values

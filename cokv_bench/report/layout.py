@@ -324,6 +324,9 @@ def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, A
         f"{_windows(configuration, methods)}. Intervals are 95% and hold for new examples of these tasks, not for "
         "other tasks."
     )
+    if "other_bytes" in scores:
+        held = decimal(scores["other_bytes"].mean() / _MIB)
+        settings += f" Layers that are not evicted hold {held} MiB of a prompt besides, whatever the method."
     aside = ["the full cache"]
     if any(map(is_ceiling, methods)):
         aside.append("ceilings")

@@ -113,6 +113,7 @@ _RECORD: dict[str, Check] = {
     **dict.fromkeys(_COUNTS, whole(0)),
 }
 _FURTHER_COLUMNS: dict[str, Check] = {
+    "other_bytes": or_null(whole(0)),
     "prediction": any_text,
     "unit": text,
     "length": or_null(number),

@@ -92,6 +92,7 @@ class Evaluation:
                     "new_tokens": new_tokens,
                     "kept_tokens": choice.total,
                     "kv_bytes": choice.total * model.bytes_per_token,
+                    **({"other_bytes": prompt.others.nbytes} if prompt.others else {}),
                     **seconds,
                 },
             )

@@ -27,7 +27,8 @@ Tables = dict[str, pd.DataFrame]
 COMPARISONS, GAPS = "comparisons.csv", "gaps.csv"
 
 _CELL = ["task", "method", "budget"]
-_COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "new_tokens"]
+#: `other_bytes`, of hybrid models alone, is what layers hold that no method evicts.
+_COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "other_bytes", "new_tokens"]
 #: What the tidy table of a utility has: its runs generate no answers.
 _OF_UTILITIES = ["method", "budget", "task", "n", "score", "ci_low", "ci_high", "kept_per_head", "exact_total"]
 
@@ -175,7 +176,7 @@ def _mean_rows(table: pd.DataFrame, scores: list[NDArray[np.float64]], bounds: B
                     "score": parts["score"].mean(),
                     "ci_low": low,
                     "ci_high": high,
-                    **parts[_COSTS].mean(),
+                    **parts[[name for name in _COSTS if name in parts]].mean(),
                     "exact_total": bool(parts["exact_total"].all()),
                 }
             )
@@ -193,6 +194,7 @@ def _costs(cell: pd.DataFrame, budget: Any, heads: int) -> dict[str, Any]:
         "kept_per_head": cell["kept_tokens"].mean() / heads,
         "exact_total": bool((cell["kept_tokens"] == heads * np.array(allowed)).all()),
         "kv_bytes": cell["kv_bytes"].mean(),
+        **({"other_bytes": cell["other_bytes"].mean()} if "other_bytes" in cell else {}),
         "new_tokens": cell["new_tokens"].mean(),
     }
 

@@ -44,9 +44,17 @@ class KeptPrompts:
 
     Args:
         settings: all that prompts of the same text would differ by, JSON.
+
+    Raises:
+        RequestError: the folder cannot be made, or the model has layers whose state no file keeps.
     """
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
+        if model.hybrid:
+            raise RequestError(
+                f"'{model.name}' has layers that slide or keep a state, and what they hold of a prompt is not kept in "
+                "files; search without --prompts."
+            )
         make_folder(folder)
         self._folder, self._model = folder, model
         self._settings = {
@@ -68,7 +76,7 @@ class KeptPrompts:
         found = self._read(path)
         if not set(orders) <= {found.order, *found.orders}:
             return None
-        layers = self._model.network.get_decoder().layers
+        layers = self._model.decoder.layers
         devices = [next(layer.parameters()).device for layer in layers]
         return OnDisk(found.prompt, devices), found
 
@@ -85,11 +93,13 @@ class KeptPrompts:
         tensors = {f"{name}.{layer}": part for name, layers in parts.items() for layer, part in enumerate(layers)}
         tensors |= {f"answer.{place}": ids for place, ids in enumerate(ranked.answers)}
         tensors |= {f"order.{name}": order for name, order in {**earlier, **ranked.orders}.items()}
+        tensors |= {f"sinks.{layer}": part for layer, part in enumerate(prompt.sink_logits or ())}
         tensors |= {"token_ids": prompt.token_ids, "logits": prompt.logits}
         told = {
             "order": ranked.order,
             "window": prompt.window,
             "scaling": prompt.scaling,
+            "softcap": prompt.softcap,
             "question": prompt.question,
             "room": prompt.room,
             "read_again_after": prompt.read_again_after,
@@ -133,6 +143,9 @@ class KeptPrompts:
                 accumulated_attention=None,
                 logits=tensors["logits"],
                 scaling=told["scaling"],
+                softcap=told.get("softcap"),
+                sink_logits=[tensors[f"sinks.{layer}"] for layer in range(layers) if f"sinks.{layer}" in tensors]
+                or None,
                 model=self._model,
                 question=tuple(told["question"]),
                 room=told["room"],

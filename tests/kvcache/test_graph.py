@@ -83,11 +83,16 @@ def test_a_cpu_and_a_rotary_embedding_that_asks_the_host_have_no_graphs(tiny_lla
         parameters=lambda: [SimpleNamespace(device=torch.device("cuda", 1))],
         config=SimpleNamespace(rope_parameters={"rope_type": "dynamic"}),
     )
-    model: Any = SimpleNamespace(network=network, device=torch.device("cuda", 1), config=network.config)
-    served: Any = SimpleNamespace(layers=[SimpleNamespace(has_kernel=True)])
+    verdict = SimpleNamespace(lean=True)
+    model: Any = SimpleNamespace(
+        network=network, device=torch.device("cuda", 1), config=network.config, verdict=verdict
+    )
+    served: Any = SimpleNamespace(has_kernel=True)
     assert not GraphStep.serves(model, served)
     network.config.rope_parameters["rope_type"] = "llama3"
     assert GraphStep.serves(model, served)
+    verdict.lean = False
+    assert not GraphStep.serves(model, served)
 
 
 def test_short_answers_are_not_worth_a_graph(tiny_llama: Model, captures: list[GraphStep]) -> None:

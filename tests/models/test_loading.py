@@ -68,7 +68,9 @@ def test_unknown_models(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        (transformers.GPT2Config(), "architecture 'gpt2' is not one that is tested"),
+        (transformers.Gemma3nTextConfig(), "read the keys and values of other layers"),
+        (transformers.BloomConfig(), "does not say how long a text may be"),
+        (transformers.Qwen2_5_VLConfig(), "no causal language model for 'qwen2_5_vl'"),
         (transformers.MistralConfig(sliding_window=64, max_position_embeddings=512), "sliding window of 64"),
         (
             transformers.Qwen2Config(

@@ -24,7 +24,7 @@ def test_slices_add_up_to_the_modules_output(tiny: Model) -> None:
 def test_what_is_no_matrix_is_refused(tiny_llama: Model) -> None:
     for module in (SimpleNamespace(), SimpleNamespace(o_proj=SimpleNamespace(weight=torch.zeros(4, dtype=torch.int8)))):
         block = SimpleNamespace(self_attn=module)
-        network = SimpleNamespace(get_decoder=lambda block=block: SimpleNamespace(layers=[block]))
-        model = SimpleNamespace(name="packed", heads=2, network=network)
+        decoder = SimpleNamespace(layers=[block])
+        model = SimpleNamespace(name="packed", heads=2, decoder=decoder, evicted_layers=(0,))
         with pytest.raises(RequestError, match="choose a ranking that does not read it"):
             output_projection(model, 0)  # type: ignore[arg-type]

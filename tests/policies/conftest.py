@@ -29,7 +29,10 @@ def projecting(layers: int, heads: int, dim: int, width: int, seed: int) -> Any:
     weights = torch.randn(layers, width, heads * dim, generator=generator)
     blocks = [SimpleNamespace(self_attn=SimpleNamespace(o_proj=SimpleNamespace(weight=each))) for each in weights]
     decoder = SimpleNamespace(layers=blocks)
-    return SimpleNamespace(name="a stand-in", heads=heads, network=SimpleNamespace(get_decoder=lambda: decoder))
+    network = SimpleNamespace(get_decoder=lambda: decoder)
+    return SimpleNamespace(
+        name="a stand-in", heads=heads, network=network, decoder=decoder, evicted_layers=range(len(blocks))
+    )
 
 
 @pytest.fixture(scope="session")

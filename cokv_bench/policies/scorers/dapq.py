@@ -71,6 +71,6 @@ class PseudoQueries:
             return [aggregation(window_of(prompt, layer)[..., :before]) for layer in range(prompt.layers)]
         asked = queries_after(model, prompt, prompt.token_ids[-count:])
         return [
-            aggregation(attention(queries.to(keys.device), keys, prompt.factor)[..., :before])
-            for queries, keys in zip(asked, prompt.keys, strict=True)
+            aggregation(attention(queries.to(keys.device), keys, prompt.form(layer))[..., :before])
+            for layer, (queries, keys) in enumerate(zip(asked, prompt.keys, strict=True))
         ]

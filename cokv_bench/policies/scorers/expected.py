@@ -82,7 +82,7 @@ class ExpectedAttention:
         start = min(prompt.tokens, end - 1)
         device = prompt.keys[0].device
         positions = torch.arange(start, end, device=device)[None]
-        decoder = model.network.get_decoder()
+        decoder = model.decoder
         like = torch.empty(0, device=device)
         cosines, sines = rotary_factors(decoder, like, positions, [max(prompt.length, end)])
         return mean_rotation(cosines[0], sines[0], prompt.keys[0].shape[-1])

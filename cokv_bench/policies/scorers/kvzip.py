@@ -11,6 +11,7 @@ from cokv_bench.errors import RequestError
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
     from cokv_bench.models import Model
+    from cokv_bench.models.form import Form
 
 
 #: For `cokv-bench ls`: name, line, and what it is.
@@ -78,7 +79,7 @@ class Reconstruction:
             def hear(layer: int, queries: Tensor, own: Tensor, start: int = start, end: int = end) -> None:
                 keys, sinks = prompt.keys[layer], min(self.sinks, start)
                 seen = torch.cat([keys[:, :sinks], keys[:, start:end], own[0]], dim=1)
-                received = most_received(queries[0], seen, prompt.factor)[:, sinks : sinks + end - start]
+                received = most_received(queries[0], seen, prompt.form(layer))[:, sinks : sinks + end - start]
                 scores[layer][:, start:end] = scores[layer][:, start:end].maximum(received)
 
             listen(model, prompt, text, hear)
@@ -107,16 +108,17 @@ class Reconstruction:
         return parts
 
 
-def most_received(queries: Tensor, keys: Tensor, scaling: float) -> Tensor:
+def most_received(queries: Tensor, keys: Tensor, form: "Form | float") -> Tensor:
     """The most attention that each key gets from any query of its group, float32 [kv_heads, tokens].
 
     Args:
         queries: [heads, new, dim], of the last tokens; keys: [kv_heads, tokens, dim] with the new tokens last.
+        form: how dot products become weights, or just the factor on them.
     """
     from cokv_bench.kvcache.prefill import attention_blocks
 
     most = keys.new_zeros(keys.shape[:2], dtype=torch.float32)
-    for attention in attention_blocks(queries, keys, scaling):
+    for attention in attention_blocks(queries, keys, form):
         end = attention.shape[2]
         most[:, :end] = most[:, :end].maximum(attention.amax(dim=1))
     return most

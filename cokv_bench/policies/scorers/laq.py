@@ -101,9 +101,9 @@ def looked_at(
     """
     before = max(prompt.tokens - prompt.window, 0)
     scores = []
-    for window, more, keys in zip(prompt.window_queries, later, prompt.keys, strict=True):
+    for layer, (window, more, keys) in enumerate(zip(prompt.window_queries, later, prompt.keys, strict=True)):
         own = window if recent is None else window[:, -recent:]
         queries = torch.cat([own, more.to(window.device)], dim=1)
-        seen = attention(queries, keys, prompt.factor, own=own.shape[1])
+        seen = attention(queries, keys, prompt.form(layer), own=own.shape[1])
         scores.append(aggregation(seen[..., :before]))
     return scores

@@ -32,7 +32,7 @@ class LastQuery:
 
         def score(layer: int) -> Tensor:
             queries, keys = prompt.window_queries[layer][:, -1:], prompt.keys[layer]
-            seen = attention(queries, keys, prompt.factor, own=1).mean(dim=(0, 1, 2))
+            seen = attention(queries, keys, prompt.form(layer), own=1).mean(dim=(0, 1, 2))
             return seen[: prompt.tokens - prompt.window].expand(prompt.kv_heads, -1)
 
         return by_layer(prompt, score)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from cokv_bench.models.form import Form
 from cokv_bench.policies.attention import Aggregation, Pooling, Pools, attention
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def window_attention(
     *,
     kernel: int = 7,
     pooling: Pooling = "max",
-    scaling: float | None = None,
+    scaling: float | Form | None = None,
     window: int | None = None,
 ) -> Tensor:
     """Pooled mean attention of the window's queries, for each KV head and each token before the window.
@@ -36,7 +37,7 @@ def window_attention(
         kernel: pooling width in tokens, odd; 1 means no pooling.
         pooling: "max" or "avg"; stride 1, and the average counts the zero padding at both ends.
         window: tokens at the end that are not scored; as many as there are queries by default.
-        scaling: factor on the dot products; dim ** -0.5 by default.
+        scaling: factor on the dot products, dim ** -0.5 by default, or all that becomes of them.
 
     Returns:
         float32 [kv_heads, tokens - window].
@@ -63,8 +64,8 @@ class WindowAttention(Pools):
                 keys,
                 kernel=self.kernel,
                 pooling=self.pooling,
-                scaling=prompt.scaling,
+                scaling=prompt.form(layer),
                 window=prompt.window,
             )
-            for queries, keys in zip(prompt.window_queries, prompt.keys, strict=True)
+            for layer, (queries, keys) in enumerate(zip(prompt.window_queries, prompt.keys, strict=True))
         ]
