@@ -90,6 +90,7 @@ class Climb:
     def climb(self, searched: list[int], chosen: list[int]) -> None:
         """Step until told to stop."""
         by_group = self._by_group(searched)
+        benchmarks = self._by_benchmark(by_group)
         rounds, last = self.ledger.rounds, self.stopping.last_step
         ascent = Ascent.resume(rounds[-1]) if rounds else Ascent.start(self._start())
         while not rounds or self.stopping.progress(ascent.step, self.seconds) < 1:
@@ -97,7 +98,7 @@ class Climb:
             before = rounds[-1].seconds if rounds else 0.0
             followed = []
             for _ in range(ROUND if last is None else min(ROUND, last - ascent.step)):
-                followed.append(self._follow(ascent.parameters, ascent.step, by_group))
+                followed.append(self._follow(ascent.parameters, ascent.step, benchmarks))
                 ascent.advance(self.stopping.progress(ascent.step, before))
                 self.progress(ascent.step, last, _note(rounds))
                 if self.stopping.progress(0, self.seconds) >= 1:
@@ -137,11 +138,18 @@ class Climb:
             raise RequestError("No budget changes the answer of any example: all answers end at their first token.")
         return found
 
-    def _follow(self, parameters: Tensor, step: int, by_group: list[list[int]]) -> float:
+    def _by_benchmark(self, by_group: list[list[int]]) -> list[list[list[int]]]:
+        """The groups by the benchmark of their tasks."""
+        found: dict[str, list[list[int]]] = {}
+        for group in by_group:
+            found.setdefault(self.examples.benchmark(group[0]), []).append(group)
+        return list(found.values())
+
+    def _follow(self, parameters: Tensor, step: int, benchmarks: list[list[list[int]]]) -> float:
         """Accumulate the gradient of a minibatch; what share of the gap it closes."""
-        cases = [self._turn(by_group, step * BATCH + place) for place in range(BATCH)]
+        cases = [in_turn(benchmarks, step * BATCH + place, self.seed) for place in range(BATCH)]
         every = [(case, budget) for case in cases for budget in self.budgets]
-        serving = self._serving(parameters.detach(), step, every, by_group)
+        serving = self._serving(parameters.detach(), step, every, [group for groups in benchmarks for group in groups])
         points = [Point(*each, self.experts[expert]) for each, expert in zip(every, serving, strict=True)]
         weights = [1 / self.gaps.gap(point.case, point.budget) for point in points]
         shares = [parameters[self._slot(expert, budget)] for (_, budget), expert in zip(every, serving, strict=True)]
@@ -166,13 +174,6 @@ class Climb:
         shares = [parameters[self._slot(expert, budget)] for _, budget, expert in numbered]
         return np.array(self.examples.score(points, shares)).reshape(len(every), -1)
 
-    def _turn(self, by_group: list[list[int]], number: int) -> int:
-        """The case whose turn it is: groups by turns, and the members of each by turns."""
-        turn, place = divmod(number, len(by_group))
-        group = by_group[np.random.default_rng([self.seed, 1, turn]).permutation(len(by_group))[place]]
-        cycle, member = divmod(turn, len(group))
-        return group[np.random.default_rng([self.seed, 2, cycle, group[0]]).permutation(len(group))[member]]
-
     def _closed(self, point: Point, score: float) -> float:
         return self.gaps.closed(point.case, point.budget, score)
 
@@ -183,6 +184,23 @@ class Climb:
         for (case, budget), score in zip(every, self._scores(parameters, every).max(axis=1), strict=True):
             found[budget][case] = float(score)
         return {str(budget): self.gaps.closed_over(budget, scores) for budget, scores in found.items()}
+
+
+def in_turn(benchmarks: Sequence[Sequence[Sequence[int]]], number: int, seed: int) -> int:
+    """The case whose turn it is: benchmarks by turns, the groups of each by turns, and the members of each by turns.
+
+    A benchmark of one task counts as much as one of twenty, which are much alike.
+
+    Args:
+        benchmarks: of each its groups, of each group its cases.
+        number: how many turns there were before.
+    """
+    number, place = divmod(number, len(benchmarks))
+    by_group = benchmarks[np.random.default_rng([seed, 3, number]).permutation(len(benchmarks))[place]]
+    turn, place = divmod(number, len(by_group))
+    group = by_group[np.random.default_rng([seed, 1, turn]).permutation(len(by_group))[place]]
+    cycle, member = divmod(turn, len(group))
+    return group[np.random.default_rng([seed, 2, cycle, group[0]]).permutation(len(group))[member]]
 
 
 def _note(rounds: Sequence[Round]) -> str:

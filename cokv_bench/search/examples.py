@@ -29,6 +29,7 @@ from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
 from cokv_bench.tasks.families import check_among, check_some, is_of
 from cokv_bench.tasks.prompts import Encoded, Encoding, encode_parts
+from cokv_bench.tasks.registry import family_of
 
 #: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
 ANSWER_TOKENS = 64
@@ -143,6 +144,10 @@ class SearchExamples:
         other._left_out = (*self._left_out, *tasks)
         other.parts()
         return other
+
+    def benchmark(self, case: int) -> str:
+        """The benchmark of a case's task."""
+        return family_of(self.rows[case // len(self.utilities)][0].name).name
 
     @property
     def _tasks(self) -> set[str]:

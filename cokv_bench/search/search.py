@@ -121,6 +121,8 @@ def _searched(
         "batch": BATCH,
         "examples": made["examples"],
         **({"choose_on": examples.choose_on} if examples.choose_on else {}),
+        # An earlier release went through the tasks of all benchmarks by turns.
+        **({"turns": "benchmarks"} if len({examples.benchmark(case) for case in searched}) > 1 else {}),
         **split_rule(task for task, _ in rows),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:

@@ -1,6 +1,7 @@
 """Searches on a tiny model: they climb, go on where they were stopped, and refuse what cannot be searched."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.search import SearchExamples, SearchLimits, search
+from cokv_bench.search.climb import in_turn
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends
@@ -182,3 +184,17 @@ def test_half_a_minute_finds_what_equal_shares_lose(embedded: Model, tmp_path: P
     shares = search(examples, tmp_path, [32], seed=0, stopping=SearchLimits(steps=20))
     # On needles that no step followed; equal shares close nothing and the full cache everything.
     assert shares.search["gap_closed"]["32"] > 0.5
+
+
+def test_benchmarks_take_turns_however_many_tasks_they_have() -> None:
+    benchmarks = [[[0, 1, 2]], [[10], [20, 21], [30]]]
+    visits = Counter(in_turn(benchmarks, number, 0) for number in range(72))
+    assert visits == {0: 12, 1: 12, 2: 12, 10: 12, 20: 6, 21: 6, 30: 12}
+    assert {in_turn(benchmarks, number, 0) // 10 > 0 for number in (8, 9)} == {True, False}
+
+
+def test_a_search_tells_whose_turns_it_took(texty: Model, tmp_path: Path) -> None:
+    for tasks, turns in (("needle,text", "benchmarks"), ("needle", None)):
+        folder = tmp_path / tasks
+        search(material(texty, tasks=tasks), folder, [24], seed=1, stopping=SearchLimits(steps=1))
+        assert json.loads((folder / "search.jsonl").read_text().splitlines()[0]).get("turns") == turns
