@@ -17,6 +17,7 @@ from torch import Tensor
 from cokv_bench.errors import RequestError
 from cokv_bench.files import make_folder
 from cokv_bench.kvcache import Prompt
+from cokv_bench.kvcache.check import verify
 from cokv_bench.kvcache.store import OnDisk
 from cokv_bench.models import Model
 
@@ -46,7 +47,8 @@ class KeptPrompts:
         settings: all that prompts of the same text would differ by, JSON.
 
     Raises:
-        RequestError: the folder cannot be made, or the model has layers whose state no file keeps.
+        RequestError: the folder cannot be made, the model has layers whose state no file keeps, or it does not pass the
+            check.
     """
 
     def __init__(self, folder: Path, model: Model, settings: Mapping[str, Any]) -> None:
@@ -55,6 +57,8 @@ class KeptPrompts:
                 f"'{model.name}' has layers that slide or keep a state, and what they hold of a prompt is not kept in "
                 "files; search without --prompts."
             )
+        # Prompts that are found are never prefilled, and it is prefill that decides how a model is run.
+        verify(model)
         make_folder(folder)
         self._folder, self._model = folder, model
         self._settings = {

@@ -1,5 +1,6 @@
 """Prompts of a search that are kept in a folder: the next search reads them, and finds the same."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
+from cokv_bench.models.model import Verdict
 from cokv_bench.search import SearchExamples
 from cokv_bench.search import examples as module
 from cokv_bench.search.examples import Point
@@ -43,9 +45,11 @@ def test_kept_prompts_are_not_prefilled_again_and_score_the_same(
     plain = scores(made(texty, None, **options))
     assert scores(made(texty, tmp_path / "kept", **options)) == plain
     assert len(list((tmp_path / "kept").iterdir())) == 2
+    unread = replace(texty, verdict=Verdict())
     with monkeypatch.context() as patch:
         patch.setattr(module, "prefill", None)
-        assert scores(made(texty, tmp_path / "kept", **options)) == plain
+        assert scores(made(unread, tmp_path / "kept", **options)) == plain
+    assert unread.verdict.lean
 
 
 def test_another_ranking_is_added_and_any_of_them_may_come_first(
