@@ -36,7 +36,7 @@ def bench(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Embedded name, model folder or hub id (owner/name). Default: the embedded model.",
+            help="Embedded name, model folder, GGUF file or hub id (owner/name). Default: the embedded model.",
             rich_help_panel=MODEL,
         ),
     ] = None,

@@ -18,8 +18,8 @@ def doctor(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Also check whether this model's logits are plain transformers': an embedded name, a folder, or a "
-            "hub id (owner/name).",
+            help="Also check whether this model's logits are plain transformers': an embedded name, a folder, "
+            "a GGUF file or a hub id (owner/name).",
             rich_help_panel="Model",
         ),
     ] = None,

@@ -26,7 +26,7 @@ def profile_heads(
     left_out: LeaveOut,
     engine: EngineOptions,
     utility: Annotated[
-        str, typer.Option(help="loglik (fast), metric (as published) or agreement (needs no labels).")
+        str, typer.Option(help="loglik (fast), metric (as published), or agreement or acceptance (need no labels).")
     ] = "loglik",
     estimator: Annotated[
         str, typer.Option(help="ridge (regression) or ssv (as published); see `cokv-bench ls estimators`.")

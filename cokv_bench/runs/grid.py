@@ -93,7 +93,8 @@ class Grid:
         str,
         Option(
             "What is measured: score (of each answer), or a utility of `cokv-bench ls utilities` such as loglik "
-            "(log-probability of the reference answers) or agreement (of the full cache's own)."
+            "(log-probability of the reference answers), agreement (of the full cache's own) or acceptance (how much "
+            "of these is still said)."
         ),
     ] = SCORE
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -223,8 +224,7 @@ class SearchExamples:
         if (case, None) not in self._ends:
             prompt = self._prompt(case)
             kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
-            row = RankedRow(prompt, *self._text(case), kept, of_tokens=self._of_tokens[case % len(self.utilities)])
-            self._ends[case, None] = self._measure([row])[0]
+            self._ends[case, None] = self._measure([self._asked(case, prompt, kept)])[0]
         return self._ends[case, None]
 
     def even(self, case: int, budget: int) -> float:
@@ -248,8 +248,14 @@ class SearchExamples:
         wanted = protected + split(log_shares, total, room) if gradient else None
         _, orders = self._ranked[point.case // len(self.utilities)]
         cell = point.ranking, point.budget if self._policies[point.ranking].needs_budget else None
-        order, of_tokens = orders.get(self._cells[cell]), self._of_tokens[point.case % len(self.utilities)]
-        return RankedRow(prompt, *self._text(point.case), kept, wanted, order, of_tokens)
+        return self._asked(point.case, prompt, kept, wanted, orders.get(self._cells[cell]))
+
+    def _asked(
+        self, case: int, prompt: Prompt, kept: Tensor, wanted: Tensor | None = None, order: Tensor | None = None
+    ) -> RankedRow:
+        """A case's answer after its prompt, judged by its utility."""
+        of_tokens = self._of_tokens[case % len(self.utilities)]
+        return RankedRow(prompt, *self._text(case), kept, wanted, order, of_tokens)
 
     def _measure(self, rows: Sequence[RankedRow], weights: Sequence[float] | None = None) -> list[float]:
         # Rows of like length side by side, as many as make a pass.
@@ -300,7 +306,7 @@ class SearchExamples:
     def _settings(self) -> dict[str, Any]:
         """What a kept prompt depends on beside its text."""
         return {
-            "answers": [f"{answer.__module__}.{answer.__qualname__}" for answer in self._answers],
+            "answers": [_whose(name, answer) for name, answer in zip(self.utilities, self._answers, strict=True)],
             "window": self.window,
             "kernel": self.kernel,
             "pooling": self.pooling,
@@ -322,3 +328,11 @@ class SearchExamples:
         first, *others = self._cells.values()
         orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(others, ranks[1:], strict=True)}
         return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)
+
+
+def _whose(utility: str, answer: Callable[[Case], Sequence[int]]) -> str:
+    """Whose answers a utility has: utilities that share a function of a module have the same ones."""
+    if isinstance(answer, FunctionType) and answer.__qualname__.isidentifier():
+        return f"{answer.__module__}.{answer.__qualname__}"
+    # Methods, closures, lambdas and partial functions of the same name may give different answers.
+    return utility

@@ -37,34 +37,31 @@ def full(prompt: Prompt) -> Selection:
     return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
 
 
-def test_agreement_is_the_log_probability_of_the_full_caches_own_answer(texty: Model, tmp_path: Path) -> None:
-    game = game_on(texty, unlabelled(tmp_path), "agreement")
+def on_own_answer(model: Model, folder: Path, name: str) -> tuple[list[float], list[torch.Tensor]]:
+    """A utility with the full cache and with next to nothing of it, and the own answer's log-probabilities there."""
+    game = game_on(model, unlabelled(folder), name)
     task, example = game.rows[0]
     prompt = game.prompts.get(0)
     nobody = Selection.from_coalition([[False] * prompt.kv_heads] * prompt.layers, prompt.tokens, 8)
-    (own,) = decode(texty, prompt, [full(prompt)], max_new_tokens=example.max_new_tokens)
-    rows = decode(texty, prompt, [full(prompt), nobody], teacher=own.token_ids)
-    measured = game.utility.measure(Case(texty, task, example, prompt), [full(prompt), nobody])
-    for utility, row in zip(measured, rows, strict=True):
-        assert row.logprobs is not None
-        assert utility == pytest.approx(float(row.logprobs[1:].mean()), abs=1e-5)
+    choices = [full(prompt), nobody]
+    (own,) = decode(model, prompt, choices[:1], max_new_tokens=example.max_new_tokens)
+    rows = decode(model, prompt, choices, teacher=own.token_ids)
+    measured = game.utility.measure(Case(model, task, example, prompt), choices)
+    return measured, [row.logprobs[1:] for row in rows if row.logprobs is not None]
+
+
+def test_agreement_is_the_log_probability_of_the_full_caches_own_answer(texty: Model, tmp_path: Path) -> None:
+    measured, logprobs = on_own_answer(texty, tmp_path, "agreement")
+    assert measured == pytest.approx([float(each.mean()) for each in logprobs], abs=1e-5)
     # The full cache's own greedy answer is likelier with the full cache than with next to nothing of it.
     assert measured[0] > measured[1]
 
 
 def test_acceptance_is_what_sampling_repeats_of_the_own_answer(texty: Model, tmp_path: Path) -> None:
-    game = game_on(texty, unlabelled(tmp_path), "acceptance")
-    task, example = game.rows[0]
-    prompt = game.prompts.get(0)
-    nobody = Selection.from_coalition([[False] * prompt.kv_heads] * prompt.layers, prompt.tokens, 8)
-    (own,) = decode(texty, prompt, [full(prompt)], max_new_tokens=example.max_new_tokens)
-    measured = game.utility.measure(Case(texty, task, example, prompt), [full(prompt), nobody])
+    measured, logprobs = on_own_answer(texty, tmp_path, "acceptance")
     dice = np.random.default_rng(0)
-    for utility, row in zip(
-        measured, decode(texty, prompt, [full(prompt), nobody], teacher=own.token_ids), strict=True
-    ):
-        assert row.logprobs is not None
-        said = dice.random((20_000, len(own.token_ids) - 1)) < row.logprobs[1:].exp().numpy()
+    for utility, each in zip(measured, logprobs, strict=True):
+        said = dice.random((20_000, len(each))) < each.exp().numpy()
         before_another = np.cumprod(said, axis=1).mean(axis=1)
         noise = before_another.std() / len(before_another) ** 0.5
         assert np.exp(utility) == pytest.approx(before_another.mean(), abs=5 * noise)

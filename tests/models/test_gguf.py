@@ -114,11 +114,7 @@ def test_a_file_is_its_checkpoint(tmp_path: Path, kind: str, changes: dict[str, 
         ),
     ],
 )  # fmt: skip
-def test_hybrids_and_mixtures_of_experts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: Any, settings: dict[str, Any]
-) -> None:
-    # Whether they can be run is said elsewhere.
-    monkeypatch.setattr("cokv_bench.models.support.check_supported", lambda *_: None)
+def test_hybrids_and_mixtures_of_experts(tmp_path: Path, config: Any, settings: dict[str, Any]) -> None:
     config.update({"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "initializer_range": 0.3})
     torch.manual_seed(0)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "plain")

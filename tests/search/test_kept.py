@@ -1,6 +1,7 @@
 """Prompts of a search that are kept in a folder: the next search reads them, and finds the same."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from cokv_bench.errors import RequestError
+from cokv_bench.game.utilities import UTILITIES, PromptUtility, register_utility
 from cokv_bench.models import Model
 from cokv_bench.models.model import Verdict
 from cokv_bench.search import SearchExamples
@@ -78,6 +80,20 @@ def test_another_ranking_is_added_and_any_of_them_may_come_first(
     with monkeypatch.context() as patch:
         patch.setattr(module, "prefill", None)
         scores(made(texty, tmp_path, ("window:kernel=3",), utilities=["acceptance"]))
+
+
+def test_answers_without_a_name_of_their_own_are_told_apart_by_their_utility(texty: Model, tmp_path: Path) -> None:
+    own = [partial(lambda ids, case: ids, [5, 6, count]) for count in (7, 8)]
+    for number, answer in enumerate(own):
+        register_utility(PromptUtility(f"fixed-{number}", "", lambda case, choices: [], answer=answer))
+    try:
+        for number in range(2):
+            examples = made(texty, tmp_path, ("window:kernel=3",), utilities=[f"fixed-{number}"])
+            assert scores(examples) == scores(made(texty, None, ("window:kernel=3",), utilities=[f"fixed-{number}"]))
+        assert len(list(tmp_path.iterdir())) == 4
+    finally:
+        for number in range(2):
+            del UTILITIES[f"fixed-{number}"]
 
 
 def test_a_damaged_prompt_and_a_folder_that_is_none_are_one_sentence(texty: Model, tmp_path: Path) -> None:
