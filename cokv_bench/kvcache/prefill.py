@@ -1,6 +1,6 @@
 """Prefill: run a prompt through the model once, layer by layer in chunks, and keep all that later work needs."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -13,17 +13,13 @@ from transformers.cache_utils import Cache
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.moments import MomentSums
 from cokv_bench.kvcache.others import OtherLayers
-from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
+from cokv_bench.kvcache.received import received_attention
 from cokv_bench.models.attention import AttendingLayer, formed_attention
 from cokv_bench.models.finite import not_finite
 from cokv_bench.models.form import Form
 from cokv_bench.models.model import Model
 from cokv_bench.models.rotary import canonical_length, read_again_after, rotary_factors
-
-# Scores that exist at a time when attention is summed: on a CPU few enough to stay in its cache.
-_BLOCK_BYTES = 4 * 2**20
-_DEVICE_BLOCK_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -336,52 +332,3 @@ def _causal_attention(query: Tensor, keys: Tensor, values: Tensor, form: Form, s
         return F.scaled_dot_product_attention(query, keys, values, is_causal=True, scale=scaling, enable_gqa=grouped)
     bias: Any = causal_lower_right(query.shape[2], keys.shape[2])
     return F.scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scaling, enable_gqa=grouped)
-
-
-def received_attention(query: Tensor, keys: Tensor, form: Form | float) -> Tensor:
-    """Attention that each key receives from the given queries, the last ones of the text.
-
-    Computed in blocks of queries: the scores of one block exist at a time (one query at least).
-
-    Args:
-        query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
-        form: how dot products become weights, or just the factor on them.
-
-    Returns:
-        float32 [kv_heads, tokens]: sum over the queries, mean over the query heads of a KV head's group.
-    """
-    total = query.new_zeros(keys.shape[:2], dtype=torch.float32)
-    for scores in attention_blocks(query, keys, form):
-        total[:, : scores.shape[2]] += scores.sum(dim=1)
-    return total.div_(query.shape[0] // keys.shape[0])
-
-
-def attention_blocks(query: Tensor, keys: Tensor, form: Form | float) -> Iterator[Tensor]:
-    """Attention of the last tokens of a text to all of it, in blocks of queries; each is good until the next.
-
-    Args:
-        query: [heads, new, dim]; keys: [kv_heads, tokens, dim] with the new tokens last.
-        form: how dot products become weights, or just the factor on them.
-
-    Yields:
-        float32 [kv_heads, group * queries, tokens up to the block's last query].
-    """
-    form = Form.of(form)
-    heads, new, dim = query.shape
-    kv_heads, tokens, _ = keys.shape
-    room = _BLOCK_BYTES if query.device.type == "cpu" else _DEVICE_BLOCK_BYTES
-    block = max(1, min(new, room // (4 * heads * tokens)))
-    for start in range(0, new, block):
-        part = query[:, start : start + block]
-        # Keys after the block's last query would only be masked, so they are not read.
-        rows, end = part.shape[1], tokens - new + min(new, start + block)
-        scores = query.new_empty(kv_heads, heads // kv_heads * rows, end, dtype=torch.float32)
-        scaled_products(part.reshape(kv_heads, -1, dim), keys[:, :end], form.scaling, scores)
-        scores = form.cap(scores)
-        later = torch.ones(rows, rows, dtype=torch.bool, device=query.device).triu(1)
-        scores.view(heads, rows, end)[:, :, end - rows :].masked_fill_(later, float("-inf"))
-        if form.plain:
-            torch.softmax(scores, dim=-1, out=scores)
-        else:
-            scores = form.softmax(scores.view(kv_heads, -1, rows, end)).flatten(1, 2)
-        yield scores

@@ -9,8 +9,8 @@ import transformers
 from cokv_bench import decode, get_policy, load_model, prefill
 from cokv_bench.kvcache import Generation, Prompt, Selection, compress, products
 from cokv_bench.kvcache.generated import own_token_scores
-from cokv_bench.kvcache.prefill import received_attention
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
+from cokv_bench.kvcache.received import received_attention
 from cokv_bench.models import Model
 from tests.conftest import random_ids, save_tiny
 

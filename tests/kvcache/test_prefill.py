@@ -7,7 +7,7 @@ import torch
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
-from cokv_bench.kvcache.prefill import received_attention
+from cokv_bench.kvcache.received import received_attention
 from cokv_bench.models import Model
 from tests.conftest import random_ids
 
@@ -61,7 +61,7 @@ def test_received_attention_does_not_depend_on_its_blocks(monkeypatch: pytest.Mo
     generator = torch.Generator().manual_seed(0)
     query, keys = torch.randn(4, 9, 8, generator=generator), torch.randn(2, 30, 8, generator=generator)
     whole = received_attention(query, keys, 0.3)
-    monkeypatch.setattr(importlib.import_module("cokv_bench.kvcache.prefill"), "_BLOCK_BYTES", 4 * 4 * 30 * 2)
+    monkeypatch.setattr(importlib.import_module("cokv_bench.kvcache.received"), "_BLOCK_BYTES", 4 * 4 * 30 * 2)
     torch.testing.assert_close(received_attention(query, keys, 0.3), whole)
     # Each query gives away attention of exactly 1.
     torch.testing.assert_close(whole.sum(-1), torch.full((2,), 9.0))

@@ -115,7 +115,7 @@ def most_received(queries: Tensor, keys: Tensor, form: "Form | float") -> Tensor
         queries: [heads, new, dim], of the last tokens; keys: [kv_heads, tokens, dim] with the new tokens last.
         form: how dot products become weights, or just the factor on them.
     """
-    from cokv_bench.kvcache.prefill import attention_blocks
+    from cokv_bench.kvcache.received import attention_blocks
 
     most = keys.new_zeros(keys.shape[:2], dtype=torch.float32)
     for attention in attention_blocks(queries, keys, form):
