@@ -158,75 +158,75 @@ def run_layers(
             f"The queries of '{model.name}' before rotary are not known in every layer, so their moments cannot be "
             "gathered; leave out the ranking by expected attention."
         )
-    read = _read_by_layer if model.verdict.lean else _read_by_chunk
-    return read(model, ids, take, window, gathered, chunk, room)
+    reading = _Reading(model, ids, take, window, gathered, chunk, room)
+    return reading.by_layer() if model.verdict.lean else reading.by_chunk()
 
 
-def _read_by_layer(
-    model: Model,
-    ids: Tensor,
-    take: Callable[[Prompt], object],
-    window: int,
-    gathered: Signals,
-    chunk: int,
-    room: int,
-) -> Ran:
-    tokens = ids.numel()
-    decoder = model.decoder
-    positions = torch.arange(tokens, device=model.device)[None]
-    hidden = decoder.embed_tokens(ids[None].to(model.device))
-    cosines, sines = rotary_factors(decoder, hidden, positions, [tokens + room])
-    layers = [_PrefillLayer(tokens, window, gathered, (cosines[0], sines[0])) for _ in range(model.layers)]
-    cache: Any = Cache(layers=layers)
-    none = hidden.new_empty(0, dtype=torch.float32)
-    again = read_again_after(model.config, tokens + room)
-    # Looked at only if the logits are broken, so that nothing waits for the device here.
-    sound: list[Tensor] = []
-    for index, layer in enumerate(layers):
-        for start in range(0, tokens, chunk):
-            part = slice(start, start + chunk)
-            hidden[:, part] = decoder.layers[index](
-                hidden[:, part],
-                attention_mask=None,
-                position_ids=positions[:, part],
-                past_key_values=cache,
-                use_cache=True,
-                position_embeddings=(cosines[:, part], sines[:, part]),
+@dataclass(frozen=True)
+class _Reading:
+    """The arguments of `run_layers`, and the two ways to run a prompt."""
+
+    model: Model
+    ids: Tensor
+    take: Callable[[Prompt], object]
+    window: int
+    gathered: Signals
+    chunk: int
+    room: int
+
+    def by_layer(self) -> Ran:
+        """Its layers one by one, each over all chunks."""
+        tokens = self.ids.numel()
+        decoder = self.model.decoder
+        positions = torch.arange(tokens, device=self.model.device)[None]
+        hidden = decoder.embed_tokens(self.ids[None].to(self.model.device))
+        cosines, sines = rotary_factors(decoder, hidden, positions, [tokens + self.room])
+        layers = [
+            _PrefillLayer(tokens, self.window, self.gathered, (cosines[0], sines[0])) for _ in range(self.model.layers)
+        ]
+        cache: Any = Cache(layers=layers)
+        none = hidden.new_empty(0, dtype=torch.float32)
+        again = read_again_after(self.model.config, tokens + self.room)
+        # Looked at only if the logits are broken, so that nothing waits for the device here.
+        sound: list[Tensor] = []
+        for index, layer in enumerate(layers):
+            for start in range(0, tokens, self.chunk):
+                part = slice(start, start + self.chunk)
+                hidden[:, part] = decoder.layers[index](
+                    hidden[:, part],
+                    attention_mask=None,
+                    position_ids=positions[:, part],
+                    past_key_values=cache,
+                    use_cache=True,
+                    position_embeddings=(cosines[:, part], sines[:, part]),
+                )
+            sound.append(hidden[0, -1].isfinite().all())
+            self.take(
+                replace(layer.release(self.ids, none, index), model=self.model, room=self.room, read_again_after=again)
             )
-        sound.append(hidden[0, -1].isfinite().all())
-        take(replace(layer.release(ids, none, index), model=model, room=room, read_again_after=again))
-    logits = model.logits(decoder.norm(hidden[0, -1]))
-    if not logits.isfinite().all():
-        broken = next((index for index, flag in enumerate(sound) if not flag), None)
-        raise not_finite(model, "logits", "" if broken is None else f" from layer {broken} on")
-    return Ran(ids, logits, OtherLayers())
+        logits = self.model.logits(decoder.norm(hidden[0, -1]))
+        if not logits.isfinite().all():
+            broken = next((index for index, flag in enumerate(sound) if not flag), None)
+            raise not_finite(self.model, "logits", "" if broken is None else f" from layer {broken} on")
+        return Ran(self.ids, logits, OtherLayers())
 
-
-def _read_by_chunk(
-    model: Model,
-    ids: Tensor,
-    take: Callable[[Prompt], object],
-    window: int,
-    gathered: Signals,
-    chunk: int,
-    room: int,
-) -> Ran:
-    """By the decoder's own forward pass: the keys and values of all layers are there until the last chunk is read."""
-    tokens = ids.numel()
-    positions = torch.arange(tokens, device=model.device)[None]
-    layers = [_PrefillLayer(tokens, window, gathered) for _ in range(model.layers)]
-    others = OtherLayers.empty(model)
-    cache: Any = Cache(layers=others.around(layers))
-    for start in range(0, tokens, chunk):
-        part = slice(start, start + chunk)
-        hidden = model.decoder_states(ids[None, part].to(model.device), positions[:, part], cache)
-    logits = model.logits(hidden[0, -1])
-    if not logits.isfinite().all():
-        raise not_finite(model, "logits")
-    none = logits.new_empty(0)
-    for index, layer in enumerate(layers):
-        take(replace(layer.release(ids, none, index), model=model, room=room))
-    return Ran(ids, logits, others.alone())
+    def by_chunk(self) -> Ran:
+        """By the decoder's own forward pass: keys and values of all layers are there until the last chunk is read."""
+        tokens = self.ids.numel()
+        positions = torch.arange(tokens, device=self.model.device)[None]
+        layers = [_PrefillLayer(tokens, self.window, self.gathered) for _ in range(self.model.layers)]
+        others = OtherLayers.empty(self.model)
+        cache: Any = Cache(layers=others.around(layers))
+        for start in range(0, tokens, self.chunk):
+            part = slice(start, start + self.chunk)
+            hidden = self.model.decoder_states(self.ids[None, part].to(self.model.device), positions[:, part], cache)
+        logits = self.model.logits(hidden[0, -1])
+        if not logits.isfinite().all():
+            raise not_finite(self.model, "logits")
+        none = logits.new_empty(0)
+        for index, layer in enumerate(layers):
+            self.take(replace(layer.release(self.ids, none, index), model=self.model, room=self.room))
+        return Ran(self.ids, logits, others.alone())
 
 
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
