@@ -65,7 +65,7 @@ def main(
         {
             "ranking": name.removesuffix("+uniform"),
             "window": policies[name].window,
-            "seconds": round(median(found), 4),
+            "seconds": round(median(found), 6),
             "of_prefill": round(median(found) / prefilled, 4),
         }
         for name, found in seconds.items()
@@ -75,7 +75,7 @@ def main(
         "threads": torch.get_num_threads(),
         "tokens": len(ids),
         "repeats": repeats,
-        "prefill_seconds": round(prefilled, 3),
+        "prefill_seconds": round(prefilled, 6),
         "prefill_lowest_highest": [round(min(reading), 3), round(max(reading), 3)],
         "rankings": rows,
         "versions": versions(),

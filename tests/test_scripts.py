@@ -207,7 +207,8 @@ def test_every_ranking_is_timed(texty_folder: Path, tmp_path: Path) -> None:
     assert 390 <= found["tokens"] <= 400
     assert [row["ranking"] for row in found["rankings"]] == list(SCORERS)
     for row in found["rankings"]:
-        assert row["of_prefill"] == pytest.approx(row["seconds"] / found["prefill_seconds"], rel=0.1, abs=1e-2)
+        # Shares are told to four digits, seconds to the microsecond: a toy's prefill of 6 ms included.
+        assert row["of_prefill"] == pytest.approx(row["seconds"] / found["prefill_seconds"], rel=1e-2, abs=1e-3)
 
 
 def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
