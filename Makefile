@@ -21,7 +21,7 @@ help:
 	@echo "make docs               the documentation as a site, into site/ (a warning is an error)"
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows)"
-	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, needle; a GPU each (ARGS=--dry-run: what it takes)"
+	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, llama3.1-8b, qwen3-8b, gemma3-4b, gpt-oss-20b, needle; a GPU each (ARGS=--dry-run: what it takes)"
 	@echo "make bench-cpu          memory and latency of decoding on a CPU, into results/bench"
 	@echo "make bench-gpu          all that a GPU has to show, into results/gpu (a card of 80 GB)"
 	@echo "What ships and what lies in results/ is made by the targets of results/Makefile."

@@ -39,7 +39,7 @@ def test_what_reproductions_take_is_what_the_dry_run_says(
     from cokv_bench.cli import main
 
     text = (ROOT / "docs/reproducing.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `make reproduce-([\w-]+)` \|[^|]*\|(.*)\|$", text, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `make reproduce-([\w.-]+)` \|[^|]*\|(.*)\|$", text, re.MULTILINE))
     assert set(rows) == {path.stem for path in (ROOT / "configs/reproduce").glob("*.yaml")}
     for name, row in rows.items():
         monkeypatch.setattr(sys, "argv", ["cokv-bench", "reproduce", name, "--dry-run"])

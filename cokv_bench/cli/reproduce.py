@@ -153,7 +153,7 @@ def _refuse_strangers(further: Sequence[str], commands: Sequence[Any]) -> None:
 def _file(named: Path) -> Path:
     """The file that a path or the name of a shipped reproduction means."""
     shipped = SHIPPED / f"{named}.yaml"
-    if named.exists() or named.name != str(named) or named.suffix:
+    if named.exists() or named.name != str(named) or named.suffix in (".yaml", ".yml"):
         return named
     if not shipped.is_file():
         raise unknown("reproduction", str(named), sorted(path.stem for path in SHIPPED.glob("*.yaml")))

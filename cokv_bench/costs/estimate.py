@@ -21,7 +21,8 @@ class Shape:
     """The numbers of a decoder with gated MLPs that decide its cost. `itemsize` is bytes a weight and a cache entry.
 
     `layers` are those that attend to all of the text. A hybrid has `network_layers` in all, of which the others cost as
-    many weights and, roughly, nothing by the length of the text.
+    many weights and, roughly, nothing by the length of the text. Of experts `intermediate_size` counts those that a token
+    goes through, side by side; `weight_bytes` is what all weights take in memory, where that is not those at `itemsize`.
     """
 
     layers: int
@@ -33,6 +34,7 @@ class Shape:
     vocabulary: int
     itemsize: int
     network_layers: int | None = None
+    weight_bytes: int | None = None
 
     @classmethod
     def of(cls, model: "Model") -> "Shape":
@@ -47,6 +49,7 @@ class Shape:
             vocabulary=model.network.get_input_embeddings().num_embeddings,
             itemsize=model.network.dtype.itemsize,
             network_layers=model.network_layers,
+            weight_bytes=sum(weights.nbytes for weights in model.network.parameters()),
         )
 
     @property
@@ -117,7 +120,7 @@ def estimate(shape: Shape, loads: Iterable[Load]) -> Cost:
         decode += steps * (2.0 * (shape.layer_weights + shape.output_weights) + 4.0 * width * load.tokens)
         own = load.rows * load.new_tokens * shape.token_bytes
         memory = max(memory, load.tokens * shape.token_bytes + min(own, DEFAULT_MEMORY))
-    weights = (shape.layer_weights + shape.output_weights) * shape.itemsize
+    weights = shape.weight_bytes or (shape.layer_weights + shape.output_weights) * shape.itemsize
     return Cost(
         prompts=sum(load.prompts for load in loads),
         prompt_tokens=sum(load.prompts * load.tokens for load in loads),

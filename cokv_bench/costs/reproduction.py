@@ -85,8 +85,9 @@ def read_reproduction(path: Path) -> Reproduction:
             raise RequestError(f"{path} lacks the key '{key}'.")
     _refuse(path, problem(content, _NEEDED, _OPTIONAL))
     shape = content["shape"]
-    if problem(shape, _SHAPE, _OF_HYBRIDS) or not set(shape) <= {*_SHAPE, *_OF_HYBRIDS}:
-        raise RequestError(f"'shape' in {path} must hold whole numbers for {', '.join(sorted(_SHAPE))}.")
+    if problem(shape, _SHAPE, _OF_SOME) or not set(shape) <= {*_SHAPE, *_OF_SOME}:
+        needed, further = ", ".join(sorted(_SHAPE)), " or ".join(sorted(_OF_SOME))
+        raise RequestError(f"'shape' in {path} must hold whole numbers for {needed}, and may for {further}.")
     _refuse(path, problem(content.get("examples") or {}, {}, dict.fromkeys(content.get("examples") or {}, whole(1))))
     tasks = _names(content.get("tasks") or [])
     steps = tuple(step for entry in content["steps"] for step in _steps(entry, content["model"], tasks, path))
@@ -132,8 +133,9 @@ _OPTIONAL: dict[str, Check] = {
     "examples": or_null(an_object),
     "tasks": or_null(lambda value: None if not text(value) or not listed(text)(value) else "a list of names"),
 }
-_OF_HYBRIDS: dict[str, Check] = {"network_layers": whole(1)}
-_SHAPE: dict[str, Check] = {field.name: whole(1) for field in fields(Shape) if field.name not in _OF_HYBRIDS}
+#: Those of hybrids, and of experts or packed weights.
+_OF_SOME: dict[str, Check] = {"network_layers": whole(1), "weight_bytes": whole(1)}
+_SHAPE: dict[str, Check] = {field.name: whole(1) for field in fields(Shape) if field.name not in _OF_SOME}
 
 
 def _filled(value: Any, tasks: list[str], task: str | None) -> Any:

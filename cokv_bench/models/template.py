@@ -19,6 +19,8 @@ _CLOCK = (
     "{%- for part, written in fixed_day.items() -%}{%- set day.text = day.text | replace(part, written) -%}"
     "{%- endfor -%}{{ day.text }}{%- endmacro %}{{ '' }}"
 )
+# gpt-oss opens a turn and then names its channel. The benchmarks' token limits are made for the answer, which is the last one.
+_TURN, _ANSWER = "<|start|>assistant", "<|channel|>final<|message|>"
 # A line break stays one in a prompt and becomes two characters in a Python list that a template prints as it is.
 _PROBE = "Which stone is grey?\nThe one by the river."
 
@@ -75,7 +77,7 @@ class ChatTemplate:
         template = templates["default"] if isinstance(templates, dict) else templates
         content = [{"type": "text", "text": text}] if in_parts else text
         try:
-            return str(
+            rendered = str(
                 self._tokenizer.apply_chat_template(
                     [{"role": "user", "content": content}],
                     add_generation_prompt=True,
@@ -90,6 +92,7 @@ class ChatTemplate:
                 f"The chat template of '{self._name}' fails on a user's turn: {brief(error)}; correct the template in "
                 "the tokenizer's files, or remove it to use plain prompts."
             ) from error
+        return rendered + _ANSWER if rendered.endswith(_TURN) and _ANSWER in template else rendered
 
 
 def _holds(rendered: str, text: str) -> bool:

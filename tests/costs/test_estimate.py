@@ -1,5 +1,6 @@
 """Estimates of cost, against numbers counted in another way."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def test_loads_add_up(tiny_llama: Model) -> None:
     assert both.seconds(2e9) == pytest.approx(both.seconds(1e9) / 2)
 
 
+def test_weights_that_a_token_does_not_go_through_are_in_memory(tiny: Model) -> None:
+    shape, load = Shape.of(tiny), Load(1, 100, 1, 10)
+    assert shape.weight_bytes == sum(each.nbytes for each in tiny.network.parameters())
+    more = estimate(replace(shape, weight_bytes=shape.weight_bytes + 10**9), [load])
+    assert more.memory - estimate(shape, [load]).memory == 10**9
+    assert more.decode == estimate(shape, [load]).decode
+
+
 def test_a_plan_is_counted_exactly(texty: Model) -> None:
     options = TaskOptions(lengths=(400, 600), examples=2)
     request = request_of(["needle"], ["full", "snapkv", "h2o"], [16, 32], options=options)
@@ -75,6 +84,9 @@ def test_every_reproduction_has_known_options_and_costs_something(path: Path) ->
     plan = read_reproduction(path)
     assert plan.description.strip()
     for work in works(path):
+        if not work.loads:
+            assert all("takes is not estimated" in reason for reason in work.uncounted.values())
+            continue
         cost = estimate(plan.shape, work.loads)
         assert cost.prompts > 0
         assert cost.prefill > 0
