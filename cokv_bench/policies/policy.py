@@ -283,7 +283,7 @@ def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:
     if key not in prompt.memo:
         scores = scorer(prompt)
         shapes = [tuple(layer.shape) for layer in scores]
-        needed = (prompt.kv_heads, prompt.tokens - prompt.window)
+        needed = (prompt.kv_heads, max(prompt.tokens - prompt.window, 0))
         if shapes != [needed] * prompt.layers:
             raise RequestError(
                 f"{scorer!r} must give {prompt.layers} layers of scores {needed}; it gave shapes {shapes}."
