@@ -194,7 +194,8 @@ class SearchExamples:
             chooses = is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
             (chosen if chooses else searched).append(case)
         if not chosen or not searched:
-            told = f"all of them are of {', '.join(self.choose_on)}" if self.choose_on else "no two of one task"
+            told = f"{'none' if searched else 'all'} of them are of {', '.join(self.choose_on)}"
+            told = told if self.choose_on else "no two of one task"
             raise RequestError(
                 "A search needs examples to choose on beside those that it follows, two of a task at least; "
                 f"{len(self.used)} are given, and {told}."
