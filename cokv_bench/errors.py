@@ -68,6 +68,9 @@ def _cut(text: str) -> str:
 def brief(error: BaseException, most: int = 160) -> str:
     """What an error of another library says, on one line of at most `most` characters and without a full stop."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        # It says no more than the key.
+        text = f"there is no {text}"
     return text.rstrip(".") if len(text) <= most else text[: most - 4].rsplit(" ", 1)[0] + " ..."
 
 

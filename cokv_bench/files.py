@@ -43,6 +43,24 @@ def make_folder(path: str | Path) -> None:
         raise RequestError(f"The folder {path} cannot be made ({error.strerror}).") from error
 
 
+def check_target(path: str | Path) -> None:
+    """Refuse a file that could not be written once the work for it is done; its folder is made, the file stays.
+
+    Raises:
+        RequestError: it is a folder, or its folder cannot be written.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise RequestError(f"{target} is a folder; name a file to write.")
+    make_folder(target.parent)
+    temporary = _temporary(target)
+    try:
+        temporary.touch()
+        temporary.unlink()
+    except OSError as error:
+        raise RequestError(f"{target} cannot be written ({error.strerror}).") from error
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Replace `path` by `text` in UTF-8, as `write_bytes` does."""
     write_bytes(path, text.encode())
@@ -55,7 +73,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         RequestError: the folder cannot be written.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = _temporary(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as stream:
@@ -68,6 +86,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> Path:
+    """Beside the target, so that it can take its place in one step."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 
 def write_json(path: str | Path, document: Mapping[str, Any]) -> None:

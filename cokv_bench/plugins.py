@@ -74,7 +74,7 @@ def load(plugin: Plugin) -> None:
                 _run_file(Path(plugin.source))
             else:
                 _run_entry_point(plugin)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         cause = brief(error) if isinstance(error, RequestError) else f"{type(error).__name__}: {brief(error)}"
         raise RequestError(
             f"The plug-in '{plugin.name}' cannot be loaded ({cause}); fix it or leave it out."

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cokv_bench.bench.options import BenchOptions
-from cokv_bench.budget import Budget, tokens_of
+from cokv_bench.budget import Budget, PromptShare, tokens_of
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.models.rotary import read_again_after
@@ -77,7 +77,13 @@ class BenchRequest(BenchOptions):
 
     def _variant(self, method: str, budget: Budget, policy: Policy) -> Variant:
         """A method at a budget, which is above its window for every length."""
-        policy.check_budget(tokens_of(budget, min(self.lengths)), policy.window or self.window)
+        shortest = min(self.lengths)
+        try:
+            policy.check_budget(tokens_of(budget, shortest), policy.window or self.window)
+        except RequestError as error:
+            if not isinstance(budget, PromptShare):
+                raise
+            raise RequestError(f"'{method}' at {budget} of a prompt of {shortest} tokens: {error}") from None
         return Variant(method, budget, policy)
 
     def _policies(self) -> Request:

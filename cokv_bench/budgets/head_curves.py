@@ -71,9 +71,9 @@ class HeadCurves:
             )
         if not ((pruned >= 0) & (pruned <= 1)).all():
             raise RequestError("Curves must hold shares from 0 to 1.")
-        if pruned[-1].mean() < pruned[0].mean():
+        if pruned[-1].mean() <= pruned[0].mean():
             raise RequestError(
-                "The curves fall with the percent that is pruned; expected pruned shares, not kept ones."
+                "The curves do not rise with the percent that is pruned; expected pruned shares, not kept ones."
             )
         pruned.setflags(write=False)
         object.__setattr__(self, "pruned", pruned)

@@ -75,7 +75,7 @@ def bench(
     request.check()
     loaded: Model
     if random_weights is None:
-        loaded = o.load(replace(spec, name=model or spec.name))
+        loaded = o.load(spec if model is None else replace(spec, name=model))
     else:
         check_preset(random_weights, layers)
         o.note(f"Making random weights in the shape of {random_weights} ...")

@@ -8,6 +8,7 @@ import typer
 from cokv_bench.cli import options as o
 from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.files import check_target
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.tasks.options import TaskOptions
 
@@ -26,6 +27,7 @@ def measure_head_scores(
     from cokv_bench.game import head_scores as game
     from cokv_bench.tasks.registry import resolve
 
+    check_target(out)
     loaded = o.load(model)
     (task,) = resolve(tasks.names, loaded, tasks)
     with progress_bar(o.progress_console, "Scoring heads") as progress:

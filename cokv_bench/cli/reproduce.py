@@ -153,7 +153,8 @@ def _refuse_strangers(further: Sequence[str], commands: Sequence[Any]) -> None:
 def _file(named: Path) -> Path:
     """The file that a path or the name of a shipped reproduction means."""
     shipped = SHIPPED / f"{named}.yaml"
-    if named.exists() or named.name != str(named) or named.suffix in (".yaml", ".yml"):
+    # A folder of results may well have the name of what made it.
+    if named.is_file() or named.name != str(named) or named.suffix in (".yaml", ".yml"):
         return named
     if not shipped.is_file():
         raise unknown("reproduction", str(named), sorted(path.stem for path in SHIPPED.glob("*.yaml")))

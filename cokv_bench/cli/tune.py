@@ -11,6 +11,7 @@ from cokv_bench.budget import only_tokens
 from cokv_bench.cli import options as o
 from cokv_bench.cli.groups import Only, grouped
 from cokv_bench.cli.progress import Callback, progress_bar
+from cokv_bench.files import check_target
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import gibibytes
 from cokv_bench.runs.grid import PAPERS, Grid
@@ -93,6 +94,7 @@ def tune_knobs(
         hashes = {each: found[mine[0].name].file for each, found in static.items()}
         left = untried(earlier, game, methods, budgets, hashes)
         if left:
+            check_target(path)
             with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
                 tell = partial(_tell, progress, benchmark)
                 hashes = {each: hashes[each] for each in left if each in hashes}

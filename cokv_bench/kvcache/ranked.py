@@ -184,7 +184,7 @@ class _Part:
     @classmethod
     def of(cls, row: RankedRow, layer: int) -> "_Part":
         keys, values = row.prompt.keys[layer], row.prompt.values[layer]
-        window = row.prompt.window
+        window = min(row.prompt.window, row.prompt.tokens)
         kept = row.kept[layer][:, None]
         reach = int(kept.max())
         if row.wanted is not None:

@@ -55,11 +55,16 @@ def load_model(
         **options: passed to `from_pretrained`, such as `quantization_config`.
 
     Raises:
-        RequestError: no such model, an architecture or layer type that is not supported, a device that is not there,
-            weights that are incomplete, damaged or neither safetensors nor GGUF (pickled weights are never loaded), a
-            quantisation whose library is not installed, several GGUF files to choose from, or whatever else keeps
-            transformers from loading it.
+        RequestError: no name, no such model, an architecture or layer type that is not supported, a device that is
+            not there, weights that are incomplete, damaged or neither safetensors nor GGUF (pickled weights are never
+            loaded), a quantisation whose library is not installed, several GGUF files to choose from, or whatever else
+            keeps transformers from loading it.
     """
+    if not name.strip():
+        # Not the folder at hand, which an empty path would be: a variable that is not set must not choose a model.
+        raise RequestError(
+            "The name of the model is empty; name an embedded one, a folder, a GGUF file or a hub id (owner/name)."
+        )
     shown = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
     source = _source(name, shown, revision)
     shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}

@@ -1,5 +1,6 @@
 """Which decoders cannot be run whatever a check says, and which of their layers are evicted."""
 
+import math
 from typing import Any
 
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, DynamicCache
@@ -15,13 +16,22 @@ from cokv_bench.errors import RequestError
 # Layer types of transformers that choose nothing beyond a window; an indexed or sparse one looks where it likes.
 _ATTENTION = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "hybrid"})
 
+# Of a decoder, each 1 or more where a config has it.
+_COUNTS = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "max_position_embeddings")
+
 
 def check_supported(config: Any, name: str) -> None:
     """Raise `RequestError` with the reason if a transformers config describes a decoder that cannot be run.
 
     Others may still be refused by `cokv_bench.kvcache.check`, which looks at what they compute.
     """
-    reason = _no_decoder(config) or _reason(text_config(config))
+    reason = _no_decoder(config)
+    wrong = None if reason else _impossible(text_config(config))
+    if wrong:
+        raise RequestError(
+            f"Model '{name}' cannot be used: by its config.json {wrong}; correct it, or download the model again."
+        )
+    reason = reason or _reason(text_config(config))
     if reason:
         raise RequestError(
             f"Model '{name}' cannot be used: {reason}; use a decoder that keeps keys and values per head and has "
@@ -84,6 +94,23 @@ def _attends_to_all(layer: Any, config: Any) -> bool:
         return bool(layer.sliding_window >= context_of(config))
     # Other subclasses keep something beside keys and values, or read them in a way of their own.
     return type(layer) in (DynamicLayer, LinearAttentionAndFullAttentionLayer)
+
+
+def _impossible(config: Any) -> str | None:
+    """What no decoder can have, as the end of a sentence; other numbers show when weights are loaded."""
+    for name in _COUNTS:
+        count = getattr(config, name, None)
+        if isinstance(count, int) and count < 1:
+            return f"{name} is {count}"
+    if not _finite(getattr(config, "rope_parameters", None)):
+        return "a number of rope_parameters is not finite"
+    return None
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return all(map(_finite, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _no_decoder(config: Any) -> str | None:

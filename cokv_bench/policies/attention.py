@@ -14,6 +14,9 @@ from cokv_bench.models.form import Form
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
+#: Queries that a ranking looks at, at most: their attention over the whole prompt is in memory at once.
+MOST_QUERIES = 1024
+
 Pooling = Literal["max", "avg"]
 Mean = Literal["mean", "max"]
 
@@ -147,6 +150,15 @@ def check_pooling(kernel: int, pooling: str) -> None:
         raise RequestError(f"The pooling kernel must be a positive odd number of tokens, not {kernel!r}.")
     if pooling not in ("max", "avg"):
         raise RequestError(f"Pooling is 'max' or 'avg', not {pooling!r}; kernel=1 means none.")
+
+
+def check_queries(count: int, what: str) -> None:
+    """Refuse more queries than memory has room for. Raises `RequestError` where they are above `MOST_QUERIES`."""
+    if count > MOST_QUERIES:
+        raise RequestError(
+            f"{what} are at most {MOST_QUERIES}, not {count}, since memory grows with them times the prompt; h2o ranks "
+            "by all queries of a prompt."
+        )
 
 
 def _check_shapes(queries: Tensor, keys: Tensor, own: int) -> None:

@@ -183,11 +183,11 @@ def _part(text: str, whole: str) -> Part:
         option = option.replace("-", "_")
         if option in options:
             raise RequestError(f"The method {quoted(whole)} has the option '{option}' twice; give it once.")
-        options[option] = _shortest(value)
+        options[option] = shortest(value)
     return Part(SCORERS.current(name), tuple(sorted(options.items())))
 
 
-def _shortest(value: str) -> str:
+def shortest(value: str) -> str:
     """A number or truth value in its shortest form; other texts as they are."""
     lower = value.lower()
     if lower in ("true", "false"):

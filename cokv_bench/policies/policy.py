@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cokv_bench.budget import Budget, tokens_of
 from cokv_bench.errors import RequestError
+from cokv_bench.policies.attention import check_queries
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -87,6 +88,7 @@ class Policy:
     def __post_init__(self) -> None:
         if self.observe is not None and not (is_whole(self.observe) and self.observe >= 1):
             raise RequestError(f"At least one query must be observed, not {self.observe!r}.")
+        check_queries(self.observe or 1, "Observed queries")
         if not is_whole(self.sinks) or self.sinks < 0:
             raise RequestError(f"The number of protected first tokens must be 0 or more, not {self.sinks!r}.")
         if self.window is not None and not (is_whole(self.window) and self.window >= 1):
@@ -261,11 +263,17 @@ def check_budget(budget: object, window: int, sinks: int = 0) -> int:
     if not is_whole(budget):
         raise RequestError(f"A budget is a whole number of tokens, not {budget!r}.")
     kept = window + sinks
+    if sinks and budget <= sinks + 1:
+        # No window is small enough, so none is to blame.
+        raise RequestError(
+            f"A budget of {int(budget)} tokens leaves nothing beyond the {sinks} protected first tokens and a window, "
+            "which every head keeps; protect fewer (--sinks, or sinks in the method's name) or raise the budget."
+        )
     if budget <= kept:
-        first = f" and the {sinks} protected first tokens" if sinks else ""
+        first, fewer = (f" and the {sinks} protected first tokens", ", protect fewer") if sinks else ("", "")
         raise RequestError(
             f"A budget of {int(budget)} tokens leaves nothing beyond the observation window of {window}{first}, which "
-            f"every head keeps; ask for at least {kept + 1} or use a smaller window."
+            f"every head keeps; ask for at least {kept + 1}{fewer} or use a smaller window."
         )
     return int(budget)
 
@@ -283,7 +291,7 @@ def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:
     if key not in prompt.memo:
         scores = scorer(prompt)
         shapes = [tuple(layer.shape) for layer in scores]
-        needed = (prompt.kv_heads, prompt.tokens - prompt.window)
+        needed = (prompt.kv_heads, max(prompt.tokens - prompt.window, 0))
         if shapes != [needed] * prompt.layers:
             raise RequestError(
                 f"{scorer!r} must give {prompt.layers} layers of scores {needed}; it gave shapes {shapes}."

@@ -75,7 +75,7 @@ def save_beside(title: str, figures: Sequence[Lines], path: Path) -> None:
     Raises:
         RequestError: the file cannot be written.
     """
-    canvas, axes = _canvas(6.5 * len(figures), 4.2, len(figures))
+    canvas, axes = _canvas(6.5 * len(figures), max(map(_height, figures)), len(figures))
     for axis, figure in zip(axes, figures, strict=True):
         _lines(axis, figure)
         axis.set_title(_plain(figure.title), fontsize=9)
@@ -94,7 +94,7 @@ def _write(canvas: "Canvas", paths: Sequence[Path]) -> None:
 def draw(figure: Figure) -> "Canvas":
     """A matplotlib figure, which no display shows and nothing keeps."""
     if isinstance(figure, Lines):
-        canvas, (axis,) = _canvas(7.5, 4.2, 1)
+        canvas, (axis,) = _canvas(7.5, _height(figure), 1)
         _lines(axis, figure)
     elif isinstance(figure, Dots):
         canvas, (axis,) = _canvas(7.5, 1.2 + 0.22 * len(figure.dots), 1)
@@ -115,6 +115,11 @@ def _canvas(width: float, height: float, panels: int, across: int = _COLUMNS) ->
     for axis in axes[panels:]:
         axis.remove()
     return canvas, axes[:panels]
+
+
+def _height(figure: Lines) -> float:
+    """Inches, with room for the whole legend beside the lines."""
+    return max(4.2, 0.8 + 0.15 * len(figure.series))
 
 
 def _lines(axis: "Axes", figure: Lines) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cokv_bench.files import at_home
 from cokv_bench.option import Option
+from cokv_bench.policies.names import shortest
 
 _PANEL = "Head files"
 # A label with its file, such as first=profiles/a/shares.json.
@@ -64,4 +65,5 @@ def _labelled(path: Path) -> tuple[str | None, Path]:
     found = _LABELLED.fullmatch(str(path))
     if found is None or path.exists():
         return None, path
-    return found["label"], at_home(Path(found["path"]))
+    # As a method's name has it, in which numbers are in their shortest form.
+    return shortest(found["label"]), at_home(Path(found["path"]))

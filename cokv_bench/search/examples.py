@@ -194,7 +194,8 @@ class SearchExamples:
             chooses = is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
             (chosen if chooses else searched).append(case)
         if not chosen or not searched:
-            told = f"all of them are of {', '.join(self.choose_on)}" if self.choose_on else "no two of one task"
+            told = f"{'none' if searched else 'all'} of them are of {', '.join(self.choose_on)}"
+            told = told if self.choose_on else "no two of one task"
             raise RequestError(
                 "A search needs examples to choose on beside those that it follows, two of a task at least; "
                 f"{len(self.used)} are given, and {told}."
@@ -223,7 +224,7 @@ class SearchExamples:
         """The same with the full cache."""
         if (case, None) not in self._ends:
             prompt = self._prompt(case)
-            kept = torch.full((prompt.layers, prompt.kv_heads), prompt.tokens - self.window)
+            kept = torch.full((prompt.layers, prompt.kv_heads), max(prompt.tokens - self.window, 0))
             self._ends[case, None] = self._measure([self._asked(case, prompt, kept)])[0]
         return self._ends[case, None]
 
@@ -240,7 +241,7 @@ class SearchExamples:
     def _row(self, point: Point, log_shares: Tensor, gradient: bool) -> RankedRow:
         prompt = self._prompt(point.case)
         protected = self._policies[point.ranking].sinks
-        room = prompt.tokens - self.window - protected
+        room = max(prompt.tokens - self.window - protected, 0)
         heads = prompt.layers * prompt.kv_heads
         total = min(point.budget - self.window - protected, room) * heads
         values = log_shares.detach().double()

@@ -20,7 +20,8 @@ def split(log_shares: Tensor, total: int, room: int) -> Tensor:
                 break
             full |= over
     if full.all():
-        return torch.full_like(log_shares, float(room))
+        # All is kept whatever the shares are: their derivative is 0, and not missing.
+        return float(room) + 0 * log_shares
     return torch.where(full, float(room), _open_heads(log_shares, total, room, full))
 
 

@@ -5,8 +5,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.option import Option
+from cokv_bench.tasks.registry import check_known
+
+# Bytes that the name of a folder may have on all usual file systems.
+_LONGEST = 255
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,16 @@ class LeaveOut:
         """The families, in order.
 
         Raises:
-            RequestError: two of them would have the same folder.
+            RequestError: two of them would have the same folder, or one has a name that no folder can have.
         """
         found: dict[str, TaskFamily] = {}
         for text in self.leave_out:
             family = TaskFamily.read(text)
+            if len(family.folder.encode()) > _LONGEST:
+                raise RequestError(
+                    f"The family to leave out {quoted(family.name)} has too long a name for its folder; give it a "
+                    "shorter one before its tasks, as in others=TASK+TASK."
+                )
             if found.setdefault(family.folder, family) is not family:
                 raise RequestError(
                     f"Two families to leave out are called '{family.name}'; give each a name of its own, as in "
@@ -96,10 +105,13 @@ def check_some(names: Sequence[str], tasks: Collection[str], what: str, purpose:
         tasks, what, purpose: as for `check_among`.
 
     Raises:
-        RequestError: with the first of them.
+        RequestError: with the first of them, or with one that no task or benchmark has, which is a slip of the pen.
     """
     if not any(is_of(task, names) for task in tasks):
         check_among(names[:1], tasks, what, purpose)
+    for name in names:
+        if not any(is_of(task, [name]) for task in tasks):
+            check_known(name)
 
 
 def folder_name(name: str) -> str:

@@ -9,7 +9,7 @@ from cokv_bench.errors import Notice, RequestError
 from cokv_bench.models import encode, encode_apart
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.encoding import Encoding
-from cokv_bench.tasks.rows.truncation import truncate_middle
+from cokv_bench.tasks.rows.truncation import LEAST, truncate_middle
 
 if TYPE_CHECKING:
     from cokv_bench.models import Model
@@ -88,12 +88,18 @@ def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encode
     result still leaves no room for the answer in the model's context, the cut is repeated with less.
 
     Raises:
-        RequestError: a prompt that must not be cut is longer than the model's context, or the question of a
-            question-agnostic run does not outlast the cut.
+        RequestError: a prompt that must not be cut is longer than the model's context, the context has no room for a
+            prompt before an answer, or the question of a question-agnostic run does not outlast the cut.
     """
     room = model.context - example.max_new_tokens
     limit = _limit(model, example, encoding)
     while True:
+        if example.truncate and limit < LEAST and (encoding.max_length is None or encoding.max_length >= LEAST):
+            raise RequestError(
+                f"'{model.name}' holds {model.context} tokens (max_position_embeddings in its config.json), which "
+                f"leaves no room for a prompt of '{example.task}' before an answer of {example.max_new_tokens}; use a "
+                "model that holds more, or another task."
+            )
         text = truncate_middle(model.text_tokenizer, example.prompt, limit) if example.truncate else example.prompt
         encoded = _encode(model, example, text, encoding)
         tokens = len(encoded.prompt) + len(encoded.question)

@@ -72,6 +72,11 @@ def check(names: Collection[str], options: TaskOptions) -> None:
         cut = cut or family.holds_paths
 
 
+def check_known(name: str) -> None:
+    """Refuse what is neither a task nor a group of them. Raises `RequestError` with the nearest names."""
+    _asked(name)
+
+
 def resolve(names: Collection[str], model: "Model", options: TaskOptions) -> list[Task]:
     """The tasks behind command-line names, in order and without repeats.
 

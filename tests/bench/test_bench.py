@@ -94,7 +94,7 @@ def test_a_share_is_taken_of_each_length(tiny_llama: Model, tmp_path: Path) -> N
     assert json.loads((tmp_path / "run.json").read_text())["budgets"] == [16, "25%"]
     _, (told,) = read_folders([tmp_path])
     assert list(map(str, told.table["budget"].dropna())) == ["16", "25%"] * 2
-    with pytest.raises(RequestError, match=r"budget of 4 tokens.*window of 4"):
+    with pytest.raises(RequestError, match=r"10% of a prompt of 40 tokens: A budget of 4 tokens.*window of 4"):
         replace(asked, budgets=(PromptShare.parse("10%"),)).variants(tiny_llama)
 
 

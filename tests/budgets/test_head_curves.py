@@ -111,6 +111,8 @@ def test_published_layouts_are_known_by_shape_and_name(tmp_path: Path) -> None:
         (np.zeros((99, 6)), {}, "expected .* LU-KV's curves"),
         (np.full((99, 2, 3), np.nan), {}, "shares from 0 to 1"),
         (CURVES.pruned[::-1], {}, "pruned shares, not kept ones"),
+        (np.zeros((99, 2, 3)), {}, "do not rise with the percent that is pruned"),
+        (np.full((99, 2, 3), 0.5), {}, "do not rise with the percent that is pruned"),
         (CURVES.pruned, {"layout": Layout()}, "2 layers x 3 KV heads are of no known model; give .*--head-dim"),
         (CURVES.pruned, {"layout": Layout(layers=3, head_dim=4)}, "There are 2 layers x 3 KV heads, not 3 x 3"),
         (CURVES.pruned, {"task": "trec"}, "LU-KV curves, which are of no single task"),

@@ -163,6 +163,7 @@ def test_lists_name_the_origin_where_there_is_another_than_the_package(
     [
         ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("def :", "SyntaxError"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
         (ADDS.replace("mine", "snapkv"), "There is a method 'snapkv' already, from cokv-bench"),
         (None, "there is no file"),
     ],

@@ -55,6 +55,15 @@ def test_what_no_step_takes_is_refused(cli, tmp_path: Path, further: tuple[str, 
     assert (status, "Nothing takes" in err) == (2, True)
 
 
+def test_a_folder_with_the_name_of_a_reproduction_is_none(cli, tmp_path: Path) -> None:
+    for name in ("needle", "mine"):
+        (tmp_path / name).mkdir()
+    status, out, _ = cli("reproduce", "needle", "--dry-run")
+    assert (status, "cokv-bench eval" in out) == (0, True)
+    status, _, err = cli("reproduce", "mine", "--dry-run")
+    assert (status, "Unknown reproduction 'mine'" in err) == (2, True)
+
+
 @pytest.mark.parametrize("all_processes", [True, False])
 def test_an_interrupt_stops_the_step_too(texty_folder: Path, tmp_path: Path, all_processes: bool) -> None:
     document = yaml.safe_load(config(tmp_path, texty_folder).read_text())

@@ -279,3 +279,20 @@ def test_nothing_to_tune_is_refused_and_nothing_is_written(cli, texty_folder: Pa
         assert status == 2
         assert "nothing to tune" in err
         assert not Path("knobs.json").exists()
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    cli, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("work for a file that cannot be written")
+
+    monkeypatch.setattr("cokv_bench.runs.tuning.tune", never)
+    monkeypatch.setattr("cokv_bench.game.head_scores.measure_head_scores", never)
+    (tmp_path / "file").touch()
+    asked = ("tune", "--model", texty_folder, *NEEDLES, "--method", "snapkv", "--budget", "20")
+    for command in (asked, ("head-scores", "--model", texty_folder)):
+        status, _, err = cli(*command, "--out", "file/some.json")
+        assert (status, "The folder file cannot be made (File exists)" in err) == (2, True)
+    status, _, err = cli("head-scores", "--model", texty_folder, "--out", tmp_path)
+    assert (status, "is a folder; name a file to write" in err) == (2, True)

@@ -1,6 +1,7 @@
 """Models from GGUF files: the same as their checkpoint, converted once, or refused in one sentence."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -278,6 +279,12 @@ def test_other_scalings_of_the_rotary_embedding(tmp_path: Path, kind: str) -> No
         ({"llama.context_length": None}, {}, "lacks the setting 'llama.context_length'"),
         ({"llama.block_count": None}, {}, "lacks the setting 'llama.block_count'"),
         ({f"{TOKENS}tokens": None}, {}, "lacks the setting 'tokenizer.ggml.tokens'"),
+        ({"llama.attention.head_count": 0}, {}, "has 0 as its setting 'llama.attention.head_count'"),
+        ({"llama.context_length": 0}, {}, "'llama.context_length', which must be a number above 0"),
+        ({"llama.block_count": "many"}, {}, "has 'many' as its setting 'llama.block_count'"),
+        ({"llama.rope.freq_base": math.inf}, {}, "'llama.rope.freq_base', which must be a finite number"),
+        ({"llama.attention.layer_norm_rms_epsilon": math.nan}, {}, "epsilon', which must be a finite number"),
+        ({f"{TOKENS}merges": None}, {}, "there is no 'scores'"),
         ({f"{TOKENS}model": "rwkv"}, {}, "rwkv"),
         ({"llama.block_count": 4}, {}, "lack model.layers.3"),
         ({"llama.feed_forward_length": 32}, {}, "do not fit"),

@@ -1,6 +1,7 @@
 """Loading: what is supported runs, what is not is refused with the reason."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,38 @@ def test_the_fingerprint_tells_weights_apart_and_not_folders(tmp_path: Path) -> 
         ("./no/such/folder", "no model folder"),
         ("/no/such/folder", "no model folder"),
         ("nobody/nothing", "cannot be read"),
+        ("", "name of the model is empty"),
+        (" ", "name of the model is empty"),
     ],
 )
 def test_unknown_models(name: str, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         load_model(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"max_position_embeddings": 0}, "max_position_embeddings is 0"),
+        ({"max_position_embeddings": -5}, "max_position_embeddings is -5"),
+        ({"num_hidden_layers": 0}, "num_hidden_layers is 0"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads is 0"),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": math.inf}},
+            "a number of rope_parameters is not finite",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "default", "rope_theta": math.nan}},
+            "a number of rope_parameters is not finite",
+        ),
+    ],
+)
+def test_a_config_that_no_decoder_can_have(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    save_tiny("llama", tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(RequestError, match=f"by its config.json {words}; correct it"):
+        load_model(str(tmp_path), device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import compress, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
+from cokv_bench.policies.attention import MOST_QUERIES
 from cokv_bench.registries import SCORERS
 from tests.conftest import random_ids
 
@@ -51,6 +52,15 @@ def test_layer_by_layer_it_is_the_same(tiny_llama: Model) -> None:
 def test_what_leaves_no_room_or_means_nothing_is_refused(make_prompt: Any) -> None:
     with pytest.raises(RequestError, match="the 4 protected first tokens"):
         get_policy("snapkv:sinks=4").select(make_prompt(60, window=4), 8)
+    # A smaller window would help here, and where the protected tokens fill the budget nothing but fewer of them.
+    with pytest.raises(RequestError, match="at least 25, protect fewer or use a smaller window"):
+        get_policy("snapkv:sinks=20").check_budget(24, 4)
+    for sinks in (63, 64, 100):
+        with pytest.raises(
+            RequestError, match=f"beyond the {sinks} protected first tokens and a window, .* protect fewer"
+        ):
+            get_policy("snapkv", sinks=sinks).check_budget(64, 1)
+    assert get_policy("snapkv", sinks=62).check_budget(64, 1) == 64
     with pytest.raises(RequestError, match="0 or more"):
         get_policy("snapkv", sinks=-1)
     with pytest.raises(RequestError, match="takes no options"):
@@ -75,6 +85,13 @@ def test_more_queries_may_rank_than_the_window_keeps(tiny_llama: Model) -> None:
         get_policy("snapkv:window=4:observe=32").select(prompt, 12)
     with pytest.raises(RequestError, match="At least one"):
         get_policy("snapkv:observe=0")
+
+
+@pytest.mark.parametrize("name", ["snapkv:observe={}", "dapq:tokens={}", "laq:draft={}", "oracle:answer={}"])
+def test_no_more_queries_are_looked_at_than_memory_holds(name: str) -> None:
+    assert get_policy(name.format(MOST_QUERIES)).scorer is not None
+    with pytest.raises(RequestError, match=f"at most {MOST_QUERIES}, not 99999"):
+        get_policy(name.format(99999))
 
 
 @pytest.mark.parametrize("options", ["window=4:observe=12", "window=12:observe=4", "window=4:observe=12:sinks=3"])

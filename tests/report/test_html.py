@@ -23,7 +23,7 @@ from rich.console import Console
 from cokv_bench.budgets import HeadBudgets, HeadScores, HeadShares, HeadValues, embedded, load_head_file
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
-from cokv_bench.report.figures import Dots, Group, Heat, Lines, Panel, named
+from cokv_bench.report.figures import Dots, Group, Heat, Lines, Panel, Series, named
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
 from cokv_bench.report.head_figures import head_figures
@@ -32,7 +32,7 @@ from cokv_bench.report.html import write_page
 from cokv_bench.report.html.embedding import data_element, safe_json
 from cokv_bench.report.html.predictions import columns
 from cokv_bench.report.palettes import SEQUENTIAL, colour
-from cokv_bench.report.static import ENDINGS, draw_all
+from cokv_bench.report.static import ENDINGS, draw, draw_all
 from cokv_bench.report.terminal import print_heat
 from tests.report.made_run import ATTACKS, BUDGETS, EXAMPLES, METHODS, TASKS, make_run
 
@@ -286,6 +286,18 @@ def test_a_benchmark_that_stopped_before_its_first_measurement(tmp_path: Path) -
     (tmp_path / "bench.csv").write_text((RESULTS / "gpu" / "batch" / "bench.csv").read_text().splitlines()[0] + "\n")
     with pytest.raises(RequestError, match="no measurement yet"):
         read_folders([tmp_path])
+
+
+def test_a_long_legend_leaves_room_for_the_lines() -> None:
+    pytest.importorskip("matplotlib", reason="figures as files need matplotlib")
+    series = tuple(Series.plain(f"window+adaptive {n}, KV kept", (1.0, 2.0), (1.0, 2.0)) for n in range(44))
+    canvas = draw(Lines("Memory", "", "prompt (tokens)", "MiB", series))
+    canvas.draw_without_rendering()
+    (axis,) = canvas.axes
+    legend = axis.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().height <= canvas.bbox.height
+    assert axis.get_window_extent().height > canvas.bbox.height / 2
 
 
 def test_figures_as_files(folder: Path, tmp_path: Path) -> None:

@@ -274,6 +274,10 @@ def test_labelled_files_serve_the_methods_that_name_them_side_by_side(texty: Mod
     ):
         with pytest.raises(RequestError, match=said):
             plan_for(texty, *asked, heads=HeadSources(heads=tuple(map(Path, named))))
+    # A label is the value of an option, which has one spelling.
+    for label, spelling in (("01", "1"), ("1.0", "1"), ("True", "true"), ("1e3", "1000")):
+        plan = plan_for(texty, f"cokv-search:file={label}", heads=HeadSources(heads=(Path(f"{label}=b.json"),)))
+        assert plan.configuration["head_budgets"][f"cokv-search:file={spelling}"]["shares"] == second
     # A file whose name looks like a label and a file is that file.
     shares_of(texty).save("x=y.json")
     assert HeadSources(heads=(Path("x=y.json"),)).files == ((None, Path("x=y.json")),)

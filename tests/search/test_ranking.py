@@ -134,6 +134,8 @@ def test_tasks_may_choose_that_no_step_follows_and_others_be_left_out(texty: Mod
     assert not {example.id for task, example in examples.rows if task.name == "ruler/vt"} & set(shares.examples)
     with pytest.raises(RequestError, match="all of them are of ruler"):
         examples.without(["needle"]).parts()
+    with pytest.raises(RequestError, match="none of them are of ruler"):
+        examples.without(["ruler"])
     with pytest.raises(RequestError, match="No task of this search is 'longbench'"):
         SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=("longbench",))
 

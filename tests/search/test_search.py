@@ -64,6 +64,22 @@ def test_a_search_writes_budgets_of_the_exact_total(texty: Model, tmp_path: Path
     np.testing.assert_array_equal(file.tokens, HeadShares.load(tmp_path / "shares.json").budgets(24, window=8))
 
 
+@pytest.mark.parametrize("window", [8, 400])
+def test_prompts_that_are_kept_whole_pull_at_nothing(texty: Model, tmp_path: Path, window: int) -> None:
+    # Those of 300 tokens are below the budget, and below the second window.
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300, 900), examples=2))
+    rankings = ("window", "window:sinks=20", "laq:draft=2")
+    examples = SearchExamples(texty, tasks, ["loglik"], window=window, rankings=rankings, budgets=[500])
+    shares = search(examples, tmp_path, [500], seed=0, stopping=SearchLimits(steps=2), ranking=1)
+    assert HeadBudgets.load(tmp_path / "cokv-search-500.budgets.json").total == 500 * 6
+    assert np.isfinite(shares.tables).all()
+    for case in range(len(examples.groups)):
+        if len(examples.rows[case][1].prompt) < 320:
+            uneven = torch.arange(6.0).view(3, 2)
+            scores = examples.score([Point(case, 500, ranking) for ranking in range(3)], [uneven] * 3)
+            assert scores == pytest.approx([examples.full(case)] * 3, abs=1e-5)
+
+
 def test_several_budgets_are_one_search(texty: Model, tmp_path: Path) -> None:
     shares = search(material(texty), tmp_path, [48, 16], seed=1, stopping=SearchLimits(steps=60))
     assert shares.knots == (16, 48)

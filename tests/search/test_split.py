@@ -19,7 +19,11 @@ def test_tokens_are_those_of_the_budget_rule_before_rounding(room: int) -> None:
 
 def test_a_total_that_fills_all_heads_leaves_nothing_to_choose() -> None:
     shares = torch.randn(2, 3, requires_grad=True)
-    assert split(shares, 60, 10).tolist() == [[10.0] * 3] * 2
+    tokens = split(shares, 60, 10)
+    assert tokens.tolist() == [[10.0] * 3] * 2
+    tokens.sum().backward()
+    assert shares.grad is not None
+    assert not shares.grad.any()
 
 
 def test_what_one_head_gains_the_others_lose() -> None:

@@ -43,3 +43,20 @@ def test_families_need_folders_of_their_own_and_known_tasks() -> None:
     check_some(["ruler/cwe", "ruler/vt"], ["ruler/vt"], "this search", "leave out")
     with pytest.raises(RequestError, match="No task of this search is 'needle', which it is to leave out"):
         check_some(["needle", "ruler/cwe"], ["ruler/vt"], "this search", "leave out")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("rulre", "Unknown task 'rulre'; did you mean ruler"), ("longbench/repobench_p", "did you mean"), ("", "task ''")],
+)
+def test_a_slip_in_a_family_leaves_no_task_in(name: str, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        check_some(["ruler/vt", name], ["ruler/vt"], "this search", "leave out")
+
+
+def test_a_family_has_a_name_that_a_folder_can_have() -> None:
+    tasks = "+".join(f"ruler/niah_single_{number}" for number in range(1, 14))
+    with pytest.raises(RequestError, match="too long a name for its folder; give it a shorter one") as refused:
+        _ = LeaveOut((tasks,)).families
+    assert len(str(refused.value)) <= 400
+    assert [family.folder for family in LeaveOut((f"some={tasks}",)).families] == ["without-some"]

@@ -1,5 +1,7 @@
 """Prompts in two parts: the context that is compressed, and the question that is appended."""
 
+from dataclasses import replace
+
 import pytest
 
 from cokv_bench.errors import RequestError
@@ -38,6 +40,16 @@ def test_the_question_outlasts_the_cut(texty: Model) -> None:
             example("a" * 200 + "Who is it that" + "?" * 60, "Who is it that" + "?" * 60),
             Encoding(max_length=100, question_agnostic=True),
         )
+
+
+@pytest.mark.parametrize("answer", [2045, 2047, 2048, 3000])
+def test_a_context_without_room_for_a_prompt_is_told(texty: Model, answer: int) -> None:
+    long = replace(example("abcde " * 400, ""), max_new_tokens=answer)
+    for encoding in (Encoding(), Encoding(max_length=900)):
+        with pytest.raises(RequestError, match=f"holds 2048 tokens .* no room for .* before an answer of {answer}"):
+            encode_parts(texty, long, encoding)
+    with pytest.raises(RequestError, match="the maximum length must be at least 2"):
+        encode_parts(texty, long, Encoding(max_length=1))
 
 
 def test_prompts_without_a_question_are_refused(texty: Model) -> None:

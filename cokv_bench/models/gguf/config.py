@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.models.gguf.header import Header
 
 # The names that configs have for a setting; the first that a config has is set. transformers reads some of them for
@@ -27,6 +27,7 @@ _NAMES = {
     "expert_shared_feed_forward_length": ("shared_expert_intermediate_size",),
 }
 _NEEDED = ("context_length", "block_count", "embedding_length", "attention.head_count")
+_AGAIN = "convert or download it again"
 _HEAD_SIZES = ("attention.key_length", "attention.value_length")
 # Token ids, by their names in configs.
 _IDS = {"bos_token_id": "bos_token_id", "eos_token_id": "eos_token_id", "pad_token_id": "padding_token_id"}
@@ -38,6 +39,30 @@ _FREQUENCIES = "rope_freqs.weight"
 _LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 
 
+def check_settings(header: Header, shown: str) -> None:
+    """Refuse a file with a number that no decoder can have, which would end the reading of its config with a riddle.
+
+    Args:
+        shown: the model's name, for errors.
+
+    Raises:
+        RequestError: with the first such setting.
+    """
+    for key, value in header.settings.items():
+        numbers = value if isinstance(value, list) else [value]
+        # A list has a number for each layer, and hybrids have layers without heads.
+        if key in _NEEDED and value is not numbers and not (type(value) is int and value >= 1):
+            expected = "a number above 0"
+        elif any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            expected = "a finite number"
+        else:
+            continue
+        raise RequestError(
+            f"'{shown}' has {quoted(value)} as its setting '{header.architecture}.{key}', which must be {expected}; "
+            f"{_AGAIN}."
+        )
+
+
 def complete(config: Any, header: Header, frequencies: Any, shown: str) -> None:
     """Give a config that transformers has made of a GGUF file all settings of the file.
 
@@ -45,6 +70,7 @@ def complete(config: Any, header: Header, frequencies: Any, shown: str) -> None:
 
     Args:
         config: is changed.
+        header: has passed `check_settings`.
         frequencies: values of the file's `rope_freqs.weight`, None where it has none.
         shown: the model's name, for errors.
 
@@ -54,9 +80,7 @@ def complete(config: Any, header: Header, frequencies: Any, shown: str) -> None:
     settings = header.settings
     missing = [key for key in _NEEDED if key not in settings]
     if missing:
-        raise RequestError(
-            f"'{shown}' lacks the setting '{header.architecture}.{missing[0]}'; convert or download it again."
-        )
+        raise RequestError(f"'{shown}' lacks the setting '{header.architecture}.{missing[0]}'; {_AGAIN}.")
     for name, key in _IDS.items():
         if f"tokenizer.ggml.{key}" not in header.values:
             setattr(config, name, None)

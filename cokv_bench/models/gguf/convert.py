@@ -105,9 +105,10 @@ def _content(path: Path, folder: Path) -> str:
 def _config(header: Header, shown: str) -> Any:
     from transformers import AutoConfig
 
-    from cokv_bench.models.gguf.config import complete
+    from cokv_bench.models.gguf.config import check_settings, complete
     from cokv_bench.models.support import check_supported
 
+    check_settings(header, shown)
     try:
         config = AutoConfig.from_pretrained(header.path.parent, gguf_file=header.path.name)
         complete(config, header, _frequencies(header), shown)

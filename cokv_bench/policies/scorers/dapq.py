@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.attention import Aggregation, Mean, Pooling, attention, window_of
+from cokv_bench.policies.attention import Aggregation, Mean, Pooling, attention, check_queries, window_of
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -52,6 +52,7 @@ class PseudoQueries:
     def __post_init__(self) -> None:
         if self.tokens < 1:
             raise RequestError(f"There is at least one pseudo-query, not {self.tokens}.")
+        check_queries(self.tokens, "Pseudo-queries")
         Aggregation(queries=self.queries, kernel=self.kernel, pooling=self.pooling)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:

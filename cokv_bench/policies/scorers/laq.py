@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.attention import Aggregation, Mean, Pooling, attention
+from cokv_bench.policies.attention import Aggregation, Mean, Pooling, attention, check_queries
 from cokv_bench.policies.drafts import Wanted, drafted
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class LookaheadQueries:
     def __post_init__(self) -> None:
         if self.draft < 1:
             raise RequestError(f"A draft has at least one token, not {self.draft}.")
+        check_queries(self.draft, "Tokens of a draft")
         if self.recent < 1:
             raise RequestError(f"At least one query of the window scores with the draft, not {self.recent}.")
         if self.capacity is not None and self.capacity < 1:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.attention import Aggregation, Mean, Pooling
+from cokv_bench.policies.attention import Aggregation, Mean, Pooling, check_queries
 from cokv_bench.policies.drafts import Wanted, drafted
 from cokv_bench.policies.scorers.laq import looked_at
 
@@ -38,6 +38,7 @@ class Oracle:
     def __post_init__(self) -> None:
         if self.answer < 1:
             raise RequestError(f"An answer has at least one token, not {self.answer}.")
+        check_queries(self.answer, "Tokens of an answer")
         Aggregation(queries=self.queries, kernel=self.kernel, pooling=self.pooling)
 
     def drafts(self, prompt: "Prompt") -> tuple[Wanted, ...]:

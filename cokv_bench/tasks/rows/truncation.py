@@ -4,6 +4,9 @@ from typing import Any
 
 from cokv_bench.errors import RequestError
 
+#: Tokens of a cut prompt, one of each end.
+LEAST = 2
+
 
 def truncate_middle(tokenizer: Any, text: str, max_length: int) -> str:
     """The text itself if it has at most `max_length` tokens, otherwise its two ends without the middle.
@@ -22,8 +25,10 @@ def truncate_middle(tokenizer: Any, text: str, max_length: int) -> str:
     Raises:
         RequestError: `max_length` is below 2.
     """
-    if max_length < 2:
-        raise RequestError(f"A prompt cannot be cut to {max_length} tokens; the maximum length must be at least 2.")
+    if max_length < LEAST:
+        raise RequestError(
+            f"A prompt cannot be cut to {max_length} tokens; the maximum length must be at least {LEAST}."
+        )
     tokens = tokenizer(text, truncation=False, verbose=False)["input_ids"]
     if len(tokens) <= max_length:
         return text
