@@ -21,8 +21,8 @@ class Shape:
     """The numbers of a decoder with gated MLPs that decide its cost. `itemsize` is bytes a weight and a cache entry.
 
     `layers` are those that attend to all of the text. A hybrid has `network_layers` in all, of which the others cost as
-    many weights and, roughly, nothing by the length of the text. Of experts `intermediate_size` counts those that a token
-    goes through, side by side; `weight_bytes` is what all weights take in memory, where that is not those at `itemsize`.
+    many weights and, roughly, nothing by the length of the text. Of experts `intermediate_size` counts those that a
+    token goes through, side by side; `weight_bytes` is what all weights take in memory, where that is another number.
     """
 
     layers: int

@@ -19,7 +19,7 @@ _CLOCK = (
     "{%- for part, written in fixed_day.items() -%}{%- set day.text = day.text | replace(part, written) -%}"
     "{%- endfor -%}{{ day.text }}{%- endmacro %}{{ '' }}"
 )
-# gpt-oss opens a turn and then names its channel. The benchmarks' token limits are made for the answer, which is the last one.
+# gpt-oss opens a turn and then names its channel. The benchmarks' token limits are made for the answer, the last one.
 _TURN, _ANSWER = "<|start|>assistant", "<|channel|>final<|message|>"
 # A line break stays one in a prompt and becomes two characters in a Python list that a template prints as it is.
 _PROBE = "Which stone is grey?\nThe one by the river."

@@ -194,11 +194,11 @@ class SearchExamples:
             chooses = is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
             (chosen if chooses else searched).append(case)
         if not chosen or not searched:
-            told = f"{'none' if searched else 'all'} of them are of {', '.join(self.choose_on)}"
-            told = told if self.choose_on else "no two of one task"
+            told = f"{'none is' if searched else 'all are'} of {', '.join(self.choose_on)}"
+            told = told if self.choose_on else "no two are of one task"
             raise RequestError(
                 "A search needs examples to choose on beside those that it follows, two of a task at least; "
-                f"{len(self.used)} are given, and {told}."
+                f"of the {len(self.used)} at hand, {told}."
             )
         return searched, chosen
 

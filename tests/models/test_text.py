@@ -109,8 +109,10 @@ def test_content_is_given_in_parts_to_a_template_that_wants_them() -> None:
 @pytest.mark.parametrize(("knows_channels", "end"), [(True, "<|channel|>final<|message|>"), (False, "")])
 def test_a_turn_with_channels_begins_with_that_of_the_answer(knows_channels: bool, end: str) -> None:
     turn = "<|start|>assistant"
-    channels = "{% if messages[0]['role'] == 'assistant' %}<|channel|>final<|message|>{% endif %}" if knows_channels else ""
-    template = channels + "{{ messages[0]['content'] }}{% if add_generation_prompt %}" + turn + "{% endif %}"
+    said = "{% if messages[0]['role'] == 'assistant' %}<|channel|>final<|message|>{% endif %}"
+    template = (
+        said * knows_channels + "{{ messages[0]['content'] }}{% if add_generation_prompt %}" + turn + "{% endif %}"
+    )
     model = read(byte_level(template))
     assert model.tokenizer.decode(encode(model, TEXT, chat=True)) == TEXT + turn + end
 
