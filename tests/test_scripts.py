@@ -20,6 +20,7 @@ from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
 from cokv_bench.registries import SCORERS
 from cokv_bench.search import SearchExamples, Stopping, climb, search
+from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.report.made_run import make_run as made_run
 from tests.scripted import SCRIPTS, script
@@ -209,6 +210,39 @@ def test_every_ranking_is_timed(texty_folder: Path, tmp_path: Path) -> None:
     for row in found["rankings"]:
         # Shares are told to four digits, seconds to the microsecond: a toy's prefill of 6 ms included.
         assert row["of_prefill"] == pytest.approx(row["seconds"] / found["prefill_seconds"], rel=1e-2, abs=1e-3)
+
+
+def test_the_full_cache_says_what_generate_says(
+    texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "equal.json"
+    script("compare_generate").main(
+        name=str(texty_folder), names="needle,text", lengths="400", examples=3, most=2, json_file=file
+    )
+    found = json.loads(file.read_text())
+    assert found["equal"] == len(found["rows"]) == 4
+    assert all(row["tokens"] > 1 and row["apart_at"] is None for row in found["rows"])
+    assert "4 of 4 answers are equal" in capsys.readouterr().out
+
+
+def test_where_the_answers_part_is_told(texty: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another model's answers in place of the full cache's."""
+    module = script("compare_generate")
+    (task,) = resolve(("needle",), texty, TaskOptions(lengths=(400,), examples=1))
+    example = task.examples("test")[0]
+    same = module.compare(texty, example, Encoding())
+    real = module.decode
+
+    def other(*args: object, **options: object) -> list[object]:
+        (answer,) = real(*args, **options)
+        answer.token_ids[1] += 1
+        return [answer]
+
+    monkeypatch.setattr(module, "decode", other)
+    found = module.compare(texty, example, Encoding())
+    assert same["equal"]
+    assert (found["equal"], found["apart_at"], found["tokens"]) == (False, 1, same["tokens"])
+    assert found["gap"] > 0
 
 
 def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
