@@ -78,6 +78,11 @@ def parser(line: str) -> tuple[Any, list[str]]:
         return script(file.removesuffix(".py")), arguments
     assert program == "cokv-bench"
     assert name in subcommands()
+    while "--plugin" in arguments:
+        # An option of the program, which reads it before the command.
+        place = arguments.index("--plugin")
+        assert (ROOT / arguments[place + 1]).is_file()
+        del arguments[place : place + 2]
     return subcommands()[name], arguments
 
 
