@@ -72,6 +72,8 @@ def compare(model: Model, example: Example, encoding: Encoding) -> dict[str, Any
         attention_mask=torch.ones_like(start),
         max_new_tokens=example.max_new_tokens,
         do_sample=False,
+        # The official code of the tasks that end at a line break asks for one token at least.
+        min_new_tokens=int(example.stop_at_newline),
         eos_token_id=sorted(stops) or None,
         return_dict_in_generate=True,
         output_logits=True,

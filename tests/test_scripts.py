@@ -3,6 +3,7 @@
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,8 @@ def test_where_the_answers_part_is_told(texty: Model, monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "decode", other)
     found = module.compare(texty, example, Encoding())
     assert same["equal"]
+    monkeypatch.setattr(module, "decode", real)
+    assert module.compare(texty, replace(example, stop_at_newline=True), Encoding())["equal"]
     assert (found["equal"], found["apart_at"], found["tokens"]) == (False, 1, same["tokens"])
     assert found["gap"] > 0
 
