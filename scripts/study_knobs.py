@@ -2,9 +2,9 @@
 
 python scripts/study_knobs.py KNOBS.json --out results/smollm2-135m/knobs
 
-From the file that `cokv-bench tune` wrote, knobs.csv: a row per benchmark, method, budget and setting; and windows.csv:
-the mean over the methods without head budgets for each window, with the published kernel and with the best. Utilities
-are those of the file (log-probabilities in nats per token).
+From the file that `cokv-bench tune` wrote, knobs.csv: a row per benchmark, method, budget and setting; and queries.csv:
+the mean over the methods without head budgets for each number of queries that rank, with the published kernel and with
+the best, while the published window is kept. Utilities are those of the file (log-probabilities in nats per token).
 """
 
 from pathlib import Path
@@ -21,6 +21,8 @@ from cokv_bench.files import write_text
 
 #: Methods without head budgets.
 METHODS = ("snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid")
+#: Knobs of a ranking.
+_RANKING = {"window", "observe", "kernel", "pooling"}
 
 
 def main(
@@ -29,11 +31,11 @@ def main(
 ) -> None:
     """Write what was tried."""
     file = Knobs.load(knobs)
-    windows = windows_table(file)
-    for name, table in (("knobs.csv", curves_table(file)), ("windows.csv", windows)):
+    queries = queries_table(file)
+    for name, table in (("knobs.csv", curves_table(file)), ("queries.csv", queries)):
         write_text(out / name, table.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
     print_knobs(file)
-    print(windows.pivot_table(index=["benchmark", "budget", "kernel"], columns="window", values="utility").round(2))
+    print(queries.pivot_table(index=["benchmark", "budget", "kernel"], columns="queries", values="utility").round(2))
     o.tell(f"The tables are in {out}")
 
 
@@ -51,21 +53,21 @@ def curves_table(file: Knobs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def windows_table(file: Knobs) -> pd.DataFrame:
-    """A row per benchmark, budget, window and kernel (published or best of those tried): the mean over `METHODS`."""
+def queries_table(file: Knobs) -> pd.DataFrame:
+    """A row per benchmark, budget, number of queries and kernel (published, or best tried): the mean over `METHODS`."""
     rows = [
-        {"benchmark": benchmark, "method": method, "budget": budget, "window": each.options["window"]}
-        | {"published": _ranking(each.options) == _ranking({}), "utility": each.utility}
+        {"benchmark": benchmark, "method": method, "budget": budget, "queries": _queries(each.options, file.window)}
+        | {"published": _kernel(each.options) == _kernel({}), "utility": each.utility}
         for benchmark, tuning in file.benchmarks.items()
         for method in METHODS
         for budget, tried in tuning.curves.get(method, {}).items()
         for each in tried
         # Settings of the first round, in which rankings alone are tried.
-        if "window" in each.options and set(each.options) <= {"window", "kernel", "pooling"}
+        if set(each.options) <= _RANKING and each.options.get("window", file.window) == file.window
     ]
     if not rows:
-        return pd.DataFrame(columns=["benchmark", "budget", "window", "kernel", "utility"])
-    frame, cell = pd.DataFrame(rows), ["benchmark", "budget", "window"]
+        return pd.DataFrame(columns=["benchmark", "budget", "queries", "kernel", "utility"])
+    frame, cell = pd.DataFrame(rows), ["benchmark", "budget", "queries"]
     parts = [
         part.groupby([*cell, "method"])["utility"].max().groupby(cell).mean().reset_index().assign(kernel=name)
         for name, part in (("published", frame[frame["published"]]), ("best", frame))
@@ -73,7 +75,11 @@ def windows_table(file: Knobs) -> pd.DataFrame:
     return pd.concat(parts)[[*cell, "kernel", "utility"]].sort_values([*cell, "kernel"], ignore_index=True)
 
 
-def _ranking(options: Options) -> tuple[int, str]:
+def _queries(options: Options, window: int) -> int:
+    return int(options.get("observe", options.get("window", window)))
+
+
+def _kernel(options: Options) -> tuple[int, str]:
     return options.get("kernel", 7), options.get("pooling", "max")
 
 

@@ -390,21 +390,20 @@ def test_the_study_of_knobs_tells_what_each_setting_is_worth(texty_folder: Path,
     script("study_knobs").main(tmp_path / "knobs.json", out=tmp_path / "study")
     knobs = pd.read_csv(tmp_path / "study/knobs.csv")
     curves = json.loads((tmp_path / "knobs.json").read_text())["benchmarks"]["needle"]["curves"]
-    windows = pd.read_csv(tmp_path / "study/windows.csv").set_index(["budget", "window", "kernel"])["utility"]
-    assert set(windows.index.get_level_values("window")) == {8, 16, 32}
-    for budget, window in ((20, 8), (40, 32)):
+    queries = pd.read_csv(tmp_path / "study/queries.csv").set_index(["budget", "queries", "kernel"])["utility"]
+    assert set(queries.index.get_level_values("queries")) == {8, 16, 32, 64}
+    ranking = {"window": 8, "kernel": 7, "pooling": "max"}
+    for budget, observed in ((20, 8), (40, 64)):
+        asked = {} if observed == 8 else {"observe": observed}
         best, published = [], []
         for method in ("snapkv", "pyramidkv"):
-            of = [
-                each for each in curves[method][str(budget)] if set(each["options"]) == {"window", "kernel", "pooling"}
-            ]
-            mine = {
-                tuple(each["options"].values()): each["utility"] for each in of if each["options"]["window"] == window
-            }
-            best.append(max(mine.values()))
-            published.append(mine[window, 7, "max"])
-        assert windows[budget, window, "best"] == pytest.approx(sum(best) / 2, abs=1e-4)
-        assert windows[budget, window, "published"] == pytest.approx(sum(published) / 2, abs=1e-4)
+            of = curves[method][str(budget)]
+            mine = [each for each in of if each["options"] == {**each["options"], **asked, "window": 8}]
+            mine = [each for each in mine if set(each["options"]) == {*ranking, *asked}]
+            best.append(max(each["utility"] for each in mine))
+            published.append(next(each["utility"] for each in mine if each["options"] == {**ranking, **asked}))
+        assert queries[budget, observed, "best"] == pytest.approx(sum(best) / 2, abs=1e-4)
+        assert queries[budget, observed, "published"] == pytest.approx(sum(published) / 2, abs=1e-4)
     assert len(knobs) == sum(len(tried) for by_budget in curves.values() for tried in by_budget.values())
     for (method, budget), rows in knobs.groupby(["method", "budget"]):
         tried = [each["utility"] for each in curves[method][str(budget)]]

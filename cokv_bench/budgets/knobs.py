@@ -214,6 +214,7 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
 #: What the knobs of the package may be; those of plug-ins may be any number, text or truth value.
 _ALLOWED: dict[str, Callable[[Any], bool]] = {
     "window": lambda value: is_integer(value) and value >= 1,
+    "observe": lambda value: is_integer(value) and value >= 1,
     "kernel": lambda value: is_integer(value) and value > 0 and value % 2 == 1,
     "pooling": lambda value: value in ("max", "avg"),
     "beta": lambda value: is_finite(value) and value >= 1,

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 #: Queries that a ranking looks at, at most: their attention over the whole prompt is in memory at once.
 MOST_QUERIES = 1024
 
+#: How many queries `tune` lets a ranking by attention look at: those of the window (None), or a number that need not be
+#: what the window keeps.
+OBSERVED = (None, 16, 32, 64)
+
 Pooling = Literal["max", "avg"]
 Mean = Literal["mean", "max"]
 
@@ -115,6 +119,7 @@ class Pools:
 
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "window": (8, 16, 32, 64),
+        "observe": OBSERVED,
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),
     }

@@ -14,10 +14,10 @@ from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.tasks.base import made_from
 
-#: Knobs that are tried together; one group after the other, each at the best setting of those before. Window and kernel
-#: belong together: RULER's answers want a wide kernel, and a window of 32 is the best with it alone. Knobs of no group
-#: come last, one by one.
-GROUPS = (("window", "kernel", "pooling", "sinks"), ("alpha", "beta"), ("safeguard",))
+#: Knobs that are tried together; one group after the other, each at the best setting of those before. The queries that
+#: rank and the kernel belong together: RULER's answers want a wide kernel, and 32 queries are best with it alone. How
+#: many of their tokens are kept is asked next, beside their number. Knobs of no group come last, one by one.
+GROUPS = (("observe", "kernel", "pooling", "sinks"), ("window", "observe"), ("alpha", "beta"), ("safeguard",))
 #: The smallest window that is tried.
 SMALLEST_WINDOW = 8
 
@@ -42,15 +42,20 @@ def candidates(method: str, window: int | None = None) -> dict[str, tuple[Any, .
 
 
 def largest_window(methods: Sequence[str], usual: int, window: int | None = None) -> int:
-    """The largest window that is tried: prompts are prefilled with it.
+    """The largest window, or number of queries observed, that is tried: prompts are prefilled with it.
 
     Args:
         usual: of methods without one of their own.
         window: the only one that is wanted; None for all that are declared.
     """
-    tried = [value for method in methods for value in candidates(method, window).get("window", ())]
-    named = [find_method(method).fixed.get("window", usual) for method in methods]
-    return max((usual, *tried, *named))
+    tried = [
+        value
+        for method in methods
+        for knob in ("window", "observe")
+        for value in candidates(method, window).get(knob, ())
+    ]
+    named = [find_method(method).fixed.get(knob) for method in methods for knob in ("window", "observe")]
+    return max(each or usual for each in (usual, *tried, *named))
 
 
 def tune(
@@ -200,7 +205,9 @@ def _settings(knobs: Mapping[str, Sequence[Any]], group: Sequence[str], tried: S
     def complete(options: Options) -> dict[str, Any]:
         return {**{knob: values[0] for knob, values in knobs.items()}, **options}
 
-    best = max(tried, key=lambda each: each.utility).options if tried else {}
+    # Every setting says its window, since what is published differs between methods and may not fit the budget.
+    first = {"window": knobs["window"][0]} if "window" in knobs else {}
+    best = max(tried, key=lambda each: each.utility).options if tried else first
     known = [complete(each.options) for each in tried]
     grid = [{**best, **dict(zip(mine, values, strict=True))} for values in product(*(knobs[knob] for knob in mine))]
     return [

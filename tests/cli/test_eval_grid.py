@@ -74,7 +74,10 @@ def test_question_agnostic_from_profile_to_table(cli, texty_folder: Path) -> Non
         (("--ruler-qa", "none.json", "--tasks", "ruler/qa_1"), "none.json"),
         (("--tasks", "ruler/qa_1"), "--ruler-qa"),
         # Before a model is loaded: there is none of this name.
-        (("--method", "snapkv:kernl=3", "--model", "none"), "it takes kernel, observe, pooling, sinks, window"),
+        (
+            ("--method", "snapkv:kernl=3", "--model", "none"),
+            "it takes kernel, observe, pooling, queries, sinks, window",
+        ),
         (("--method", "windw+adaptive", "--model", "none"), "did you mean window"),
         (("--method", "snapkv:kernel=4", "--model", "none"), "odd"),
         (("--heads", "none.json", "--model", "none"), "Cannot read the head file none.json"),

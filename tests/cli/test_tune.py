@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,12 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
     # Windows lie below their budget.
     for budget, windows in ((20, {8, 16}), (40, {8, 16, 32})):
         assert {each.options["window"] for each in tuning.curves["snapkv"][budget]} == windows
+    # Each window is tried with more and with fewer queries than it keeps, a kernel with every number of queries.
+    tried = [each.options for each in tuning.curves["snapkv"][40]]
+    queries = candidates("snapkv")["observe"]
+    assert {(each["window"], each.get("observe")) for each in tried} == set(product((8, 16, 32), queries))
+    at_first = {(each.get("observe"), each["kernel"]) for each in tried if each["window"] == 8}
+    assert at_first == set(product(queries, candidates("snapkv")["kernel"]))
     tried = tuning.curves["pyramidkv"][20]
     assert {each.options["beta"] for each in tried if "beta" in each.options} == set(
         candidates("pyramidkv")["beta"]
@@ -130,9 +137,9 @@ def test_each_method_has_its_own_window_on_one_prefill(cli, texty_folder: Path) 
         options = TaskOptions(lengths=(300,), examples=3)
         request = request_of(["needle"], methods, [*budgets], knobs="knobs.json", options=options, **asked)
         plan = plan_request(request, loaded)
-        found = {each.key: each.policy.window for each in plan.jobs[0].parts[0].variants}
-        assert plan.window == max(found.values())
-        return found
+        policies = {each.key: each.policy for each in plan.jobs[0].parts[0].variants}
+        assert plan.window == max(each.sees(8) for each in policies.values())
+        return {key: policy.window for key, policy in policies.items()}
 
     assert planned(40) == {("snapkv", 40): 32, ("h2o", 40): 16, ("pyramidkv", 40): 8}
     # A window that the budget has no room for is passed over for the best of the others.
@@ -161,6 +168,10 @@ def test_each_method_has_its_own_window_on_one_prefill(cli, texty_folder: Path) 
             for folder in ("own", method)
         )
         assert own == alone
+    # Queries beyond the window are prefilled for.
+    wide = replace(tuning, curves={"snapkv": {40: [Tried({"window": 8, "observe": 64}, -1.0)]}})
+    Knobs(loaded.fingerprint, 8, "loglik", False, {"needle": wide}).save("knobs.json")
+    assert planned(40)["snapkv", 40] == 8
 
 
 def test_alpha_and_beta_of_the_head_budgets_are_chosen_too(cli, texty_folder: Path) -> None:
@@ -255,8 +266,9 @@ def test_pairs_and_what_a_name_leaves_open_are_tuned_under_their_own_names(cli, 
     tuning = Knobs.load("knobs.json").benchmarks["needle"]
     assert list(tuning.curves) == ["window+adaptive", "snapkv:kernel=11"]
     tried = {name: {knob for each in curves[50] for knob in each.options} for name, curves in tuning.curves.items()}
-    assert tried["window+adaptive"] == {"window", "kernel", "pooling", "safeguard"}
-    assert tried["snapkv:kernel=11"] == {"window", "pooling"}
+    ranking = {"window", "observe", "pooling", "queries"}
+    assert tried["window+adaptive"] == {*ranking, "kernel", "safeguard"}
+    assert tried["snapkv:kernel=11"] == ranking
     status, _, err = cli(
         "eval", *asked, methods, "--knobs", "knobs.json", "--baseline", "snapkv:kernel=0011", "--out", "run"
     )

@@ -92,7 +92,7 @@ def test_what_is_no_method_is_refused_by_name(text: str, said: str) -> None:
     [
         (
             "snapkv:kernl=3",
-            "'snapkv' takes no option 'kernl' in a name; it takes kernel, observe, pooling, sinks, window",
+            "'snapkv' takes no option 'kernl' in a name; it takes kernel, observe, pooling, queries, sinks, window",
         ),
         ("snapkv:kernel=wide", "'kernel' of 'snapkv' takes a whole number, not 'wide'"),
         ("snapkv:kernel=1_1", "takes a whole number"),
@@ -195,7 +195,8 @@ def test_a_plug_in_method_has_options_knobs_and_head_files_by_what_its_classes_s
 
 
 def test_what_is_tried_is_what_scorers_allocators_and_rules_declare() -> None:
-    window = {"window", "kernel", "pooling"}
+    ranking = {"window", "observe", "kernel", "pooling"}
+    window = {*ranking, "queries"}
     assert {name: set(find_method(name).tried) for name in METHODS} == {
         "full": set(),
         "streaming-llm": {"sinks"},
@@ -208,14 +209,14 @@ def test_what_is_tried_is_what_scorers_allocators_and_rules_declare() -> None:
         "cokv": {*window, "alpha"},
         "cokv-search": set(),
         "random": set(),
-        "critical-ada": {*window, "safeguard"},
-        "cake": {*window, "gamma", "tau1", "tau2"},
-        "lava": {*window, "safeguard"},
+        "critical-ada": {*ranking, "safeguard"},
+        "cake": {*ranking, "gamma", "tau1", "tau2"},
+        "lava": {*ranking, "safeguard"},
     }
     assert find_method("headkv").tried["beta"][:2] == (None, 1.005)
     assert find_method("accumulated+pyramid").tried["window"] == AccumulatedAttention.tried["window"]
     assert set(find_method("streaming-llm+cokv-search").tried) == {"sinks"}
-    assert set(find_method("snapkv:kernel=11").tried) == {"window", "pooling"}
+    assert set(find_method("snapkv:kernel=11").tried) == window - {"kernel"}
 
 
 def test_names_are_checked_without_pytorch() -> None:

@@ -17,7 +17,7 @@ from cokv_bench.policies.scorers import (
 )
 
 
-def slow_window_attention(queries, keys, kernel, pooling):
+def slow_window_attention(queries, keys, kernel, pooling, over="mean"):
     heads, window, dim = queries.shape
     kv_heads, tokens, _ = keys.shape
     before, group = tokens - window, heads // kv_heads
@@ -25,12 +25,15 @@ def slow_window_attention(queries, keys, kernel, pooling):
     for kv_head in range(kv_heads):
         mean = [0.0] * before
         for head in range(kv_head * group, (kv_head + 1) * group):
+            rows = []
             for row in range(window):
                 seen = before + row + 1
                 logits = [sum((queries[head, row] * keys[kv_head, p]).tolist()) / math.sqrt(dim) for p in range(seen)]
                 weights = [math.exp(x - max(logits)) for x in logits]
-                for p in range(before):
-                    mean[p] += weights[p] / sum(weights) / window / group
+                rows.append([weight / sum(weights) for weight in weights])
+            for p in range(before):
+                column = [row[p] for row in rows]
+                mean[p] += (sum(column) / window if over == "mean" else max(column)) / group
         reach = kernel // 2
         pooled = []
         for p in range(before):
@@ -48,17 +51,18 @@ def slow_window_attention(queries, keys, kernel, pooling):
     before=st.integers(0, 9),
     kernel=st.sampled_from([1, 3, 7]),
     pooling=st.sampled_from(["max", "avg"]),
+    over=st.sampled_from(["mean", "max"]),
     seed=st.integers(0, 99),
 )
-def test_window_attention_is_the_formula(kv_heads, group, window, before, kernel, pooling, seed):
+def test_window_attention_is_the_formula(kv_heads, group, window, before, kernel, pooling, over, seed):
     generator = torch.Generator().manual_seed(seed)
     queries = torch.randn(kv_heads * group, window, 4, generator=generator, dtype=torch.float64)
     keys = torch.randn(kv_heads, before + window, 4, generator=generator, dtype=torch.float64)
-    ours = window_attention(queries.float(), keys.float(), kernel=kernel, pooling=pooling)
+    ours = window_attention(queries.float(), keys.float(), kernel=kernel, pooling=pooling, over=over)
     assert ours.dtype == torch.float32
     assert ours.shape == (kv_heads, before)
     torch.testing.assert_close(
-        ours.double(), slow_window_attention(queries, keys, kernel, pooling), rtol=1e-5, atol=1e-7
+        ours.double(), slow_window_attention(queries, keys, kernel, pooling, over), rtol=1e-5, atol=1e-7
     )
 
 
@@ -107,6 +111,8 @@ def test_shapes_that_do_not_fit_are_refused(queries, keys):
 def test_unknown_pooling_is_refused():
     with pytest.raises(RequestError, match="'max' or 'avg'"):
         WindowAttention(pooling="mean")
+    with pytest.raises(RequestError, match="'mean' or 'max'"):
+        WindowAttention(queries="avg")
 
 
 def test_accumulated_attention_drops_the_window_and_names_the_mend(make_prompt):

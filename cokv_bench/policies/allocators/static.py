@@ -137,4 +137,6 @@ class ByShares(Static):
 
     rule: ClassVar[str] = "cokv-search"
     #: Shares keep the ranking that they were searched with.
-    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(("window", "kernel", "pooling"), ())
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = dict.fromkeys(
+        ("window", "observe", "kernel", "pooling", "queries"), ()
+    )

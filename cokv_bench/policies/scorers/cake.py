@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.attention import Pooling, by_layer, check_pooling, pooled, window_of
+from cokv_bench.policies.attention import OBSERVED, Pooling, by_layer, check_pooling, pooled, window_of
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -67,6 +67,7 @@ class MeanAndVariance:
     window: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "window": (32, 8, 16, 64),
+        "observe": OBSERVED,
         "kernel": (5, 7, 3, 11, 21),
         "pooling": ("avg", "max"),
         "gamma": (200.0, 0.0, 50.0, 1000.0),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from cokv_bench.policies.attention import Pooling, by_layer, check_pooling, pooled, window_of
+from cokv_bench.policies.attention import OBSERVED, Pooling, by_layer, check_pooling, pooled, window_of
 from cokv_bench.policies.projected import projected_norms
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Defensive:
     window: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "window": (32, 8, 16, 64),
+        "observe": OBSERVED,
         "kernel": (5, 7, 3, 11, 21),
         "pooling": ("avg", "max"),
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.attention import Pooling, by_layer, check_pooling, pooled
+from cokv_bench.policies.attention import OBSERVED, Pooling, by_layer, check_pooling, pooled
 from cokv_bench.policies.outputs import effects
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class OptimalBrain:
 
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "window": (8, 16, 32, 64),
+        "observe": OBSERVED,
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),
         "by": get_args(By),

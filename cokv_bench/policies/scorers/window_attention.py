@@ -1,13 +1,14 @@
 """Window attention: how much the last prompt tokens look at each earlier one (SnapKV, arXiv 2404.14469)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from cokv_bench.models.form import Form
-from cokv_bench.policies.attention import Aggregation, Pooling, Pools, attention
+from cokv_bench.policies.attention import Aggregation, Mean, Pooling, Pools, attention
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -23,6 +24,7 @@ def window_attention(
     *,
     kernel: int = 7,
     pooling: Pooling = "max",
+    over: Mean = "mean",
     scaling: float | Form | None = None,
     window: int | None = None,
 ) -> Tensor:
@@ -36,6 +38,7 @@ def window_attention(
         keys: [kv_heads, tokens, dim], rotary applied.
         kernel: pooling width in tokens, odd; 1 means no pooling.
         pooling: "max" or "avg"; stride 1, and the average counts the zero padding at both ends.
+        over: "mean" (as published) or "max" over the window's queries.
         window: tokens at the end that are not scored; as many as there are queries by default.
         scaling: factor on the dot products, dim ** -0.5 by default, or all that becomes of them.
 
@@ -43,16 +46,28 @@ def window_attention(
         float32 [kv_heads, tokens - window].
 
     Raises:
-        RequestError: shapes do not fit together, an even kernel, an unknown pooling.
+        RequestError: shapes do not fit together, an even kernel, an unknown pooling or mean.
     """
-    aggregation = Aggregation(kernel=kernel, pooling=pooling)
+    aggregation = Aggregation(queries=over, kernel=kernel, pooling=pooling)
     seen = attention(queries, keys, queries.shape[-1] ** -0.5 if scaling is None else scaling, own=queries.shape[1])
     return aggregation(seen[..., : keys.shape[1] - (queries.shape[1] if window is None else window)])
 
 
 @dataclass(frozen=True)
 class WindowAttention(Pools):
-    """Scores a prompt by `window_attention`, layer by layer."""
+    """Scores a prompt by `window_attention`, layer by layer.
+
+    Attributes:
+        kernel, pooling: over the scores.
+        queries: "mean" (as published) or "max": by the most that any of the queries looks at a token.
+    """
+
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {**Pools.tried, "queries": ("mean", "max")}
+
+    queries: Mean = "mean"
+
+    def __post_init__(self) -> None:
+        Aggregation(queries=self.queries, kernel=self.kernel, pooling=self.pooling)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""
@@ -64,6 +79,7 @@ class WindowAttention(Pools):
                 keys,
                 kernel=self.kernel,
                 pooling=self.pooling,
+                over=self.queries,
                 scaling=prompt.form(layer),
                 window=prompt.window,
             )
