@@ -239,8 +239,8 @@ def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, m
 def test_shares_that_ship_bring_the_ranking_that_they_were_searched_under(monkeypatch, tmp_path):
     shipped = HeadShares.load(embedded.shares_path())
     policy = get_policy("cokv-search")
-    assert policy.scorer == get_policy("window", kernel=shipped.kernel, pooling=shipped.pooling).scorer
-    assert (policy.observe, policy.window) == (None, shipped.window)
+    ranked = get_policy(shipped.scorer, kernel=shipped.kernel, pooling=shipped.pooling)
+    assert (policy.scorer, policy.observe, policy.window) == (ranked.scorer, ranked.observe, shipped.window)
     replace(shipped, scorer="laq:draft=3:observe=16").save(tmp_path / "shares.json")
     monkeypatch.setitem(embedded.SHIPPED, "cokv-search", lambda: tmp_path / "shares.json")
     policy, ranked = get_policy("cokv-search"), get_policy("laq:draft=3:observe=16")

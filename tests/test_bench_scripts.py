@@ -1,0 +1,123 @@
+"""The benchmarks of `scripts/`: they run, and what they time is what they say."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+
+from cokv_bench.bench import PRESETS
+from cokv_bench.cli import make_app
+from cokv_bench.registries import SCORERS
+from tests.scripted import script
+
+
+def test_bench_profile(texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bench.json"
+    script("bench_profile").main(
+        name=str(texty_folder),
+        length=400,
+        examples=2,
+        coalitions=24,
+        repeated=3,
+        repeats=1,
+        window=8,
+        seed=0,
+        json=file,
+    )
+    figures = json.loads(file.read_text())
+    assert figures["compared"] == 6
+    # Ours and the published way give the same answers; on random weights two tokens may tie.
+    assert figures["other_tokens"] == figures["ties"]
+    for name in "bc":
+        assert figures[f"{name}_ratio"] == pytest.approx(figures["a_seconds"] / figures[f"{name}_seconds"])
+        assert figures[f"{name}_memory"] > 1
+    assert f"{6 - figures['other_utilities']} of 6 utilities equal" in capsys.readouterr().out
+
+
+def test_the_peak_is_the_most_that_existed_at_a_time() -> None:
+
+    def work() -> None:
+        one = torch.empty(2**20)
+        del one
+        two = torch.empty(2**18)
+        three = torch.empty(2**17)
+        del two, three
+
+    assert script("bench_profile").peak_bytes(work) == pytest.approx(4 * 2**20, abs=4096)
+
+
+def test_bench_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, file = script("bench_search"), tmp_path / "cost.json"
+    small = {**PRESETS["llama3-8b"], "hidden_size": 128, "intermediate_size": 256, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "small", small)
+    module.main(
+        "small", depths="1,2", length=200, answer=6, budget=32, repeats=1, prompts=2, steps=2, device="cpu",
+        json_file=file,
+    )  # fmt: skip
+    figures = json.loads(file.read_text())
+    assert figures["shape"] == small
+    assert figures["device"] == "cpu"
+    assert [each["layers"] for each in figures["measured"]] == [1, 2]
+    assert figures["extrapolated"]["layers"] == 32
+    # 8 KV heads of 4 channels, keys and values, in float32.
+    assert figures["measured"][1]["prompt_bytes"] == 2 * 200 * 8 * 4 * 2 * 4
+    assert module.extend([1, 2], [{"x": 3.0}, {"x": 5.0}], 32)["x"] == pytest.approx(65)
+
+
+def test_bench_coalition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, file = script("bench_coalition"), tmp_path / "coalition.json"
+    small = {**PRESETS["llama3-8b"], "hidden_size": 128, "intermediate_size": 256, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "small", small)
+    module.main("small", layers=1, length=60, answer=4, coalitions=3, repeats=2, device="cpu", json_file=file)
+    figures = json.loads(file.read_text())
+    assert {name: len(times) for name, times in figures["seconds"].items()} == {"a": 2, "b": 2, "c": 2}
+    medians = {name: float(np.median(times)) for name, times in figures["seconds"].items()}
+    assert figures["ratios"]["c"] == pytest.approx(medians["a"] / medians["c"])
+    assert (figures["prompt_tokens"], figures["coalitions"]) == (60, 3)
+
+
+def test_every_ranking_is_timed(texty_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rankings.json"
+    script("bench_rankings").main(name=str(texty_folder), lengths="400", repeats=1, json_file=file)
+    found = json.loads(file.read_text())
+    assert 390 <= found["tokens"] <= 400
+    assert [row["ranking"] for row in found["rankings"]] == list(SCORERS)
+    for row in found["rankings"]:
+        # Shares are told to four digits, seconds to the microsecond: a toy's prefill of 6 ms included.
+        assert row["of_prefill"] == pytest.approx(row["seconds"] / found["prefill_seconds"], rel=1e-2, abs=1e-3)
+
+
+def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ways agree, or the script itself fails."""
+    module, file = script("bench_attention"), tmp_path / "attention.json"
+    lengths = {"unequal": [8, 40, 9], "one": [5], "alike": [16, 16]}
+    monkeypatch.setattr(module, "layers", lambda: {name: [module.Layer(each, 3, 16)] for name, each in lengths.items()})
+    module.main(repeats=2, json=file)
+    figures = json.loads(file.read_text())["microseconds"]
+    assert [each["case"] for each in figures] == list(lengths)
+    assert [each["longest"] for each in figures] == [40, 5, 16]
+    assert all(each[way] > 0 for each in figures for way in module.WAYS)
+
+
+@pytest.mark.parametrize("kind", ["equal", "unequal"])
+def test_the_kernel_is_timed_on_exactly_its_budget(kind: str) -> None:
+    lengths = script("bench_kernel").draw_lengths(kind, 5, 100)
+    assert lengths.shape == (5, 8)
+    assert lengths.sum() == 5 * 8 * 100
+    assert lengths.min() >= 0
+    assert (lengths == 100).all() == (kind == "equal")
+
+
+def test_the_parts_of_bench_gpu_are_commands_that_exist(tmp_path: Path) -> None:
+    parts = script("bench_gpu").parts(tmp_path, 2)
+    for command in parts.values():
+        if command[0] == "-m":
+            assert command[1] in ("cokv_bench", "pytest")
+        else:
+            assert Path(command[0]).is_file()
+    bench = typer.main.get_command(make_app()).commands["bench"]  # type: ignore[attr-defined]
+    asked = [command[3:] for command in parts.values() if command[1] == "cokv_bench"]
+    assert {bench.make_context("bench", arguments).params["random_weights"] for arguments in asked} == {"llama3-8b"}
