@@ -219,4 +219,13 @@ def _settings(knobs: Mapping[str, Sequence[Any]], group: Sequence[str], tried: S
 
 def _select(trials: Sequence[tuple[str, int, Options]], make: MakePolicy) -> Callable[[Prompt], Sequence[Selection]]:
     policies = [(make(method, options), budget) for method, budget, options in trials]
-    return lambda prompt: [policy.select(prompt, budget) for policy, budget in policies]
+
+    def select(prompt: Prompt) -> Sequence[Selection]:
+        before = set(prompt.memo)
+        found = [policy.select(prompt, budget) for policy, budget in policies]
+        # A hundred rankings of each prompt would stay in memory, and no later group asks for them.
+        for key in set(prompt.memo) - before:
+            del prompt.memo[key]
+        return found
+
+    return select

@@ -14,13 +14,15 @@ from cokv_bench.budgets.knobs import Knobs, Tried, Tuning, as_written
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.game.curves import ALPHAS, BETAS
-from cokv_bench.models import load_model
+from cokv_bench.game.head_game import make_game
+from cokv_bench.models import Model, load_model
+from cokv_bench.policies import get_policy
 from cokv_bench.policies.scorers import WindowAttention
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.request import Request, plan_request
-from cokv_bench.runs.tuning import candidates
-from cokv_bench.tasks.registry import TaskOptions
+from cokv_bench.runs.tuning import candidates, tune
+from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
 
 NEEDLES = ("--tasks", "needle", "--lengths", "300", "--examples", "3")
@@ -308,3 +310,11 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
         assert (status, "The folder file cannot be made (File exists)" in err) == (2, True)
     status, _, err = cli("head-scores", "--model", texty_folder, "--out", tmp_path)
     assert (status, "is a folder; name a file to write" in err) == (2, True)
+
+
+def test_rankings_that_were_tried_do_not_stay_with_the_prompts(texty: Model) -> None:
+    tasks = resolve(("needle",), texty, TaskOptions(lengths=(300,), examples=2))
+    game = make_game(texty, tasks, "agreement", window=64)
+    tune(game, ["snapkv"], [20], lambda method, options: get_policy(method, **options))
+    # Nothing but the answer of the full cache is left.
+    assert [len(game.prompts.get(number).memo) for number in range(2)] == [1, 1]
