@@ -49,7 +49,17 @@ def answer(model: Model, cache: RaggedCache, ids: list[int], logits: torch.Tenso
 
 # Their layers share by what all of them look at.
 WHOLE = {"cake", "lava"}
-RANKINGS = ("damage", "obcache", "obcache:by=key", "tova", "defensive", "lava+adaptive", "cake+pyramid", "critical")
+RANKINGS = (
+    "damage",
+    "obcache",
+    "obcache:by=key",
+    "tova",
+    "defensive",
+    "lava+adaptive",
+    "cake+pyramid",
+    "critical",
+    "fading",
+)
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))

@@ -9,6 +9,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
 from cokv_bench.policies import get_policy
 from cokv_bench.policies.scorers.cake import MeanAndVariance, window_moments
+from cokv_bench.policies.scorers.fading import FadingQueries
 from cokv_bench.policies.scorers.laq import LookaheadQueries
 from cokv_bench.policies.scorers.lava import AttentionTimesValue
 from cokv_bench.policies.scorers.tova import LastQuery
@@ -152,6 +153,51 @@ def test_laq_scores_by_the_last_queries_of_the_window_and_those_of_the_draft(tin
         get_policy("laq:recent=0")
 
 
+@pytest.mark.parametrize("shape", slowly.SHAPES)
+@pytest.mark.parametrize(("half", "width"), [(8.0, 5), (0.5, 1), (1e6, 3)])
+def test_fading_is_the_most_of_the_queries_by_age(make_prompt, shape, half, width):
+    prompt = slowly.prompt_of(make_prompt, **shape, seed=4)
+    before = prompt.tokens - prompt.window
+    for layer, found in enumerate(FadingQueries(half, width=width)(prompt)):
+        weights, group = weights_of(prompt, layer)
+        queries = weights.shape[1]
+        expected = []
+        for kv_head in range(prompt.kv_heads):
+            row = [0.0] * before
+            for head in range(kv_head * group, (kv_head + 1) * group):
+                for p in range(before):
+                    aged = [float(weights[head, q, p]) / 2 ** ((queries - 1 - q) / half) for q in range(queries)]
+                    row[p] += max(aged) / group
+            expected.append(slowly.pooled(row, width, "avg"))
+        close(found, expected)
+
+
+def test_phrases_of_fading_are_as_wide_as_a_budget_affords(make_prompt):
+    widths = {budget: FadingQueries().at(budget).width for budget in (4, 16, 32, 64, 128, 4096)}
+    assert widths == {4: 3, 16: 5, 32: 11, 64: 21, 128: 31, 4096: 31}
+    assert FadingQueries(width=7).at(4096).width == 7
+    prompt = make_prompt(60, window=4)
+    fixed = get_policy("fading:width=5").select(prompt, 16)
+    assert get_policy("fading").select(prompt, 16) == fixed
+    assert get_policy("fading:phrase=1").select(prompt, 16) != fixed
+    with pytest.raises(RequestError, match="for a budget; name one"):
+        get_policy("fading").ranks(prompt)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("half=0", "above 0, not 0.0"),
+        ("phrase=1.5", "share of the budget"),
+        ("width=4", "odd number"),
+        ("phrase=0", "sh"),
+    ],
+)
+def test_fading_refuses_what_makes_no_sense(options, said):
+    with pytest.raises(RequestError, match=said):
+        get_policy(f"fading:{options}")
+
+
 def test_a_published_window_is_what_runs_use_where_nothing_else_is_said():
     published = {"laq": 8, "cake": 32, "lava": 32, "lava+uniform": 32, "defensive": 32, "tova": 1, "window": 8}
 
@@ -172,6 +218,7 @@ def test_a_published_window_is_what_runs_use_where_nothing_else_is_said():
     assert MethodSettings().policy("laq:observe=4", None).observe == 4
     assert MethodSettings().policy("laq", None, {"observe": 16}).observe == 16
     assert get_policy("laq").observe is None
+    assert MethodSettings().policy("fading", None).observe == 32
     assert {method: tried["window"][0] for method in published if (tried := tried_of(method))} == published
 
 

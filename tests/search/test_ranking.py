@@ -30,7 +30,7 @@ from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
 
-RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2", "window:observe=20")
+RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2", "window:observe=20", "fading:observe=20")
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
