@@ -44,11 +44,11 @@ class FadingQueries:
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "window": (8, 16, 32, 64),
         "observe": (32, 16, 64),
-        "half": (8.0, 4.0, 16.0),
+        "half": (16.0, 8.0, 4.0),
         "phrase": (0.34, 0.17, 0.5),
     }
 
-    half: float = 8.0
+    half: float = 16.0
     phrase: float = 0.34
     width: int | None = None
 
