@@ -24,6 +24,7 @@ from cokv_bench.models import Model
 from cokv_bench.models.finite import not_finite
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
+from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import ranking_policy
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
@@ -124,7 +125,7 @@ class SearchExamples:
         wanted = sorted(set(budgets))
         # Each order of a prompt's tokens: a ranking, at a budget where it depends on one.
         self._cells = {
-            (place, budget): self.rankings[place] if budget is None else f"{self.rankings[place]} at {budget}"
+            (place, budget): _order(policy, budget)
             for place, policy in enumerate(self._policies)
             for budget in (wanted if policy.needs_budget else [None])
         }
@@ -329,6 +330,13 @@ class SearchExamples:
         first, *others = self._cells.values()
         orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(others, ranks[1:], strict=True)}
         return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)
+
+
+def _order(policy: Policy, budget: int | None) -> str:
+    """What an order of tokens is called: all that decides it, since a later version may have other defaults."""
+    given = {"observe": policy.observe, "sinks": policy.sinks or None, "at": budget}
+    told = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+    return f"{policy.name}: {policy.scorer_at(budget)!r}{told and f', {told}'}"
 
 
 def _whose(utility: str, answer: Callable[[Case], Sequence[int]]) -> str:

@@ -12,6 +12,8 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import UTILITIES, PromptUtility, register_utility
 from cokv_bench.models import Model
 from cokv_bench.models.model import Verdict
+from cokv_bench.policies.scorers import WindowAttention
+from cokv_bench.registries import SCORERS
 from cokv_bench.search import SearchExamples
 from cokv_bench.search import examples as module
 from cokv_bench.search.examples import Point
@@ -80,6 +82,19 @@ def test_another_ranking_is_added_and_any_of_them_may_come_first(
     with monkeypatch.context() as patch:
         patch.setattr(module, "prefill", None)
         scores(made(texty, tmp_path, ("window:kernel=3",), utilities=["acceptance"]))
+
+
+def test_an_order_by_other_defaults_is_not_taken_for_this_one(texty: Model, tmp_path: Path) -> None:
+    """As a file from before a default changed would be."""
+    found = {}
+    for kernel in (3, 11):
+        SCORERS.add("own", "", partial(WindowAttention, kernel))
+        try:
+            found[kernel] = scores(made(texty, tmp_path, ("own:observe=8",)))
+            assert found[kernel] == scores(made(texty, None, ("own:observe=8",)))
+        finally:
+            del SCORERS["own"]
+    assert found[3] != found[11]
 
 
 def test_answers_without_a_name_of_their_own_are_told_apart_by_their_utility(texty: Model, tmp_path: Path) -> None:
