@@ -3,8 +3,9 @@
 python scripts/study_knobs.py KNOBS.json --out results/smollm2-135m/knobs
 
 From the file that `cokv-bench tune` wrote, knobs.csv: a row per benchmark, method, budget and setting; and queries.csv:
-the mean over the methods without head budgets for each number of queries that rank, with the published kernel and with
-the best, while the published window is kept. Utilities are those of the file (log-probabilities in nats per token).
+for each number of queries that rank, with the published kernel and with the best, the mean over the methods without
+head budgets that were tried with all these numbers, while the published window is kept. Utilities are those of the file
+(log-probabilities in nats per token).
 """
 
 from pathlib import Path
@@ -54,7 +55,7 @@ def curves_table(file: Knobs) -> pd.DataFrame:
 
 
 def queries_table(file: Knobs) -> pd.DataFrame:
-    """A row per benchmark, budget, number of queries and kernel (published, or best tried): the mean over `METHODS`."""
+    """A row per benchmark, budget, number of queries and kernel (published, or best tried): a mean over `METHODS`."""
     rows = [
         {"benchmark": benchmark, "method": method, "budget": budget, "queries": _queries(each.options, file.window)}
         | {"published": _kernel(each.options) == _kernel({}), "utility": each.utility}
@@ -68,6 +69,9 @@ def queries_table(file: Knobs) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame(columns=["benchmark", "budget", "queries", "kernel", "utility"])
     frame, cell = pd.DataFrame(rows), ["benchmark", "budget", "queries"]
+    # A mean over other methods at each number would compare methods.
+    counts = frame.groupby(["benchmark", "budget", "method"])["queries"].transform("nunique")
+    frame = frame[counts == counts.groupby([frame["benchmark"], frame["budget"]]).transform("max")]
     parts = [
         part.groupby([*cell, "method"])["utility"].max().groupby(cell).mean().reset_index().assign(kernel=name)
         for name, part in (("published", frame[frame["published"]]), ("best", frame))
