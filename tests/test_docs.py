@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cokv_bench.registries import ALLOCATORS, SCORERS
 from tests.documented import FENCE, PAGES, ROOT, load
 
 
@@ -134,3 +135,9 @@ def test_the_readme_examples_run(capsys: pytest.CaptureFixture[str]) -> None:
     exec(generated, names)
     # The last method of the first example is CoKV as well; each generates as many tokens.
     assert capsys.readouterr().out.split() == answers[-1].split()
+
+
+def test_the_comparison_counts_the_rankings_and_splits_that_there_are() -> None:
+    page = (ROOT / "docs/comparison.md").read_text(encoding="utf-8")
+    assert f"pairs of {len(list(SCORERS))} rankings" in page
+    assert f"and {len(list(ALLOCATORS))} splits" in page
