@@ -118,7 +118,7 @@ class Pools:
     """A scorer whose scores are pooled, and what `cokv-bench tune` tries for it."""
 
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
+        "window": (8, 4, 16, 32, 64),
         "observe": OBSERVED,
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),

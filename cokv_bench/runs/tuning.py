@@ -19,7 +19,7 @@ from cokv_bench.tasks.base import made_from
 #: many of their tokens are kept is asked next, beside their number. Knobs of no group come last, one by one.
 GROUPS = (("observe", "kernel", "pooling", "sinks"), ("window", "observe"), ("alpha", "beta"), ("safeguard",))
 #: The smallest window that is tried.
-SMALLEST_WINDOW = 8
+SMALLEST_WINDOW = 4
 
 #: (method, options) -> the policy, with its head budgets where it has some.
 MakePolicy = Callable[[str, Options], Policy]

@@ -46,12 +46,12 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
             best = max(each.utility for each in tried)
             assert next(each for each in tried if each.utility == best).options == tuning.chosen(method, budget)
     # Windows lie below their budget.
-    for budget, windows in ((20, {8, 16}), (40, {8, 16, 32})):
+    for budget, windows in ((20, {4, 8, 16}), (40, {4, 8, 16, 32})):
         assert {each.options["window"] for each in tuning.curves["snapkv"][budget]} == windows
     # Each window is tried with more and with fewer queries than it keeps, a kernel with every number of queries.
     tried = [each.options for each in tuning.curves["snapkv"][40]]
     queries = candidates("snapkv")["observe"]
-    assert {(each["window"], each.get("observe")) for each in tried} == set(product((8, 16, 32), queries))
+    assert {(each["window"], each.get("observe")) for each in tried} == set(product((4, 8, 16, 32), queries))
     at_first = {(each.get("observe"), each["kernel"]) for each in tried if each["window"] == 8}
     assert at_first == set(product(queries, candidates("snapkv")["kernel"]))
     tried = tuning.curves["pyramidkv"][20]

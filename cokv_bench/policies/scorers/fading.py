@@ -42,7 +42,7 @@ class FadingQueries:
 
     observe: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
+        "window": (4, 8, 16, 32, 64),
         "observe": (32, 16, 64),
         "half": (16.0, 8.0, 4.0),
         "phrase": (0.34, 0.17, 0.5),

@@ -42,7 +42,7 @@ class LookaheadQueries:
     window: ClassVar[int] = 8
     observe: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
+        "window": (8, 4, 16, 32, 64),
         "observe": (32, 8, 16, 64),
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),

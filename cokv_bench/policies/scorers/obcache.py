@@ -38,7 +38,7 @@ class OptimalBrain:
     """
 
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (8, 16, 32, 64),
+        "window": (8, 4, 16, 32, 64),
         "observe": OBSERVED,
         "kernel": (7, 3, 11, 21, 31),
         "pooling": ("max", "avg"),
