@@ -6,12 +6,17 @@ from typing import Any
 
 import gguf
 import numpy as np
+import pytest
 import torch
 import transformers
 
+from cokv_bench.errors import RequestError
+from cokv_bench.models import Model, load_model
 from tests.conftest import save_tiny
 from tests.models.written import byte_level
 
+TEXT = "  Where was the boat?  1,234 ÄÖ\n\n    return <|end|> don't"
+TOKENS = "tokenizer.ggml."
 # Sizes that the quantised formats' blocks of 32 divide.
 SIZES = {"vocab_size": 360, "hidden_size": 96, "intermediate_size": 64, "num_attention_heads": 6}
 _TOKENS = {"bos": 1, "eos": 2}
@@ -176,3 +181,20 @@ def _add(writer: gguf.GGUFWriter, key: str, value: Any) -> None:
         writer.add_float32(key, value)
     else:
         writer.add_string(key, value)
+
+
+def load(path: Path | str, **options: Any) -> Model:
+    return load_model(str(path), device="cpu", **options)
+
+
+def refusal(path: Path | str, **options: Any) -> str:
+    with pytest.raises(RequestError) as error:
+        load(path, **options)
+    found = str(error.value)
+    assert len(found) <= 400
+    assert found.endswith((".", "gguf"))
+    return found
+
+
+def logits(model: Model, ids: list[int]) -> torch.Tensor:
+    return model.network(torch.tensor([ids])).logits
