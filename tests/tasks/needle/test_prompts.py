@@ -1,6 +1,5 @@
-"""Needle in a Haystack: lengths, depths, disjoint splits, the user's files and the score."""
+"""Needle in a Haystack: lengths, depths, examples, the haystack's text and the score."""
 
-import json
 import os
 import re
 import subprocess
@@ -13,161 +12,22 @@ from typing import Any
 import pytest
 
 from cokv_bench.errors import RequestError
-from cokv_bench.tasks.base import Example, Split, Task, content_id, in_profile_split
+from cokv_bench.tasks.base import Example, Task, content_id
 from cokv_bench.tasks.made.haystack import Haystack, deal, read_documents, sentences
 from cokv_bench.tasks.made.words import normalise, occurs
-from cokv_bench.tasks.needle import bank
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.needle.task import NeedleTask, depths_of, request
-from cokv_bench.tasks.needle.user import read_needles
-
-SHARED_HAYSTACK = Path(__file__).resolve().parents[2].parent / "shared" / "haystack"
-SPLITS: tuple[Split, ...] = ("profile", "test", "report")
-TEMPLATE = 20  # tokens that a chat template would add
-PACKAGED = read_documents()
-
-
-class Pieces:
-    """A tokenizer whose tokens are pieces of words, at most four letters long, with the gap before them."""
-
-    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
-        return [len(piece) for piece in re.findall(r"\s*\S{1,4}", text)]
-
-
-def tokens(text: str) -> int:
-    return len(Pieces().encode(text))
-
-
-def make(**options: Any) -> NeedleTask:
-    return NeedleTask(Pieces(), encode_length=lambda prompt: TEMPLATE + tokens(prompt), **options)
-
-
-def needle_of(example: Example) -> str:
-    """The needle's sentence, found in the prompt by the answer, which the haystack does not hold."""
-    found = [s.strip() for s in sentences(example.prompt) if occurs(normalise(example.answers[0]), normalise(s))]
-    assert len(found) == 1
-    return found[0]
-
-
-def context_of(example: Example) -> str:
-    return example.prompt.rpartition("\n\n")[0]
-
-
-# ---------------------------------------------------------------- the packaged essays
-
-
-def test_the_essays_are_many_long_and_never_repeat() -> None:
-    counts = [len(document.text.split()) for document in PACKAGED]
-    assert len(PACKAGED) >= 20
-    assert 10_000 <= sum(counts) <= 11_500
-    assert all(430 <= count <= 620 for count in counts)
-    paragraphs = [normalise(p) for document in PACKAGED for p in document.text.split("\n\n")]
-    assert max(Counter(paragraphs).values()) == 1
-    assert max(Counter(normalise(s) for d in PACKAGED for s in sentences(d.text)).values()) == 1
-
-
-def test_the_reports_essays_are_like_the_others_and_new() -> None:
-    own = deal()["report"]
-    assert len(own) >= 10
-    assert all(430 <= len(document.text.split()) <= 620 for document in own)
-    found = Counter(normalise(s) for d in [*PACKAGED, *own] for s in sentences(d.text))
-    assert max(found.values()) == 1
-
-
-def test_the_essays_are_plain_ascii_without_digits() -> None:
-    for document in [*PACKAGED, *deal()["report"]]:
-        assert document.text.isascii(), document.name
-        assert not re.search(r"\d", document.text), document.name  # so no number can be an answer
-
-
-# ---------------------------------------------------------------- the bank
-
-
-def test_the_bank_is_varied() -> None:
-    families = bank.families()
-    assert len(families) >= 24
-    assert len({family.name for family in families}) == len(families)
-    assert Counter(family.kind for family in families).keys() == {"number", "name", "place", "phrase"}
-    assert min(Counter(family.kind for family in families).values()) >= 5
-    assert {family.split for family in families} == {"both", "test", "report"}
-    for split in ("test", "report"):
-        assert 0.6 <= len(bank.families("profile")) / len(bank.families(split)) <= 0.75
-    values = bank.values("all")
-    assert all(len(set(values[name])) >= 60 for name in ("city", "first", "surname", "object"))
-    assert all(len(set(listed)) == len(listed) for listed in values.values())
-
-
-@pytest.mark.parametrize("split", ["profile", "test", "report"])
-def test_needles_are_sentences_whose_question_leaves_out_the_answer(split: Split) -> None:
-    for needle in bank.needles(split, 200, seed=4):
-        assert needle.needle.endswith(".")
-        assert needle.question.endswith("?")
-        assert "{" not in needle.needle + needle.question + needle.answer
-        assert occurs(normalise(needle.answer), normalise(needle.needle))
-        assert not occurs(normalise(needle.answer), normalise(needle.question))
-        assert needle.id == content_id(needle.needle, needle.question, needle.answer)
-        assert len(needle.answer.split()) <= 4
-        if needle.kind == "number":
-            assert re.fullmatch(r"[1-9]\d{3,5}", needle.answer)
-        # No other word of the question should lead elsewhere: most of it stands in the needle.
-        asked, said = set(normalise(needle.question).split()), set(normalise(needle.needle).split())
-        assert len(asked & said) / len(asked) > 0.5
-
-
-@pytest.mark.parametrize("seed", [0, 1, 99])
-@pytest.mark.parametrize(("one", "other"), [("profile", "test"), ("profile", "report"), ("test", "report")])
-def test_needles_of_two_splits_share_nothing(seed: int, one: Split, other: Split) -> None:
-    mine, theirs = bank.needles(one, 400, seed), bank.needles(other, 400, seed)
-    assert not {n.id for n in mine} & {n.id for n in theirs}
-    assert not {n.answer for n in mine} & {n.answer for n in theirs}
-    digits = [{d for n in drawn for d in re.findall(r"\d+", n.needle)} for drawn in (mine, theirs)]
-    assert digits[0]
-    assert not digits[0] & digits[1]
-    pairs: list[tuple[list[bank.Needle], Split]] = [(mine, other), (theirs, one)]
-    for needles, foreign in pairs:
-        text = normalise(" | ".join(n.needle + " " + n.question for n in needles))
-        shared = [v for vs in bank.values(foreign).values() for v in vs if occurs(normalise(v), text)]
-        assert not shared
-
-
-def test_some_wordings_are_kept_for_the_test() -> None:
-    profile = {n.family for n in bank.needles("profile", 200, 0)}
-    test = {n.family for n in bank.needles("test", 200, 0)}
-    report = {n.family for n in bank.needles("report", 200, 0)}
-    assert profile == test & report
-    assert profile < test
-    assert profile < report
-
-
-def test_consecutive_needles_are_varied_and_lists_extend() -> None:
-    needles = bank.needles("test", 120, seed=3)
-    for start in range(96):
-        window = needles[start : start + 24]
-        assert len({n.family for n in window}) == 24
-        assert {n.kind for n in window} == {"number", "name", "place", "phrase"}
-    assert bank.needles("test", 30, seed=3) == needles[:30]
-    assert bank.needles("test", 30, seed=4) != needles[:30]
-    assert len({n.id for n in needles}) == 120
-
-
-def test_families_can_be_chosen() -> None:
-    assert {n.family for n in bank.needles("test", 9, 0, families=["code", "badge"])} == {"code", "badge"}
-    with pytest.raises(RequestError, match="did you mean badge"):
-        bank.needles("test", 3, 0, families=["bagde"])
-    other = next(family.name for family in bank.families() if family.split == "test")
-    with pytest.raises(RequestError, match="belongs to split 'profile'"):
-        bank.needles("profile", 3, 0, families=[other])
-    with pytest.raises(RequestError, match="ran out of different needles of family 'mascot'"):
-        bank.needles("profile", 10**5, 0, families=["mascot"])
-
-
-@pytest.mark.parametrize("split", ["profile", "test", "report"])
-def test_no_answer_stands_in_the_essays(split: Split) -> None:
-    text = normalise(" ".join(document.text for dealt in deal().values() for document in dealt))
-    for seed in range(3):
-        found = [n.answer for n in bank.needles(split, 300, seed) if occurs(normalise(n.answer), text)]
-        assert not found
-
+from tests.tasks.made_needles import (
+    PACKAGED,
+    SHARED_HAYSTACK,
+    SPLITS,
+    TEMPLATE,
+    Pieces,
+    context_of,
+    make,
+    needle_of,
+    tokens,
+)
 
 # ---------------------------------------------------------------- lengths and depths
 
@@ -294,10 +154,10 @@ def test_a_length_does_not_depend_on_the_others() -> None:
 
 def test_the_same_in_every_process() -> None:
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_needle as t; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import made_needles as t; "
         "print([e.id for e in t.make(lengths=(200, 300), depths=4).examples('all')])"
     )
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     printed = {
         subprocess.run(
             [sys.executable, "-c", program, here],
@@ -367,90 +227,6 @@ def test_bad_folders(tmp_path: Path) -> None:
     (tmp_path / "latin.txt").write_bytes("Café.".encode("latin-1"))
     with pytest.raises(RequestError, match=r"latin\.txt' is not readable as UTF-8"):
         make(haystack=tmp_path)
-
-
-# ---------------------------------------------------------------- the user's needles
-
-
-def write_needles(path: Path, count: int) -> Path:
-    rows = [
-        {"needle": f"The hat of guest {i} is worth qq{i} coins.", "question": f"Worth of hat {i}?", "answer": f"qq{i}"}
-        for i in range(count)
-    ]
-    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
-    return path
-
-
-def test_the_users_needles_are_split_and_reused(tmp_path: Path) -> None:
-    task = make(lengths=(200, 300), depths=10, needles=write_needles(tmp_path / "n.jsonl", 20))
-    sides = [task.examples(split) for split in SPLITS]
-    assert [len(examples) for examples in sides] == [20, 20, 20]
-    ids = [{e.fields["needle"] for e in examples} for examples in sides]
-    assert not ids[0] & ids[1]
-    assert not ids[2] & (ids[0] | ids[1])
-    assert len(ids[0] | ids[1] | ids[2]) == 20
-    assert all(in_profile_split(i, share=0.3) for i in ids[0])
-    assert {e.fields["kind"] for e in sides[0]} == {"user"}
-
-
-def test_few_needles_of_the_user_may_leave_the_report_empty(tmp_path: Path) -> None:
-    path = write_needles(tmp_path / "n.jsonl", 20)
-    reported = {needle.needle for needle in read_needles(path)["report"]}
-    assert reported
-    path.write_text(
-        "\n".join(row for row in path.read_text().splitlines() if json.loads(row)["needle"] not in reported)
-    )
-    task = make(lengths=(200,), depths=2, needles=path)
-    assert task.examples("report") == []
-    assert task.examples("all") == task.examples("profile") + task.examples("test")
-
-
-def test_needles_with_equal_prompts_and_other_answers_are_examples_of_their_own(tmp_path: Path) -> None:
-    (tmp_path / "hay").mkdir()
-    (tmp_path / "hay" / "a.txt").write_text("One sentence alone.")
-    asked = {"needle": "Tea is served late.", "question": "When is tea?"}
-    path = tmp_path / "n.jsonl"
-    path.write_text("".join(json.dumps({**asked, "answer": f"hour {i}"}) + "\n" for i in range(12)))
-    task = make(lengths=(200,), depths=1, examples=12, haystack=tmp_path / "hay", needles=path)
-    found = task.examples("all")
-    assert len({e.prompt for e in found}) == 1
-    assert {e.answers for e in found} == {(f"hour {i}",) for i in range(12)}
-    assert len({e.id for e in found}) == len(found) == 12
-
-
-def test_a_list_of_answers(tmp_path: Path) -> None:
-    path = write_needles(tmp_path / "n.jsonl", 20)
-    row = {"needle": "Tea is at noon.", "question": "When is tea?", "answer": ["noon", "twelve"]}
-    path.write_text(path.read_text() + "\n\n" + json.dumps(row))
-    examples = make(lengths=(200,), depths=20, needles=path).examples("all")
-    (tea,) = {e.answers for e in examples if "Tea is at noon." in e.prompt}
-    assert tea == ("noon", "twelve")
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("{nonsense", "line 2 is not valid JSON"),
-        ("[1]", "line 2 is not a JSON object"),
-        ('{"question": "Q?", "answer": "a"}', "line 2 has no text in the field 'needle'"),
-        ('{"needle": "N.", "question": 3, "answer": "a"}', "line 2 has no text in the field 'question'"),
-        ('{"needle": "N.", "question": "Q?"}', "line 2 has no usable field 'answer'"),
-        ('{"needle": "N.", "question": "Q?", "answer": []}', "line 2 has no usable field 'answer'"),
-        ('{"needle": "N.", "question": "Q?", "answer": ["a", "!"]}', "line 2 has no usable field 'answer'"),
-    ],
-)
-def test_malformed_lines_are_named(tmp_path: Path, line: str, problem: str) -> None:
-    path = write_needles(tmp_path / "n.jsonl", 1)
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(RequestError, match=r"n\.jsonl', " + re.escape(problem)):
-        make(needles=path)
-
-
-def test_too_few_needles_and_no_file(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="at least 2 are needed"):
-        make(needles=write_needles(tmp_path / "n.jsonl", 1))
-    with pytest.raises(RequestError, match="not readable"):
-        make(needles=tmp_path / "missing.jsonl")
 
 
 # ---------------------------------------------------------------- bad arguments and the score
