@@ -72,8 +72,8 @@ def head_files(folder: Path) -> None:
     HeadBudgets(MODEL, 32, 8, np.full((2, 3), 32), rule, None, None, ("needle",), ("a",)).save(folder / "budgets.json")
     tried = [Tried({"kernel": 7, "pooling": "max"}, -1.0), Tried({"kernel": 11, "pooling": "avg"}, -0.5)]
     curves = {"snapkv": {32: tried}, "pyramidkv": {32: [Tried({"beta": 2}, -1.0)]}}
-    tuning = Tuning(("needle",), ("a",), ("b",), curves)
-    Knobs(MODEL, 8, "loglik", False, {"needle": tuning}).save(folder / "knobs.json")
+    tuning = Tuning(("needle",), ("a",), ("b",), "loglik", curves)
+    Knobs(MODEL, 8, False, {"needle": tuning}).save(folder / "knobs.json")
 
 
 def published(folder: Path) -> None:

@@ -53,6 +53,7 @@ class Tuning:
         tasks: names of its tasks.
         examples: ids of the profile examples; no evaluation may use them.
         documents: hashes of the texts that these are about.
+        utility: name of what decided.
         curves: see `Curves`.
         heads: hashes of the head files that alpha and beta were tried with, by method.
     """
@@ -60,6 +61,7 @@ class Tuning:
     tasks: tuple[str, ...]
     examples: tuple[str, ...]
     documents: tuple[str, ...]
+    utility: str
     curves: Curves
     heads: Mapping[str, str] = field(default_factory=dict)
 
@@ -83,14 +85,12 @@ class Knobs:
     Attributes:
         model: fingerprint of the model.
         window: observation window of the settings that name none.
-        utility: name of the utility.
         question_agnostic: whether the question was hidden while prompts were compressed.
         benchmarks: by benchmark, such as "needle" or "longbench".
     """
 
     model: Mapping[str, Any]
     window: int
-    utility: str
     question_agnostic: bool
     benchmarks: Mapping[str, Tuning]
 
@@ -141,7 +141,6 @@ class Knobs:
                 "schema": SCHEMA,
                 "model": dict(self.model),
                 "window": self.window,
-                "utility": self.utility,
                 "question_agnostic": self.question_agnostic,
                 "benchmarks": {name: _written(tuning) for name, tuning in self.benchmarks.items()},
             },
@@ -160,7 +159,6 @@ class Knobs:
         return cls(
             model,
             document.integer("window"),
-            document.text("utility"),
             document.data.get("question_agnostic") is True,
             {name: _tuning(document, name, content) for name, content in benchmarks.items()},
         )
@@ -171,6 +169,7 @@ def _written(tuning: Tuning) -> dict[str, Any]:
         "tasks": list(tuning.tasks),
         "examples": list(tuning.examples),
         "documents": list(tuning.documents),
+        "utility": tuning.utility,
         "heads": dict(tuning.heads),
         "curves": {
             method: {
@@ -185,14 +184,18 @@ def _written(tuning: Tuning) -> dict[str, Any]:
 def _tuning(document: Document, name: str, content: Any) -> Tuning:
     def refuse() -> RequestError:
         return RequestError(
-            f"{document.path}: the benchmark {name!r:.40} must hold tasks, examples, documents and curves "
+            f"{document.path}: the benchmark {name!r:.40} must hold tasks, examples, documents, utility and curves "
             "(method, budget, a list of options with a utility); write the file with `cokv-bench tune`."
         )
 
     if not isinstance(content, dict):
         raise refuse()
     texts = [content.get(key) for key in ("tasks", "examples", "documents")]
+    # Earlier files have one utility for all benchmarks.
+    utility = content.get("utility", document.data.get("utility"))
     if not all(isinstance(each, list) and all(isinstance(text, str) for text in each) for each in texts):
+        raise refuse()
+    if not isinstance(utility, str):
         raise refuse()
     try:
         curves = {
@@ -208,7 +211,7 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
     if not all(curves.values()) or any(budget < 1 or not tried for budget, tried in cells):
         raise refuse()
     tasks, examples, documents = (tuple(each or ()) for each in texts)
-    return Tuning(tasks, examples, documents, curves, heads)
+    return Tuning(tasks, examples, documents, utility, curves, heads)
 
 
 #: What the knobs of the package may be; those of plug-ins may be any number, text or truth value.

@@ -14,7 +14,7 @@ def print_knobs(knobs: Knobs) -> None:
                 worth = (f"{best.utility:.3f}", f"{published:.3f}", f"{best.utility - published:+.3f}")
                 rows.append((method, str(budget), shown(best.options), *worth))
         o.print_table(
-            f"Chosen on {len(tuning.examples)} profile examples of {name} (utility: {knobs.utility})",
+            f"Chosen on {len(tuning.examples)} profile examples of {name} (utility: {tuning.utility})",
             ("method", "budget", "setting", "utility", "published setting", "gain"),
             rows,
             words=("method", "setting"),

@@ -71,10 +71,10 @@ def tune_knobs(
         if find_method(each).rule is not None
     }
     base = request.shared.ranking()["window"]
-    found = kept(path, Knobs(loaded.fingerprint, base, utility, encoding.question_agnostic, {}))
     benchmarks: dict[str, list[Task]] = {}
     for task in every:
         benchmarks.setdefault(family_of(task.name).knobs(task.name), []).append(task)
+    found = kept(path, Knobs(loaded.fingerprint, base, encoding.question_agnostic, {}), utility, benchmarks)
     for benchmark, mine in benchmarks.items():
 
         def make(method: str, knobs: Options, task: str = mine[0].name) -> Policy:

@@ -1,6 +1,6 @@
 """Choosing the knobs of the methods on the profile split, so that every baseline is run as well as it can be run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -108,6 +108,7 @@ def tune(
             tried[method, budget].append(Tried(options, float(mean)))
     return Tuning(
         **made_from(game.rows),
+        utility=game.utility.name,
         curves={
             method: {budget: tried[method, budget] for budget in budgets if (method, budget) in tried}
             for method in methods
@@ -116,11 +117,12 @@ def tune(
     )
 
 
-def kept(path: Path, header: Knobs) -> Knobs:
-    """What a file already holds, where an earlier call had the same model, window, utility and kind of prompt.
+def kept(path: Path, header: Knobs, utility: str, benchmarks: Collection[str]) -> Knobs:
+    """What a file already holds, where an earlier call had the same model, window and kind of prompt.
 
     Args:
         header: knobs of this call, without a benchmark yet.
+        utility: that decides in this call, for these benchmarks; others of the file may have another.
 
     Raises:
         RequestError: the file is there and holds something else.
@@ -128,12 +130,18 @@ def kept(path: Path, header: Knobs) -> Knobs:
     if not path.exists():
         return header
     file = Knobs.load(path)
-    settings = [(each.model["weights"], each.window, each.utility, each.question_agnostic) for each in (file, header)]
+    settings = [(each.model["weights"], each.window, each.question_agnostic) for each in (file, header)]
     if settings[0] != settings[1]:
         raise RequestError(
-            f"{path} holds knobs chosen with other settings (model, window, utility or question-agnostic); "
+            f"{path} holds knobs chosen with other settings (model, window or question-agnostic); "
             "name another file with --out."
         )
+    for name in benchmarks:
+        if name in file.benchmarks and file.benchmarks[name].utility != utility:
+            raise RequestError(
+                f"{path} holds knobs of {name} that {file.benchmarks[name].utility} has chosen, not {utility}; "
+                "name another file with --out."
+            )
     return file
 
 

@@ -16,6 +16,7 @@ TUNING = Tuning(
     tasks=("longbench/qasper",),
     examples=("aa", "bb"),
     documents=("cc",),
+    utility="loglik",
     curves={
         "snapkv": {
             64: [Tried({"kernel": 7, "pooling": "max"}, -1.0), Tried({"kernel": 11, "pooling": "avg"}, -0.5)],
@@ -23,7 +24,7 @@ TUNING = Tuning(
         }
     },
 )
-KNOBS = Knobs(MODEL, 8, "loglik", False, {"longbench": TUNING})
+KNOBS = Knobs(MODEL, 8, False, {"longbench": TUNING})
 
 
 def test_round_trip_and_the_choice_by_benchmark_method_and_nearest_budget(tmp_path: Path) -> None:
@@ -41,6 +42,18 @@ def test_round_trip_and_the_choice_by_benchmark_method_and_nearest_budget(tmp_pa
     assert read.chosen("snapkv", "longbench", 64, window=16) == read.chosen("snapkv", "longbench", 8) == {}
     assert read.windows == {8}
     assert read.chosen("snapkv", "needle", 64) == {}
+
+
+def test_files_with_one_utility_for_all_benchmarks(tmp_path: Path) -> None:
+    KNOBS.save(tmp_path / "knobs.json")
+    content = json.loads((tmp_path / "knobs.json").read_text())
+    content["utility"] = content["benchmarks"]["longbench"].pop("utility")
+    (tmp_path / "knobs.json").write_text(json.dumps(content))
+    assert Knobs.load(tmp_path / "knobs.json") == KNOBS
+    del content["utility"]
+    (tmp_path / "knobs.json").write_text(json.dumps(content))
+    with pytest.raises(RequestError, match="'longbench' must hold tasks, examples, documents, utility and curves"):
+        Knobs.load(tmp_path / "knobs.json")
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,21 @@ def test_methods_and_budgets_of_another_call_join_those_that_are_there(cli, text
     assert list(Knobs.load("parts.json").benchmarks["needle"].curves) == ["snapkv"]
 
 
+def test_each_benchmark_has_its_own_utility(cli, texty_folder: Path) -> None:
+    asked = ("tune", "--model", texty_folder, "--method", "streaming-llm", "--budget", "20", "--out", "knobs.json")
+    assert cli(*asked, *NEEDLES)[0] == 0
+    ruler = ("--tasks", "ruler/niah_single_1", "--lengths", "300", "--examples", "1")
+    status, out, err = cli(*asked, *ruler, "--utility", "metric")
+    assert status == 0, err
+    assert "needle (utility: loglik)" in out
+    assert "ruler (utility: metric)" in out
+    found = Knobs.load("knobs.json").benchmarks
+    assert {name: tuning.utility for name, tuning in found.items()} == {"needle": "loglik", "ruler": "metric"}
+    status, _, err = cli(*asked, *NEEDLES, "--utility", "metric")
+    assert status == 2
+    assert "holds knobs of needle that loglik has chosen, not metric" in err
+
+
 def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refused(cli, texty_folder: Path) -> None:
     status, _, err = cli(
         "tune", "--model", texty_folder, *NEEDLES, "--method", "streaming-llm", "--budget", "20", "--out", "knobs.json"
@@ -131,8 +146,8 @@ def test_each_method_has_its_own_window_on_one_prefill(cli, texty_folder: Path) 
     loaded = load_model(str(texty_folder))
     curve = {40: [Tried({"window": 8}, -2.0), Tried({"window": 32, "kernel": 3}, -1.0), Tried({"window": 16}, -1.5)]}
     curves = {"snapkv": curve, "h2o": {40: [Tried({"window": 16}, -1.0)]}}
-    tuning = Tuning(("needle",), ("none",), ("none",), curves)
-    Knobs(loaded.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+    tuning = Tuning(("needle",), ("none",), ("none",), "loglik", curves)
+    Knobs(loaded.fingerprint, 8, False, {"needle": tuning}).save("knobs.json")
 
     def planned(*budgets: int, **asked: Any) -> dict[tuple[str, int], int | None]:
         methods = ["snapkv", "h2o", "pyramidkv"]
@@ -172,7 +187,7 @@ def test_each_method_has_its_own_window_on_one_prefill(cli, texty_folder: Path) 
         assert own == alone
     # Queries beyond the window are prefilled for.
     wide = replace(tuning, curves={"snapkv": {40: [Tried({"window": 8, "observe": 64}, -1.0)]}})
-    Knobs(loaded.fingerprint, 8, "loglik", False, {"needle": wide}).save("knobs.json")
+    Knobs(loaded.fingerprint, 8, False, {"needle": wide}).save("knobs.json")
     assert planned(40)["snapkv", 40] == 8
 
 
@@ -235,8 +250,8 @@ def test_what_was_chosen_for_one_head_file_is_not_forced_on_another(cli, texty_f
         Tried({"window": 8, "alpha": 3, "kernel": 5}, -1.0),
     ]
     heads = {"cokv": file_sha256(Path("p/values.json"))}
-    tuning = Tuning(("needle",), ("none",), ("none",), {"cokv": {30: best}}, heads)
-    Knobs(loaded.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+    tuning = Tuning(("needle",), ("none",), ("none",), "loglik", {"cokv": {30: best}}, heads)
+    Knobs(loaded.fingerprint, 8, False, {"needle": tuning}).save("knobs.json")
     assert Knobs.load("knobs.json").benchmarks["needle"] == tuning
 
     def chosen(**files: Any) -> dict[str, Any]:

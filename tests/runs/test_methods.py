@@ -117,8 +117,8 @@ def test_the_name_comes_first_then_the_run_the_head_file_the_knobs_and_the_publi
         # A knob that the method does not take.
         "random": {30: [Tried({"kernel": 3}, -1.0)]},
     }
-    tuning = Tuning(("elsewhere",), ("none",), ("none",), curves, {"cokv": sha256})
-    Knobs(texty.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+    tuning = Tuning(("elsewhere",), ("none",), ("none",), "loglik", curves, {"cokv": sha256})
+    Knobs(texty.fingerprint, 8, False, {"needle": tuning}).save("knobs.json")
 
     def made(*methods: str, **changes: Any) -> dict[str, tuple[Any, ...]]:
         plan = plan_for(texty, *methods, heads=heads, knobs="knobs.json", **changes)
@@ -356,8 +356,8 @@ def test_methods_of_plug_ins_read_head_files_and_are_tuned_by_what_they_declare(
     assert candidates("doubled")["spread"] == (1.5, 2.5)
     # What was chosen for a knob of a plug-in can be saved and read.
     curves = {"doubled": {30: [Tried({"spread": 2.5, "kernel": 5}, -1.0)]}}
-    tuning = Tuning(("elsewhere",), ("none",), ("none",), curves)
-    Knobs(texty.fingerprint, 8, "loglik", False, {"needle": tuning}).save("knobs.json")
+    tuning = Tuning(("elsewhere",), ("none",), ("none",), "loglik", curves)
+    Knobs(texty.fingerprint, 8, False, {"needle": tuning}).save("knobs.json")
     told = policies(plan_for(texty, "doubled", heads=heads, knobs="knobs.json"))["doubled"].scorer
     assert (told.spread, told.kernel) == (2.5, 5)
 

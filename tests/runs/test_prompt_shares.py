@@ -181,8 +181,8 @@ def test_knobs_are_those_of_the_nearest_budget_at_the_median_prompt(texty: Model
     curve = {budget: [Tried({"kernel": kernel}, -1.0)] for budget, kernel in ((16, 3), (middle, 11), (4000, 21))}
     # The best one there has a window that the share of the shortest prompt has no room for.
     curve[middle].insert(0, Tried({"window": shortest, "kernel": 31}, 0.0))
-    tuning = Tuning(("elsewhere",), ("none",), ("none",), {"snapkv": curve})
-    Knobs(texty.fingerprint, 8, "loglik", False, {"jsonl": tuning}).save("knobs.json")
+    tuning = Tuning(("elsewhere",), ("none",), ("none",), "loglik", {"snapkv": curve})
+    Knobs(texty.fingerprint, 8, False, {"jsonl": tuning}).save("knobs.json")
     plan = plan_for(texty, "snapkv", budgets=(17, "25%"), knobs="knobs.json")
     found = {each.budget: each.policy.scorer.kernel for each in plan.jobs[0].parts[0].variants}
     assert found == {17: 3, PromptShare.parse("25%"): 11}
