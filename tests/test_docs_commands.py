@@ -51,6 +51,8 @@ SMALL = {
     "steps": "1",
     "validation": "1",
 }
+# The same of one command, where a page leaves it out: every method has about sixty settings.
+SMALL_OF = {"tune": {"method": "streaming-llm,snapkv,cokv"}}
 # The same where a page has them: alone they would mean something else.
 SMALL_IF_GIVEN = {"layers": "1", "time_limit": "1s", "workers": "1"}
 
@@ -153,6 +155,8 @@ def smaller(line: str) -> list[str]:
             small = "FOLDER"
         if flag in given:
             small = SMALL_IF_GIVEN.get(called, small)
+        elif called in SMALL_OF.get(name, {}):
+            small = SMALL_OF[name][called]
         elif called == "samples" and "--time-limit" in given:
             # What lies there is 8 pairs, and a time limit is looked at between hundreds.
             small = "12"
