@@ -113,6 +113,23 @@ class Aggregation:
         return pooled(received, self.kernel, self.pooling)
 
 
+def received(prompt: "Prompt", over: Mean) -> list[Tensor]:
+    """The mean over the group of what the window's queries look at, float32 [kv_heads, tokens] a layer, not pooled.
+
+    It is remembered in `prompt.shared`: methods that observe the same queries differ in the tokens that they keep and
+    in their pooling.
+
+    Args:
+        over: "mean" or "max" over the queries.
+    """
+    key = ("received", prompt.window_queries[0].shape[1], over)
+    if key not in prompt.shared:
+        aggregation = Aggregation(queries=over, kernel=1)
+        prompt.shared[key] = [aggregation(window_of(prompt, layer)) for layer in range(prompt.layers)]
+    found: list[Tensor] = prompt.shared[key]
+    return found
+
+
 @dataclass(frozen=True)
 class Pools:
     """A scorer whose scores are pooled, and what `cokv-bench tune` tries for it."""

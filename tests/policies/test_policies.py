@@ -14,8 +14,9 @@ from cokv_bench.budgets import HeadShares, embedded
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.selection import Selection
-from cokv_bench.policies import POLICIES, get_policy, register_policy
+from cokv_bench.policies import POLICIES, attention, get_policy, register_policy
 from cokv_bench.policies.allocators import Uniform
+from cokv_bench.policies.attention import window_of
 
 NAMES = [
     "full",
@@ -154,6 +155,21 @@ def test_one_prompt_is_scored_and_ranked_once(make_prompt):
     assert get_policy("snapkv").select(prompt, 5) == smallest
     with pytest.raises(TypeError):
         get_policy("snapkv", kernel=3).select(prompt, 8)
+
+
+def test_methods_that_observe_the_same_queries_read_them_once(make_prompt, monkeypatch):
+    prompt = make_prompt(50, layers=2, window=8, seed=1)
+    asked = []
+    monkeypatch.setattr(attention, "window_of", lambda *of: asked.append(of) or window_of(*of))
+    for name in ("snapkv", "snapkv:kernel=3:pooling=avg", "snapkv:window=4:observe=8", "ada-snapkv:kernel=11"):
+        narrow = get_policy(name).select(prompt, 20)
+        alone = get_policy(name).select(make_prompt(50, layers=2, window=8, seed=1), 20)
+        assert narrow == alone
+    # Four prompts of their own, each of two layers, and one in common.
+    assert len(asked) == 2 * 5
+    get_policy("snapkv:queries=max").select(prompt, 20)
+    get_policy("snapkv:window=4").select(prompt, 20)
+    assert len(asked) == 2 * 7
 
 
 def test_streaming_llm_keeps_four_sinks_and_the_most_recent(make_prompt):

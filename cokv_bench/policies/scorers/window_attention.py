@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.models.form import Form
-from cokv_bench.policies.attention import Aggregation, Mean, Pooling, Pools, attention
+from cokv_bench.policies.attention import Aggregation, Mean, Pooling, Pools, attention, pooled, received
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -55,7 +55,7 @@ def window_attention(
 
 @dataclass(frozen=True)
 class WindowAttention(Pools):
-    """Scores a prompt by `window_attention`, layer by layer.
+    """Scores a prompt as `window_attention` does, layer by layer.
 
     Attributes:
         kernel, pooling: over the scores.
@@ -73,15 +73,5 @@ class WindowAttention(Pools):
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""
         if prompt.tokens <= prompt.window:
             return [torch.zeros(prompt.kv_heads, 0) for _ in range(prompt.layers)]
-        return [
-            window_attention(
-                queries,
-                keys,
-                kernel=self.kernel,
-                pooling=self.pooling,
-                over=self.queries,
-                scaling=prompt.form(layer),
-                window=prompt.window,
-            )
-            for layer, (queries, keys) in enumerate(zip(prompt.window_queries, prompt.keys, strict=True))
-        ]
+        before = prompt.tokens - prompt.window
+        return [pooled(layer[:, :before], self.kernel, self.pooling) for layer in received(prompt, self.queries)]
