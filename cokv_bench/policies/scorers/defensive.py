@@ -36,7 +36,7 @@ class Defensive:
 
     window: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
-        "window": (32, 4, 8, 16, 64),
+        "window": (32, 8, 4, 16, 64),
         "observe": OBSERVED,
         "kernel": (5, 7, 3, 11, 21),
         "pooling": ("avg", "max"),

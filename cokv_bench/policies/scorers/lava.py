@@ -28,7 +28,7 @@ class AttentionTimesValue(Pools):
     """
 
     window: ClassVar[int] = 32
-    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {**Pools.tried, "window": (32, 4, 8, 16, 64)}
+    tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {**Pools.tried, "window": (32, 8, 4, 16, 64)}
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""
