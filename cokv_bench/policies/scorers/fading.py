@@ -40,6 +40,7 @@ class FadingQueries:
         width: that width in tokens, odd; None for what the budget gives.
     """
 
+    window: ClassVar[int] = 4
     observe: ClassVar[int] = 32
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {
         "window": (4, 8, 16, 32, 64),
