@@ -154,3 +154,19 @@ def test_random_is_the_same_in_every_process(make_prompt):
 @pytest.mark.parametrize("scorer", [WindowAttention(), AccumulatedAttention(), SinksRecency(), Random()])
 def test_short_prompts_have_no_columns(make_prompt, scorer, tokens):
     assert [s.shape for s in scorer(make_prompt(tokens, window=4, sums=True))] == [(2, 0), (2, 0)]
+
+
+@pytest.mark.parametrize("over", ["mean", "max"])
+def test_a_prompt_is_scored_as_its_queries_and_keys_are(make_prompt, over):
+    prompt = make_prompt(40, window=8).with_window(4, observe=8)
+    found = WindowAttention(kernel=5, pooling="avg", queries=over)(prompt)
+    for layer, scores in enumerate(found):
+        alone = window_attention(
+            *(prompt.window_queries[layer], prompt.keys[layer]),
+            kernel=5,
+            pooling="avg",
+            over=over,
+            scaling=prompt.form(layer),
+            window=4,
+        )
+        torch.testing.assert_close(scores, alone, rtol=1e-6, atol=1e-8)
