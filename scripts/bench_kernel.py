@@ -104,7 +104,8 @@ class Layer:
 
 def split_kv(layer: Layer) -> Callable[[], Tensor]:
     """The kernel of this project."""
-    from cokv_bench.kvcache.triton_decode import Tiling, decode_attention
+    from cokv_bench.kvcache.tiling import Tiling
+    from cokv_bench.kvcache.triton_decode import decode_attention
 
     def placed(numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).int().to(layer.keys.device)

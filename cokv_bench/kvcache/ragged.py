@@ -13,6 +13,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.others import OtherLayers, RowCache
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.tiling import Tiling, Workspace
 from cokv_bench.models.attention import AttendingLayer, formed_attention
 from cokv_bench.models.form import Form
 
@@ -69,12 +70,10 @@ class RaggedCache(RowCache):
     def _take(self, layers: Iterable["RaggedLayer"], others: OtherLayers, form: Form | None) -> None:
         self.lay(list(layers), others)
         self._plain = form is None or form.plain
-        kernel = _decode_kernel(self.evicted[0].keys_flat.device.type)
-        if kernel is not None:
-            # Layers are read one after another, so one workspace serves them all.
-            workspace = kernel.Workspace()
-            for layer in self.evicted:
-                layer.workspace = workspace
+        # Layers are read one after another, so one workspace serves them all.
+        workspace = Workspace()
+        for layer in self.evicted:
+            layer.workspace = workspace
 
     @property
     def has_kernel(self) -> bool:
@@ -133,7 +132,7 @@ class RaggedCache(RowCache):
 
 
 @cache
-def _decode_kernel(device: str) -> Any | None:
+def decode_kernel(device: str) -> Any | None:
     """The module of the Triton kernel on devices that it runs on, where Triton is installed."""
     if device != "cuda":
         return None
@@ -157,13 +156,13 @@ class RaggedLayer(AttendingLayer):
     keys_flat: Tensor
     values_flat: Tensor
     lengths: Tensor
-    _plan: Any | None
+    _plan: Tiling | None
 
     def __init__(self, keys: Tensor, values: Tensor, kept: Tensor, reserve: int = RESERVE) -> None:
         """From the full keys and values [kv_heads, tokens, dim] and what to keep, bool [rows, kv_heads, tokens]."""
         super().__init__()
         self.tokens, self.own, self.reserve = keys.shape[1], 0, reserve
-        self.workspace: Any | None = None
+        self.workspace: Workspace | None = None
         self.lengths = kept.sum(-1).cpu()
         _, head, position = kept.to(keys.device).nonzero(as_tuple=True)
         self._lay(keys[head, position], values[head, position], reserve)
@@ -176,7 +175,7 @@ class RaggedLayer(AttendingLayer):
     @property
     def has_kernel(self) -> bool:
         """Whether one kernel serves all heads of a decoding step; elsewhere each head is a call."""
-        return _decode_kernel(self.keys_flat.device.type) is not None
+        return decode_kernel(self.keys_flat.device.type) is not None
 
     def get_seq_length(self) -> int:
         return self.tokens + self.own
@@ -203,10 +202,10 @@ class RaggedLayer(AttendingLayer):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, form: Form) -> Tensor:
         rows, heads, new, dim = query.shape
         self._append(key, value)
-        kernel = _decode_kernel(query.device.type)
+        kernel = decode_kernel(query.device.type)
         if kernel is not None and new == 1 and form.plain:
             if self._plan is None:
-                self._plan = kernel.Tiling.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
+                self._plan = Tiling.of(self._starts, self.lengths, device=query.device, workspace=self.workspace)
             flat = query.reshape(rows, heads, dim)
             own = self._places[-1:]
             out = kernel.decode_attention(

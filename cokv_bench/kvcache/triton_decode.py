@@ -13,23 +13,16 @@ in Triton's interpreter mode (`TRITON_INTERPRET=1` before anything imports Trito
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-#: Fewest and most tokens of a tile. Below, a tile's start-up outweighs its work; above, the last tiles run alone.
-TILE_TOKENS = (128, 2048)
+from cokv_bench.kvcache.tiling import BLOCK_TOKENS, Tiling
 
-# Tiles a multiprocessor that a cache is cut into if it is large enough: two or three run there at a time, so this is
-# about three rounds of them, and the last round, which is never full, is a small part of the whole.
-_TILES_A_MULTIPROCESSOR = 8
-
-# Tokens and bytes that a program reads of the keys at a time, and as many of the values; several such blocks are on
-# their way to shared memory at once.
-_BLOCK_TOKENS = 64
+# Bytes that a program reads of the keys at a time, and as many of the values; several such blocks are on their way to
+# shared memory at once.
 _BLOCK_BYTES = 2**14
 
 # Partial results that are combined at a time.
@@ -39,124 +32,27 @@ _CHUNK = 16
 _DOT_ROWS = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Tiling:
-    """The tiles of a cache's kept prompt tokens, and memory for their partial results.
-
-    It holds as long as the kept tokens stay where they are. Plans that are used in turn can share a workspace.
-
-    Attributes:
-        rows, kv_heads: the segments' shape.
-        tiles: int32 [tiles, 3], the segment of each tile, its first slot and its number of tokens.
-        segments: int32 [rows * kv_heads, 2], the place in `tiles` of each segment's first tile and its number of
-            tiles.
-        own_count: int32 [1], where a number of own tokens that is given as an int is put.
-        workspace: where partial results are put; calls of all plans that share it must not overlap.
-    """
-
-    rows: int
-    kv_heads: int
-    tiles: Tensor
-    segments: Tensor
-    own_count: Tensor
-    workspace: "Workspace"
-
-    @classmethod
-    def of(
-        cls,
-        starts: Tensor,
-        lengths: Tensor,
-        *,
-        device: torch.device | None = None,
-        workspace: "Workspace | None" = None,
-        tile: int | None = None,
-    ) -> "Tiling":
-        """The plan of a cache.
-
-        Args:
-            starts: integers [rows, kv_heads], the slot of each segment's first kept token.
-            lengths: integers [rows, kv_heads], its number of kept tokens, 0 or more.
-            device: where the cache lies; default where `starts` does.
-            workspace: shared with other plans; default one of its own.
-            tile: the most tokens of a tile; by default what fills the device.
-
-        Raises:
-            ValueError: the shapes differ.
-        """
-        if starts.shape != lengths.shape or starts.dim() != 2:
-            raise ValueError(f"starts {tuple(starts.shape)} and lengths {tuple(lengths.shape)} are not both 2-d alike.")
-        rows, kv_heads = starts.shape
-        device = device or starts.device
-        begins, counts = torch.stack([starts, lengths]).flatten(1).long().cpu()
-        most = tile or _tile_tokens(int(counts.sum()), device)
-        pieces = -(-counts // most)
-        # Pieces of equal size, in whole blocks: a head just longer than a tile must not leave a tile of one token.
-        sizes = -(-counts // pieces.clamp(min=1))
-        sizes = (-(-sizes // _BLOCK_TOKENS) * _BLOCK_TOKENS).clamp(min=_BLOCK_TOKENS)
-        pieces = -(-counts // sizes)
-        firsts = pieces.cumsum(0) - pieces
-        segment = torch.arange(len(counts)).repeat_interleave(pieces)
-        done = (torch.arange(len(segment)) - firsts[segment]) * sizes[segment]
-        tokens = torch.minimum(sizes[segment], counts[segment] - done)
-        tiles = torch.stack([segment, begins[segment] + done, tokens], dim=1)
-        table = torch.stack([firsts, pieces], dim=1)
-        flat = torch.cat([table.flatten(), tiles.flatten()]).int().to(device)
-        return cls(
-            rows,
-            kv_heads,
-            flat[table.numel() :].view(-1, 3),
-            flat[: table.numel()].view(-1, 2),
-            torch.ones(1, dtype=torch.int32, device=device),
-            Workspace() if workspace is None else workspace,
-        )
-
-    def scratch(self, group: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Memory for partial results, float32: a segment's own tokens first, then the tiles.
-
-        Returns:
-            The scores' maxima and the sums of weights, [segments + tiles, group] each, and the weighted values,
-            [segments + tiles, group, dim].
-        """
-        size = (len(self.segments) + len(self.tiles)) * group
-        floats = self.workspace.floats(size * (dim + 2), self.tiles.device)
-        maxima, sums, weighted = floats.split([size, size, size * dim])
-        return maxima.view(-1, group), sums.view(-1, group), weighted.view(-1, group, dim)
-
-
-class Workspace:
-    """Memory for partial results on each device, which grows to the largest that was asked for."""
-
-    def __init__(self) -> None:
-        self._buffers: dict[torch.device, Tensor] = {}
-
-    def floats(self, count: int, device: torch.device) -> Tensor:
-        """float32 [count], the same memory as before unless it has to grow."""
-        if device not in self._buffers or len(self._buffers[device]) < count:
-            self._buffers[device] = torch.empty(count, dtype=torch.float32, device=device)
-        return self._buffers[device][:count]
-
-
 def decode_attention(
     query: Tensor,
     keys: Tensor,
     values: Tensor,
     plan: Tiling,
     own_starts: Tensor,
-    own_count: Tensor | int,
+    own_counts: Tensor | int,
     scaling: float,
 ) -> Tensor:
     """Attention of one new token a row to what its heads keep of the prompt and to the row's own tokens.
 
     Apart from the result, a call after the first allocates nothing, and it never waits for the device: it can be
-    captured in a CUDA graph, `own_count` then as a tensor that is changed between replays.
+    captured in a CUDA graph, `own_counts` then as a tensor that is changed between replays.
 
     Args:
         query: [rows, heads, dim], contiguous; head q reads KV head `q // (heads / kv_heads)`.
         keys, values: [slots, dim], contiguous, of the query's type: float32, bfloat16 or float16.
         plan: where the kept prompt tokens lie.
         own_starts: int32 [rows, kv_heads], the slot of each segment's first own token; the others follow.
-        own_count: own tokens of each row, the new one included, so 1 or more; an int, or int32 or int64 [1] on the
-            device.
+        own_counts: own tokens of each row, the new one included, so 1 or more: an int, or on the device int32 or int64,
+            [1] for all rows or [rows].
         scaling: factor of the scores before the softmax.
 
     Returns:
@@ -166,9 +62,9 @@ def decode_attention(
         ValueError: the arguments do not fit together.
     """
     rows, heads, dim = query.shape
-    _check(query, keys, values, plan, own_starts, own_count)
-    if isinstance(own_count, int):
-        own_count = plan.own_count.fill_(own_count)
+    _check(query, keys, values, plan, own_starts, own_counts)
+    if isinstance(own_counts, int):
+        own_counts = plan.own_count.fill_(own_counts)
     group, segments = heads // plan.kv_heads, rows * plan.kv_heads
     padded_dim = triton.next_power_of_2(dim)
     maxima, sums, weighted = plan.scratch(group, dim)
@@ -181,17 +77,19 @@ def decode_attention(
             values,
             plan.tiles,
             own_starts,
-            own_count,
+            own_counts,
             maxima,
             sums,
             weighted,
             segments,
             scaling * math.log2(math.e),
+            # How many segments share a number of own tokens: those of a row, or all.
+            plan.kv_heads if len(own_counts) == rows else segments,
             GROUP=group,
             PADDED_GROUP=max(_DOT_ROWS, triton.next_power_of_2(group)),
             DIM=dim,
             PADDED_DIM=max(_DOT_ROWS, padded_dim),
-            BLOCK=max(_DOT_ROWS, min(_BLOCK_TOKENS, _BLOCK_BYTES // (padded_dim * query.element_size()))),
+            BLOCK=max(_DOT_ROWS, min(BLOCK_TOKENS, _BLOCK_BYTES // (padded_dim * query.element_size()))),
             num_warps=4,
             num_stages=3,
         )
@@ -212,7 +110,7 @@ def decode_attention(
 
 
 def _check(
-    query: Tensor, keys: Tensor, values: Tensor, plan: Tiling, own_starts: Tensor, own_count: Tensor | int
+    query: Tensor, keys: Tensor, values: Tensor, plan: Tiling, own_starts: Tensor, own_counts: Tensor | int
 ) -> None:
     """Refuse what the kernels would read past the end of, or misread."""
     rows, heads, dim = query.shape
@@ -227,35 +125,30 @@ def _check(
     places = (rows, plan.kv_heads)
     if own_starts.dtype != torch.int32 or own_starts.shape != places or not own_starts.is_contiguous():
         raise ValueError(f"own_starts must be int32 {list(places)}, contiguous.")
-    if isinstance(own_count, Tensor):
-        if own_count.dtype not in (torch.int32, torch.int64) or own_count.numel() != 1:
-            raise ValueError("own_count must be an int, int32 [1] or int64 [1].")
-    elif own_count < 1:
-        raise ValueError(f"{own_count} own tokens; the new token is one of them.")
-
-
-def _tile_tokens(tokens: int, device: torch.device) -> int:
-    """The most tokens of a tile where all heads together keep `tokens`, a multiple of the block."""
-    processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-    share = tokens // (processors * _TILES_A_MULTIPROCESSOR)
-    least, most = TILE_TOKENS
-    return min(max(share // _BLOCK_TOKENS * _BLOCK_TOKENS, least), most)
+    if isinstance(own_counts, Tensor):
+        if own_counts.dtype not in (torch.int32, torch.int64) or own_counts.shape not in ((1,), (rows,)):
+            raise ValueError(f"own_counts must be an int, or int32 or int64 of shape [1] or [{rows}].")
+    elif own_counts < 1:
+        raise ValueError(f"{own_counts} own tokens; the new token is one of them.")
 
 
 # Neither the number of segments nor where a list lies in memory is worth a compilation of its own.
-@triton.jit(do_not_specialize=["segments"], do_not_specialize_on_alignment=["tiles", "own_starts", "own_count"])
+@triton.jit(
+    do_not_specialize=["segments", "alike"], do_not_specialize_on_alignment=["tiles", "own_starts", "own_counts"]
+)
 def _attend(  # type: ignore[no-untyped-def]
     query,
     keys,
     values,
     tiles,
     own_starts,
-    own_count,
+    own_counts,
     maxima,
     sums,
     weighted,
     segments,
     scale,
+    alike,
     GROUP: tl.constexpr,
     PADDED_GROUP: tl.constexpr,
     DIM: tl.constexpr,
@@ -270,7 +163,7 @@ def _attend(  # type: ignore[no-untyped-def]
     if program < segments:
         segment = program
         begin = tl.load(own_starts + segment)
-        count = tl.load(own_count).to(tl.int32)
+        count = tl.load(own_counts + segment // alike).to(tl.int32)
     else:
         work = tiles + (program - segments) * 3
         segment = tl.load(work)

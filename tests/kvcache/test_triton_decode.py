@@ -8,7 +8,7 @@ own.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,9 @@ pytest.importorskip("triton", reason="The split-KV kernel needs Triton (pip inst
 import triton
 import triton.language as tl
 
-from cokv_bench.kvcache import RaggedCache, prefill, ragged, triton_decode
-from cokv_bench.kvcache.triton_decode import Tiling, decode_attention
+from cokv_bench.kvcache import RaggedCache, prefill, ragged, tiling, triton_decode
+from cokv_bench.kvcache.tiling import Tiling
+from cokv_bench.kvcache.triton_decode import decode_attention
 from cokv_bench.policies import get_policy
 from tests.conftest import random_ids
 
@@ -68,9 +69,10 @@ class Case:
         )
         return decode_attention(query, keys, values, plan, own_starts, own_count, self.scaling).cpu()
 
-    def expected(self, own_count: int) -> Tensor:
+    def expected(self, own_count: int | Sequence[int]) -> Tensor:
         parts = self.query, self.keys, self.values, self.starts, self.lengths, self.own_starts
-        return reference(*parts, own_count, self.scaling)
+        own_counts = [own_count] * len(self.lengths) if isinstance(own_count, int) else own_count
+        return reference(*parts, own_counts, self.scaling)
 
 
 def reference(
@@ -80,7 +82,7 @@ def reference(
     starts: Tensor,
     lengths: Tensor,
     own_starts: Tensor,
-    own_count: int,
+    own_counts: Sequence[int],
     scaling: float,
 ) -> Tensor:
     """Attention in float32, one segment after the other; [rows, heads, dim]."""
@@ -90,7 +92,7 @@ def reference(
     for row in range(rows):
         for head in range(kv_heads):
             kept = starts[row, head] + torch.arange(int(lengths[row, head]))
-            own = own_starts[row, head] + torch.arange(own_count)
+            own = own_starts[row, head] + torch.arange(own_counts[row])
             slots = torch.cat([kept, own])
             scores = grouped[row, head] @ keys[slots].float().T * scaling
             result[row, head] = torch.softmax(scores, dim=-1) @ values[slots].float()
@@ -170,8 +172,8 @@ def test_tiles_hold_every_kept_token_once(lengths: list[list[int]], tile: int) -
 
 
 def test_tiles_grow_with_the_cache_between_their_bounds() -> None:
-    least, most = triton_decode.TILE_TOKENS
-    found = [triton_decode._tile_tokens(tokens, torch.device("cpu")) for tokens in (0, 2000, 4000, 10**7)]
+    least, most = tiling.TILE_TOKENS
+    found = [tiling.tile_tokens(tokens, torch.device("cpu")) for tokens in (0, 2000, 4000, 10**7)]
     assert found[0] == least
     assert least < found[2] < found[3] == most
     assert all(tile % 64 == 0 for tile in found)
@@ -332,6 +334,12 @@ class TestKernels:
             assert torch.equal(found, case.run(plan, own_count))
             assert (found - case.expected(own_count)).abs().max() < 2e-5
 
+    def test_rows_may_have_generated_unequal_numbers_of_tokens(self) -> None:
+        case = make_case([[100, 5], [0, 33], [1, 70]], own_count=80)
+        counts = [1, 80, 7]
+        found = case.run(case.plan, torch.tensor(counts, device=DEVICE))
+        assert (found - case.expected(counts)).abs().max() < 2e-5
+
     def test_slots_beyond_two_to_the_31_elements(self) -> None:
         # Pages of the buffer that nobody touches take no memory on a CPU.
         torch.utils.deterministic.fill_uninitialized_memory = False
@@ -377,12 +385,12 @@ class TestKernels:
 
         expected = states()
         torch.testing.assert_close(expected[-1][1], expected[2][1])
-        monkeypatch.setattr(ragged, "_decode_kernel", lambda device: triton_decode)
+        monkeypatch.setattr(ragged, "decode_kernel", lambda device: triton_decode)
         torch.testing.assert_close(states(), expected, atol=2e-5, rtol=2e-5)
 
     def test_plans_share_a_workspace_that_grows(self) -> None:
         small, large = make_case([[100, 5]]), make_case([[900, 700], [3, 50]], seed=1)
-        workspace = triton_decode.Workspace()
+        workspace = tiling.Workspace()
         plans = [
             Tiling.of(case.starts.to(DEVICE), case.lengths.to(DEVICE), workspace=workspace, tile=TILE)
             for case in (small, large)
