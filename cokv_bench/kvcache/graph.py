@@ -4,12 +4,16 @@ Launched one by one from Python, they keep the processor busy for longer than th
 compact cache saves is not seen. Source of the technique: CUDA graphs in PyTorch (`torch.cuda.CUDAGraph`).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.models.model import Model
 from cokv_bench.models.support import rope_of
+
+Replay = Callable[[], None]
 
 # Passes before a capture, in which kernels are compiled and libraries make their workspaces.
 _WARM_UPS = 2
@@ -23,7 +27,7 @@ class GraphStep:
         self._model, self._cache, self._length = model, cache, length
         self._ids = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
         self._positions = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
-        self._graph: torch.cuda.CUDAGraph | None = None
+        self._replay: Replay | None = None
         self._buffers: list[int] = []
         self._states = torch.empty(0)
 
@@ -45,11 +49,11 @@ class GraphStep:
         self._positions.fill_(position)
         self._cache.make_room(1)
         buffers = [layer.keys_flat.data_ptr() for layer in self._cache.evicted]
-        if self._graph is None or buffers != self._buffers:
+        if self._replay is None or buffers != self._buffers:
             self._capture()
             self._buffers = buffers
-        assert self._graph is not None
-        self._graph.replay()
+        assert self._replay is not None
+        self._replay()
         self._cache.advance(1)
         return self._states
 
@@ -57,17 +61,34 @@ class GraphStep:
         return self._model.read(self._ids, self._positions, self._cache, [self._length])[:, -1]
 
     def _capture(self) -> None:
-        # The model's GPU need not be the current one, and a capture sees one GPU only.
-        with torch.cuda.device(self._model.device):
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                for _ in range(_WARM_UPS):
-                    self._forward()
-                    # The same token is written to the same place each time.
-                    self._cache.crop(-1)
-            torch.cuda.current_stream().wait_stream(stream)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=stream):
-                self._states = self._forward()
-            self._cache.crop(-1)
+        def work() -> None:
+            self._states = self._forward()
+
+        # The same token is written to the same place each time.
+        self._replay = capture(work, self._model.device, lambda: self._cache.crop(-1))
+
+
+def capture(work: Callable[[], object], device: torch.device, undo: Callable[[], object] = lambda: None) -> Replay:
+    """Record what work launches on a GPU; it runs a few times for that.
+
+    Args:
+        undo: called after each of these.
+
+    Returns:
+        What launches all of it again, to read and write where it did.
+    """
+    # The model's GPU need not be the current one, and a capture sees one GPU only.
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UPS):
+                work()
+                undo()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Another thread may prefill meanwhile.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            work()
+        undo()
+    return graph.replay

@@ -33,8 +33,8 @@ class SharedCache(RowCache):
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int) -> None:
         """`reserve`: the most tokens that a row will add."""
-        sets, chosen = _distinct_sets(selections)
-        starts = _starts(sets)
+        sets, chosen = distinct_sets(selections)
+        starts = suffix_starts(sets)
         layers = []
         for index in range(prompt.layers):
             keys = prompt.keys[index]
@@ -44,7 +44,7 @@ class SharedCache(RowCache):
         self.lay(layers, prompt.others.rows(len(selections)))
 
 
-def _distinct_sets(selections: Sequence[Selection]) -> tuple[Tensor, NDArray[np.int64]]:
+def distinct_sets(selections: Sequence[Selection]) -> tuple[Tensor, NDArray[np.int64]]:
     """The distinct sets of positions, bool [sets, tokens], and that of each row and head, [rows, layers, kv_heads]."""
     numbers: dict[bytes, int] = {}
     sets: list[Tensor] = []
@@ -86,7 +86,7 @@ class _Block:
         return self
 
 
-def _starts(sets: Tensor) -> NDArray[np.int64]:
+def suffix_starts(sets: Tensor) -> NDArray[np.int64]:
     """Where each set begins if it is the end of the prompt, and -1 for one with holes, which needs a mask."""
     tokens = sets.shape[1]
     sizes = sets.sum(dim=1).numpy()

@@ -15,9 +15,9 @@ BLOCK_TOKENS = 64
 #: Fewest and most tokens of a tile. Below, a tile's start-up outweighs its work; above, the last tiles run alone.
 TILE_TOKENS = (128, 2048)
 
-# Tiles a multiprocessor that a cache is cut into if it is large enough: two or three run there at a time, so this is
-# about three rounds of them, and the last round, which is never full, is a small part of the whole.
-_TILES_A_MULTIPROCESSOR = 8
+#: Tiles a multiprocessor that a cache is cut into if it is large enough: two or three run there at a time, so this is
+#: about three rounds of them, and the last round, which is never full, is a small part of the whole.
+TILES_A_MULTIPROCESSOR = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,27 +66,16 @@ class Tiling:
         """
         if starts.shape != lengths.shape or starts.dim() != 2:
             raise ValueError(f"starts {tuple(starts.shape)} and lengths {tuple(lengths.shape)} are not both 2-d alike.")
-        rows, kv_heads = starts.shape
         device = device or starts.device
         begins, counts = torch.stack([starts, lengths]).flatten(1).long().cpu()
-        most = tile or tile_tokens(int(counts.sum()), device)
-        pieces = -(-counts // most)
-        # Pieces of equal size, in whole blocks: a head just longer than a tile must not leave a tile of one token.
-        sizes = -(-counts // pieces.clamp(min=1))
-        sizes = (-(-sizes // BLOCK_TOKENS) * BLOCK_TOKENS).clamp(min=BLOCK_TOKENS)
-        pieces = -(-counts // sizes)
-        firsts = pieces.cumsum(0) - pieces
-        segment = torch.arange(len(counts)).repeat_interleave(pieces)
-        done = (torch.arange(len(segment)) - firsts[segment]) * sizes[segment]
-        tokens = torch.minimum(sizes[segment], counts[segment] - done)
-        tiles = torch.stack([segment, begins[segment] + done, tokens], dim=1)
-        table = torch.stack([firsts, pieces], dim=1)
-        flat = torch.cat([table.flatten(), tiles.flatten()]).int().to(device)
+        tiles, segments = cut(begins, counts, tile or tile_tokens(int(counts.sum()), device))
+        flat = torch.cat([segments.flatten(), tiles.flatten()]).int().to(device)
+        rows, kv_heads = starts.shape
         return cls(
             rows,
             kv_heads,
-            flat[table.numel() :].view(-1, 3),
-            flat[: table.numel()].view(-1, 2),
+            flat[segments.numel() :].view(-1, 3),
+            flat[: segments.numel()].view(-1, 2),
             torch.ones(1, dtype=torch.int32, device=device),
             Workspace() if workspace is None else workspace,
         )
@@ -117,9 +106,34 @@ class Workspace:
         return self._buffers[device][:count]
 
 
+def cut(begins: Tensor, counts: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """The tiles of segments of `counts` tokens that begin at the slots `begins`, both int64 [segments] on the CPU.
+
+    Args:
+        most: tokens of a tile.
+
+    Returns:
+        int64 [tiles, 3] and [segments, 2], see `Tiling`.
+    """
+    pieces = -(-counts // most)
+    # Pieces of equal size, in whole blocks: a head just longer than a tile must not leave a tile of one token.
+    sizes = -(-counts // pieces.clamp(min=1))
+    sizes = (-(-sizes // BLOCK_TOKENS) * BLOCK_TOKENS).clamp(min=BLOCK_TOKENS)
+    pieces = -(-counts // sizes)
+    firsts = pieces.cumsum(0) - pieces
+    segment = torch.arange(len(counts)).repeat_interleave(pieces)
+    done = (torch.arange(len(segment)) - firsts[segment]) * sizes[segment]
+    tokens = torch.minimum(sizes[segment], counts[segment] - done)
+    return torch.stack([segment, begins[segment] + done, tokens], dim=1), torch.stack([firsts, pieces], dim=1)
+
+
 def tile_tokens(tokens: int, device: torch.device) -> int:
     """The most tokens of a tile where all heads together keep `tokens`, a multiple of the block."""
-    processors = torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
-    share = tokens // (processors * _TILES_A_MULTIPROCESSOR)
+    share = tokens // (multiprocessors(device) * TILES_A_MULTIPROCESSOR)
     least, most = TILE_TOKENS
     return min(max(share // BLOCK_TOKENS * BLOCK_TOKENS, least), most)
+
+
+def multiprocessors(device: torch.device) -> int:
+    """Of a CUDA device; 1 elsewhere."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1

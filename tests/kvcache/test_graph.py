@@ -41,7 +41,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[GraphStep]:
         original(self)
 
     @contextmanager
-    def captured(_: Any, stream: Any) -> Iterator[None]:
+    def captured(_: Any, **options: Any) -> Iterator[None]:
         layers = found[-1]._cache.layers
         before = [(layer._places.clone(), layer.keys_flat.clone(), layer.values_flat.clone()) for layer in layers]
         yield
