@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cokv_bench.engines.base import Call, Context
+from cokv_bench.engines.base import Call, Context, Engine
 
 if TYPE_CHECKING:
     from cokv_bench.models import Model
@@ -19,8 +19,12 @@ class LocalWorkers:
     def __init__(self, model: "Model") -> None:
         self._model = model
 
-    def open(self, make: "Callable[[Model], Context]") -> "LocalEngine[Context]":
+    def open(self, make: "Callable[[Model], Context]") -> "Engine[Context]":
         """An engine whose calls get what `make` gives for the model."""
+        if self._model.device.type == "cuda":
+            from cokv_bench.engines.streaming import StreamingEngine  # Here, because it imports torch.
+
+            return StreamingEngine(self._model, make(self._model))
         return LocalEngine(make(self._model))
 
 

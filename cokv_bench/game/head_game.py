@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import psutil
-import torch
 
 from cokv_bench.engines import Call, Engine, LocalWorkers, Workers
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray
 from cokv_bench.game.utilities import Case, PromptUtility, get_utility
 from cokv_bench.kvcache import Prompt, Selection, prefill
+from cokv_bench.kvcache.batching import free_memory
+from cokv_bench.kvcache.decoding import Decoding, Work
 from cokv_bench.kvcache.prefill import for_length, signals
 from cokv_bench.kvcache.store import PromptStore
 from cokv_bench.models import Model
@@ -62,10 +62,24 @@ class Game:
 
     def column(self, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> list[float]:
         """Utilities of what `select` chooses on the prompt of one example, measured in this process."""
+        case = self._case(index)
+        return self.utility.measure(case, select(case.prompt))
+
+    def work(self, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> Work[list[float]]:
+        """`column`, which leaves it to others to decode answers."""
+        if self.utility.judge is None:
+            return self.column(index, select)
+        case, example = self._case(index), self.rows[index][1]
+        answers = yield Decoding(
+            case.prompt, select(case.prompt), example.max_new_tokens, case.question, example.stop_at_newline
+        )
+        return self.utility.judge(case, answers)
+
+    def _case(self, index: int) -> Case:
         task, example = self.rows[index]
+        # The prompt first: with it comes its question.
         prompt = self.prompts.get(index)
-        case = Case(self.model, task, example, prompt, self.batch_memory, self.questions[index])
-        return self.utility.measure(case, select(prompt))
+        return Case(self.model, task, example, prompt, self.batch_memory, self.questions[index])
 
     def columns(
         self, indices: Iterable[int], select: Callable[[Prompt], Sequence[Selection]]
@@ -115,6 +129,10 @@ class _Column:
 
     def __call__(self, game: Game) -> list[float]:
         return game.column(self.index, self.select)
+
+    def work(self, game: Game) -> Work[list[float]]:
+        """See `Game.work`."""
+        return game.work(self.index, self.select)
 
 
 def make_game(
@@ -212,10 +230,3 @@ def _deal(
     prompt_memory = int(_PROMPT_SHARE * limit)
     store = PromptStore(make, limit=prompt_memory, folder=spill_folder)
     return Game(model, rows, utility, window, store, questions, limit - prompt_memory, encoding)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free where a device's tensors lie."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)

@@ -1,5 +1,8 @@
 """How many rows decode together: enough to keep the processor busy, within a limit of memory."""
 
+import psutil
+import torch
+
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.models.model import Model
 
@@ -39,3 +42,10 @@ def logit_rows(model: Model, prompt: Prompt) -> int:
 def workspace(prompt: Prompt) -> int:
     """Bytes that the activations of a batch may take."""
     return max(_SMALLEST_WORKSPACE, prompt.nbytes // 5)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free where a device's tensors lie."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from cokv_bench.kvcache.decode import Generation
+from cokv_bench.kvcache.decoding import Decoding
 from cokv_bench.kvcache.graph import capture
 from cokv_bench.kvcache.pool import Kernel, Layout, Placed, Pool, layout
+from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import decode_kernel
-from cokv_bench.kvcache.request import Request
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.kvcache.tiling import (
     BLOCK_TOKENS,
@@ -47,17 +48,19 @@ def serves(model: Model) -> bool:
     return on_one_gpu and model.verdict.lean and not by_length(model.config) and decode_kernel("cuda") is not None
 
 
-@dataclass(frozen=True, eq=False)
-class Ready:
-    """A request, prepared to be admitted.
+@dataclass(frozen=True)
+class Terms:
+    """How the answers of a request begin and end.
 
     Attributes:
-        laid: what its rows keep, each distinct selection once; None where the first token ends every answer.
-        rows: of each selection, the number of its row.
+        rows: of each selection, the number of its row; selections that keep the same have one.
         first: the token that each answer begins with; None where a question comes before it.
+        question: ids that every row reads first.
+        new: the most tokens of an answer.
+        stops: ids that end one.
+        tokens: of the prompt.
     """
 
-    laid: Layout | None
     rows: list[int]
     first: int | None
     question: tuple[int, ...]
@@ -65,14 +68,26 @@ class Ready:
     stops: frozenset[int]
     tokens: int
 
-    def generations(self, model: Model) -> list[Generation]:
+    def begun(self, model: Model) -> list[Generation]:
         """The answers, where the first token ends them."""
         assert self.first is not None
         return [Generation([self.first], model.text([self.first])) for _ in self.rows]
 
 
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A request, prepared to be admitted.
+
+    Attributes:
+        laid: what its rows keep; None where the first token ends every answer.
+    """
+
+    terms: Terms
+    laid: Layout | None
+
+
 @torch.inference_mode()
-def prepare(model: Model, request: Request) -> Ready | None:
+def prepare(model: Model, request: Decoding) -> Ready | None:
     """All of admitting a request that needs no room; None for a request that only `decode` serves."""
     prompt, question = request.prompt, tuple(request.question)
     if not prompt.form(0).plain or prompt.others or (question and request.stop_at_newline):
@@ -90,18 +105,18 @@ def prepare(model: Model, request: Request) -> Ready | None:
         if numbers.setdefault(selection.key(), len(distinct)) == len(distinct):
             distinct.append(selection)
     rows = [numbers[selection.key()] for selection in request.selections]
-    ended = first in stops or (first is not None and request.max_new_tokens == 1)
+    terms = Terms(rows, first, question, request.max_new_tokens, stops, prompt.tokens)
+    if first in stops or (first is not None and request.max_new_tokens == 1):
+        return Ready(terms, None)
     # Steps that are taken before the host sees that an answer has ended write too.
-    room = len(question) + request.max_new_tokens + EVERY
-    laid = None if ended else layout(prompt, distinct, room)
-    return Ready(laid, rows, first, question, request.max_new_tokens, stops, prompt.tokens)
+    return Ready(terms, layout(prompt, distinct, len(question) + request.max_new_tokens + EVERY))
 
 
 @dataclass(eq=False)
 class _Answers:
     """The rows of one request: of each the ids of its answer so far, and where all of them lie."""
 
-    ready: Ready
+    terms: Terms
     placed: Placed
     ids: list[list[int]]
     open: int
@@ -120,11 +135,11 @@ class _Row:
     @property
     def left(self) -> int:
         """Steps until it has ended for want of room."""
-        return len(self.question) + self.answers.ready.new - len(self.answers.ids[self.number])
+        return len(self.question) + self.answers.terms.new - len(self.answers.ids[self.number])
 
     def hear(self, said: Sequence[int]) -> bool:
         """Go on by some steps with what was most likely after each; whether the answer has ended."""
-        ready, ids = self.answers.ready, self.answers.ids[self.number]
+        terms, ids = self.answers.terms, self.answers.ids[self.number]
         for token in said:
             self.position += 1
             if self.question:
@@ -132,7 +147,7 @@ class _Row:
                 continue
             ids.append(token)
             self.coming = token
-            if token in ready.stops or len(ids) == ready.new:
+            if token in terms.stops or len(ids) == terms.new:
                 return True
         return False
 
@@ -151,23 +166,22 @@ class Stream:
     def busy(self) -> bool:
         return bool(self._rows)
 
-    def could_hold(self, ready: Ready) -> bool:
-        """Whether there is room for a request once all others have left."""
-        assert ready.laid is not None
-        return ready.laid.lengths.shape[1] <= SIZES[-1] and max(ready.laid.sizes) < self._pool.slots
+    def could_hold(self, laid: Layout) -> bool:
+        """Whether there is room for rows once all others have left."""
+        return laid.lengths.shape[1] <= SIZES[-1] and max(laid.sizes) < self._pool.slots
 
     @torch.inference_mode()
-    def admit(self, ready: Ready) -> "object | None":
+    def admit(self, ready: Ready) -> object | None:
         """Let the rows of a request join; what it is known by from then on, None where there is no room now."""
-        laid = ready.laid
+        terms, laid = ready.terms, ready.laid
         assert laid is not None
         count = laid.lengths.shape[1]
         if len(self._rows) + count > SIZES[-1] or (placed := self._pool.place(laid)) is None:
             return None
-        begun = [] if ready.first is None else [ready.first]
-        answers = _Answers(ready, placed, [list(begun) for _ in range(count)], count)
-        coming, *question = begun or ready.question
-        self._rows += [_Row(answers, number, ready.tokens, coming, list(question)) for number in range(count)]
+        begun = [] if terms.first is None else [terms.first]
+        answers = _Answers(terms, placed, [list(begun) for _ in range(count)], count)
+        coming, *question = begun or terms.question
+        self._rows += [_Row(answers, number, terms.tokens, coming, list(question)) for number in range(count)]
         self._loaded = None
         return answers
 
@@ -202,7 +216,7 @@ class Stream:
 
     def _generations(self, answers: _Answers) -> list[Generation]:
         found = [Generation(ids, self._model.text(ids)) for ids in answers.ids]
-        return [found[number] for number in answers.ready.rows]
+        return [found[number] for number in answers.terms.rows]
 
     def _step(self, size: int) -> "_Step":
         if size not in self._steps:
@@ -245,7 +259,7 @@ class _Step:
         filling = [0] * (size - count)
         self._ids.copy_(torch.tensor([row.coming for row in rows] + filling)[:, None])
         self._positions.copy_(torch.tensor([row.position for row in rows] + filling)[:, None])
-        own = [row.position - row.answers.ready.tokens + 1 for row in rows]
+        own = [row.position - row.answers.terms.tokens + 1 for row in rows]
         self._counts.copy_(torch.tensor(own + [1] * len(filling)))
         self._active.copy_(torch.tensor([1] * count + filling))
         self._sound.fill_(True)
@@ -304,11 +318,15 @@ class _Step:
         self._tick += 1
 
 
-def open_stream(model: Model, ready: Ready, memory: int, kernel: Kernel) -> Stream:
-    """A stream whose pool takes `memory` bytes, for requests like the one that is ready."""
-    assert ready.laid is not None
-    prompt = ready.laid.prompt
-    slots = memory // (prompt.layers * model.bytes_per_token)
+def open_stream(model: Model, like: Prompt, memory: int, kernel: Kernel) -> Stream:
+    """A stream whose pool takes `memory` bytes, for prompts of a model."""
+    slots = memory // (like.layers * model.bytes_per_token)
     # Slots are numbers of 32 bits.
-    pool = Pool(min(slots, 2**31 - 1), prompt, kernel)
-    return Stream(model, pool, graphs=model.device.type == "cuda")
+    return Stream(model, Pool(min(slots, 2**31 - 1), like, kernel), graphs=model.device.type == "cuda")
+
+
+def triton_kernel() -> Kernel:
+    """The kernel of GPUs, see `serves`."""
+    from cokv_bench.kvcache.triton_decode import decode_attention  # Here, because it needs Triton.
+
+    return decode_attention

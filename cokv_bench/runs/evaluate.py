@@ -9,7 +9,8 @@ from typing import Any
 from cokv_bench.budget import tokens_of
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, PromptUtility
-from cokv_bench.kvcache import Prompt, Selection, decode, prefill
+from cokv_bench.kvcache import Prompt, Selection, prefill
+from cokv_bench.kvcache.decoding import Decoding, Work, finish
 from cokv_bench.kvcache.prefill import signals
 from cokv_bench.models import Model
 from cokv_bench.policies.drafts import prepare
@@ -55,11 +56,15 @@ class Evaluation:
     tasks: tuple[Task, ...] = ()
 
     def __call__(self, model: Model) -> list[Answer]:
-        """Answers or values of all variants of all parts.
+        """Answers or values of all variants of all parts, decoded beside no other prompt's.
 
         Raises:
             RequestError: the prompt alone exceeds the memory, or the utility cannot be measured on an example.
         """
+        return finish(model, self.work(model))
+
+    def work(self, model: Model) -> Work[list[Answer]]:
+        """The same, as work that leaves decoding to others and keeps no prompt while it waits for them."""
         started = time.perf_counter()
         prompt = prefill(
             model,
@@ -73,7 +78,17 @@ class Evaluation:
         asked = [(variant.policy, tokens_of(variant.budget, prompt.tokens)) for _, variant in cells]
         prepare(prompt, asked)
         choices = [policy.select(prompt, budget) for policy, budget in asked]
-        found = self._answers(model, prompt, choices) if self.utility is None else self._values(model, prompt, choices)
+        kept, tokens = [choice.total for choice in choices], prompt.tokens
+        others = {"other_bytes": prompt.others.nbytes} if prompt.others else {}
+        found: list[tuple[str | None, float | None, int]]
+        if self.utility is None:
+            requests = [self._decoding(prompt, choices)]
+            # So that nothing here holds the prompt while its answers are decoded.
+            del prompt, choices
+            answers = yield requests.pop()
+            found = [(answer.text, None, len(answer.token_ids)) for answer in answers]
+        else:
+            found = [(None, value, 0) for value in self._values(model, prompt, choices)]
         decoded = time.perf_counter()
         seconds = {
             "prefill_seconds": round(prefilled - started, 4),
@@ -87,33 +102,31 @@ class Evaluation:
                 text,
                 value,
                 {
-                    "prompt_tokens": prompt.tokens,
+                    "prompt_tokens": tokens,
                     "question_tokens": len(self.encoded.question),
                     "new_tokens": new_tokens,
-                    "kept_tokens": choice.total,
-                    "kv_bytes": choice.total * model.bytes_per_token,
-                    **({"other_bytes": prompt.others.nbytes} if prompt.others else {}),
+                    "kept_tokens": total,
+                    "kv_bytes": total * model.bytes_per_token,
+                    **others,
                     **seconds,
                 },
             )
-            for (index, variant), choice, (text, value, new_tokens) in zip(cells, choices, found, strict=True)
+            for (index, variant), total, (text, value, new_tokens) in zip(cells, kept, found, strict=True)
         ]
 
-    def _answers(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[tuple[str, None, int]]:
-        """Text and number of its tokens for each choice."""
+    def _decoding(self, prompt: Prompt, choices: Sequence[Selection]) -> Decoding:
+        """Answers for each choice; all parts share their first example's limits."""
         example = self.parts[0].example
-        answers = decode(
-            model,
+        return Decoding(
             prompt,
             choices,
-            max_new_tokens=example.max_new_tokens,
-            question=self.encoded.question,
-            stop_at_newline=example.stop_at_newline,
-            memory=self._left(prompt),
+            example.max_new_tokens,
+            self.encoded.question,
+            example.stop_at_newline,
+            self._left(prompt),
         )
-        return [(answer.text, None, len(answer.token_ids)) for answer in answers]
 
-    def _values(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[tuple[None, float, int]]:
+    def _values(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[float]:
         """The utility of each choice; parts have answers of their own, so each is a batch."""
         assert self.utility is not None
         rest, found = list(choices), list[float]()
@@ -127,7 +140,7 @@ class Evaluation:
                     f"example {part.example.id} of '{part.task}'; correct the utility, or leave the task out."
                 )
             found += values
-        return [(None, value, 0) for value in found]
+        return found
 
     def _left(self, prompt: Prompt) -> int | None:
         """Bytes that the rows may take, None for no limit of the user's."""

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
-from cokv_bench.game.head_game import DEFAULT_SHARE, free_memory, playing_rows
+from cokv_bench.game.head_game import DEFAULT_SHARE, playing_rows
 from cokv_bench.game.utilities import Case, get_utility
 from cokv_bench.kvcache import Prompt, prefill
+from cokv_bench.kvcache.batching import free_memory
 from cokv_bench.kvcache.prefill import for_length, signals
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank, relative_order
 from cokv_bench.kvcache.store import OnDisk, PromptStore

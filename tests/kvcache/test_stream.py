@@ -10,8 +10,8 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Generation, Prompt, Selection, prefill, stream
+from cokv_bench.kvcache.decoding import Decoding
 from cokv_bench.kvcache.pool import Pool, Space, layout
-from cokv_bench.kvcache.request import Request
 from cokv_bench.kvcache.stream import EVERY, SIZES, Stream, prepare
 from cokv_bench.kvcache.tiling import Tiling
 from cokv_bench.models import Model
@@ -61,12 +61,12 @@ def some(prompt: Prompt) -> list[Selection]:
     return [*choices, Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens), *inside, choices[0]]
 
 
-def ask(model: Model, tokens: int, new: int, seed: int, question: Sequence[int] = ()) -> Request:
+def ask(model: Model, tokens: int, new: int, seed: int, question: Sequence[int] = ()) -> Decoding:
     prompt = prefill(model, random_ids(tokens, seed=seed), window=4)
-    return Request(prompt, some(prompt), new, question)
+    return Decoding(prompt, some(prompt), new, question)
 
 
-def run(flow: Stream, model: Model, requests: Sequence[Request]) -> list[list[Generation]]:
+def run(flow: Stream, model: Model, requests: Sequence[Decoding]) -> list[list[Generation]]:
     """The answers of requests that join as soon as there is room."""
     waiting, found = list(enumerate(requests)), {}
     names: dict[object, int] = {}
@@ -83,7 +83,7 @@ def run(flow: Stream, model: Model, requests: Sequence[Request]) -> list[list[Ge
     return [found[number] for number in range(len(requests))]
 
 
-def a_stream(model: Model, like: Request, slots: int, *, graphs: bool = False) -> Stream:
+def a_stream(model: Model, like: Decoding, slots: int, *, graphs: bool = False) -> Stream:
     return Stream(model, Pool(slots, like.prompt, attend), graphs=graphs)
 
 
@@ -126,16 +126,17 @@ def test_what_a_first_token_ends_needs_no_room(tiny_llama: Model) -> None:
     ready = prepare(tiny_llama, ask(tiny_llama, 40, 1, 9))
     assert ready is not None
     assert ready.laid is None
-    assert ready.generations(tiny_llama) == ask(tiny_llama, 40, 1, 9).alone(tiny_llama)
+    assert ready.terms.begun(tiny_llama) == ask(tiny_llama, 40, 1, 9).alone(tiny_llama)
 
 
 def test_a_request_too_large_for_the_pool_is_told(tiny_llama: Model) -> None:
     request = ask(tiny_llama, 90, 10, 1)
     flow, ready = a_stream(tiny_llama, request, 500), prepare(tiny_llama, request)
     assert ready is not None
-    assert not flow.could_hold(ready)
+    assert ready.laid is not None
+    assert not flow.could_hold(ready.laid)
     assert flow.admit(ready) is None
-    assert a_stream(tiny_llama, request, 5_000).could_hold(ready)
+    assert a_stream(tiny_llama, request, 5_000).could_hold(ready.laid)
 
 
 def test_broken_logits_are_told(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,7 @@ def test_steps_are_taken_together_up_to_the_largest_batch(tiny_llama: Model) -> 
     flow = a_stream(tiny_llama, request, 400_000)
     ready = prepare(tiny_llama, request)
     assert ready is not None
-    rows = len(set(ready.rows))
+    rows = len(set(ready.terms.rows))
     admitted = 0
     while flow.admit(ready) is not None:
         admitted += 1

@@ -25,7 +25,10 @@ pytest.importorskip("triton", reason="The split-KV kernel needs Triton (pip inst
 import triton
 import triton.language as tl
 
-from cokv_bench.kvcache import RaggedCache, prefill, ragged, tiling, triton_decode
+from cokv_bench.kvcache import RaggedCache, Selection, prefill, ragged, tiling, triton_decode
+from cokv_bench.kvcache.decoding import Decoding
+from cokv_bench.kvcache.pool import Pool
+from cokv_bench.kvcache.stream import Stream, prepare
 from cokv_bench.kvcache.tiling import Tiling
 from cokv_bench.kvcache.triton_decode import decode_attention
 from cokv_bench.policies import get_policy
@@ -353,7 +356,7 @@ class TestKernels:
         plan = Tiling.of(starts.to(DEVICE), lengths.to(DEVICE), tile=TILE)
         found = decode_attention(query.to(DEVICE), buffer, buffer, plan, own_starts.to(DEVICE), 5, 0.125)
         near = buffer[first:].cpu()
-        expected = reference(query, near, near, starts - first, lengths, own_starts - first, 5, 0.125)
+        expected = reference(query, near, near, starts - first, lengths, own_starts - first, [5], 0.125)
         assert (found.cpu().float() - expected).abs().max() < 2e-3
 
     def test_calls_share_scratch_and_leave_nothing_in_it(self) -> None:
@@ -387,6 +390,24 @@ class TestKernels:
         torch.testing.assert_close(expected[-1][1], expected[2][1])
         monkeypatch.setattr(ragged, "decode_kernel", lambda device: triton_decode)
         torch.testing.assert_close(states(), expected, atol=2e-5, rtol=2e-5)
+
+    @pytest.mark.skipif(not INTERPRETED, reason="On a GPU, tests/gpu compares whole answers.")
+    def test_rows_of_several_prompts_decode_with_it(self, tiny_llama: Any) -> None:
+        requests = []
+        for tokens, question in ((90, ()), (40, (5, 6, 7))):
+            prompt = prefill(tiny_llama, random_ids(tokens), window=4)
+            full = Selection.full(prompt.layers, prompt.kv_heads, tokens)
+            requests.append(Decoding(prompt, [get_policy("ada-snapkv").select(prompt, 20), full], 6, question))
+        flow = Stream(tiny_llama, Pool(2000, requests[0].prompt, decode_attention), graphs=False)
+        found = {}
+        for request in requests:
+            ready = prepare(tiny_llama, request)
+            assert ready is not None
+            found[flow.admit(ready)] = request
+        while flow.busy:
+            for name, answers in flow.advance():
+                assert answers == found.pop(name).alone(tiny_llama)
+        assert not found
 
     def test_plans_share_a_workspace_that_grows(self) -> None:
         small, large = make_case([[100, 5]]), make_case([[900, 700], [3, 50]], seed=1)

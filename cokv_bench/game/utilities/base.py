@@ -10,7 +10,7 @@ from cokv_bench.units import UTILITY
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cokv_bench.kvcache import Prompt, Selection
+    from cokv_bench.kvcache import Generation, Prompt, Selection
     from cokv_bench.models import Model
 
 
@@ -55,6 +55,8 @@ class PromptUtility:
         of_tokens: for such a utility, from the log-probabilities, float [tokens], to the utility, in a way that can be
             differentiated.
         unit: of the values, as records and tables name it.
+        judge: for a utility of the answers that are generated: (case, generations) -> their values. Answers of several
+            examples then decode together where a GPU allows it.
     """
 
     name: str
@@ -64,3 +66,4 @@ class PromptUtility:
     answer: Callable[[Case], Sequence[int]] | None = None
     of_tokens: "Callable[[Tensor], Tensor]" = mean
     unit: str = UTILITY
+    judge: "Callable[[Case, Sequence[Generation]], list[float]] | None" = None

@@ -8,7 +8,7 @@ from cokv_bench.registries import UTILITIES
 from cokv_bench.units import FRACTION
 
 if TYPE_CHECKING:
-    from cokv_bench.kvcache import Selection
+    from cokv_bench.kvcache import Generation, Selection
 
 
 def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
@@ -24,9 +24,14 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
         stop_at_newline=case.example.stop_at_newline,
         memory=case.memory,
     )
+    return judge(case, answers)
+
+
+def judge(case: Case, answers: "Sequence[Generation]") -> list[float]:
+    """Score in [0, 1] of each answer."""
     # Many coalitions give the same answer, and scoring a long one takes its time.
     scores = {text: case.task.score(case.example, text)["score"] for text in {answer.text for answer in answers}}
     return [scores[answer.text] for answer in answers]
 
 
-METRIC = PromptUtility("metric", UTILITIES.line("metric"), measure, unit=FRACTION)
+METRIC = PromptUtility("metric", UTILITIES.line("metric"), measure, judge=judge, unit=FRACTION)

@@ -11,7 +11,7 @@ from cokv_bench.models.model import Model
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class Decoding:
     """Greedy answers of a prompt under some selections; the arguments of `decode`."""
 
     prompt: Prompt
@@ -36,7 +36,7 @@ class Request:
 
 T = TypeVar("T")
 #: Work that asks for answers on its way, and is given them.
-Work = Generator[Request, list[Generation], T]
+Work = Generator[Decoding, list[Generation], T]
 
 
 def finish(model: Model, work: Work[T]) -> T:
