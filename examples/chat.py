@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import RaggedCache, compress
+from cokv_bench.kvcache import compress
+from cokv_bench.kvcache.continuation import Continuation
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.tasks.made.haystack import read_documents
@@ -31,52 +31,32 @@ class Chat:
     def __init__(self, model: Model, policy: Policy, budget: int, answer_tokens: int) -> None:
         self._model, self._policy, self._budget, self._most = model, policy, budget, answer_tokens
         self._messages: list[Message] = []
-        self._ids: list[int] = []
-        self._cache: RaggedCache | None = None
+        self.text: Continuation | None = None
 
     @property
     def kept_bytes(self) -> int:
         """Bytes that are left of the first turn's keys and values."""
-        return 0 if self._cache is None else self._cache.kept_bytes
+        return 0 if self.text is None else self.text.cache.kept_bytes
 
     @property
     def full_bytes(self) -> int:
         """Bytes that they would take uncompressed."""
-        tokens = 0 if self._cache is None else self._cache.layers[0].tokens
+        tokens = 0 if self.text is None else self.text.cache.layers[0].tokens
         return tokens * self._model.layers * self._model.kv_heads * self._model.bytes_per_token
 
     def say(self, text: str) -> str:
         """The model's answer to a user's turn."""
         self._messages.append({"role": "user", "content": text})
-        if self._cache is None:
-            self._ids = self._encode(self._template(self._messages))
-            found = compress(self._model, self._ids, self._policy, self._budget, reserve=4 * self._most)
-            self._cache = found.cache
-            logits = found.logits
-            # An answer has a token at least; without this one that ends it could come first.
-            logits[list(self._model.stop_ids)] = float("-inf")
-            self._ids.append(int(logits.argmax()))
+        if self.text is None:
+            ids = self._encode(self._template(self._messages))
+            found = compress(self._model, ids, self._policy, self._budget, reserve=4 * self._most)
+            self.text = Continuation(self._model, ids, found)
         else:
             # What the template puts after the last answer: the end of its turn, then the user's.
             written, whole = self._messages[-2]["content"], self._template(self._messages)
             opening = len(self._template(self._messages[:-2]))
-            self._ids += self._encode(whole[whole.index(written, opening) + len(written) :])
-        before = len(self._ids)
-        if before + self._most > self._model.context:
-            raise RequestError(f"The conversation has filled the model's context of {self._model.context} tokens.")
-        ids = torch.tensor([self._ids], device=self._model.device)
-        made = self._model.network.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            past_key_values=self._cache,
-            max_new_tokens=self._most,
-            do_sample=False,
-        )[0].tolist()
-        # The first token of the first answer came from the prefill.
-        start = before - 1 if len(self._messages) == 1 else before
-        # The end of the turn is the template's to write; generate has not put it into the cache yet.
-        self._ids = made[:-1] if made[-1] in self._model.stop_ids else made
-        answer = self._model.text(self._ids[start:])
+            self.text.read(self._encode(whole[whole.index(written, opening) + len(written) :]))
+        answer = self.text.write(self._most, something=True).text
         self._messages.append({"role": "assistant", "content": answer})
         return answer
 

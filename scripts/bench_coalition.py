@@ -3,11 +3,13 @@
     python scripts/bench_coalition.py --length 8192 --json results/gpu/bench_coalition.json
 
 (a) repeats prefill and generation for every coalition, as CoKV's code does (arXiv 2502.17501). (b) generates for a
-batch of coalitions from one shared prompt cache. (c) scores a given answer under a batch of them. Weights, prompt and
-answer are random: time depends on shapes alone. `scripts/bench_profile.py` measures the same on a model that answers.
+batch of coalitions from one shared prompt cache, as a profile does here. (c) scores a given answer under a batch of
+them. Weights, prompt and answer are random: time depends on shapes alone. `scripts/bench_profile.py` measures the same
+on a model that answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,10 +20,29 @@ from cokv_bench.bench.shapes import random_model
 from cokv_bench.bench.timing import seconds
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
-from cokv_bench.kvcache import Selection, decode, prefill
+from cokv_bench.engines import Call, LocalWorkers
+from cokv_bench.kvcache import Generation, Prompt, Selection, decode, prefill
+from cokv_bench.kvcache.decoding import Decoding, Work, finish
+from cokv_bench.models import Model
 from cokv_bench.runs.versions import versions
 
 _WINDOW = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A call like that of a game whose utility scores answers."""
+
+    prompt: Prompt
+    selections: Sequence[Selection]
+    new: int
+
+    def __call__(self, model: Model) -> list[Generation]:
+        return finish(model, self.work(model))
+
+    def work(self, model: Model) -> Work[list[Generation]]:
+        answers = yield Decoding(self.prompt, self.selections, self.new)
+        return answers
 
 
 def main(
@@ -51,9 +72,10 @@ def main(
         decode(model, prompt, selections[coalitions // 2 :][:1], max_new_tokens=answer)
 
     prompt = prefill(model, prompt_ids, window=_WINDOW, accumulated_attention=False)
+    engine = LocalWorkers(model).open(lambda held: held)
     ways: dict[str, tuple[Callable[[], Any], int]] = {
         "a": (published, 1),
-        "b": (lambda: decode(model, prompt, selections, max_new_tokens=answer), coalitions),
+        "b": (lambda: list(engine.results([Call(0, Batch(prompt, selections, answer))])), coalitions),
         "c": (lambda: decode(model, prompt, selections, teacher=teacher), coalitions),
     }
     times = {name: [t / count for t in seconds(work, repeats, warm_up=1)] for name, (work, count) in ways.items()}

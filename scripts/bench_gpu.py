@@ -33,6 +33,7 @@ def parts(out: Path, layers: int | None) -> dict[str, list[str]]:
     adaptive = f"{bench} --method full,ada-snapkv --new-tokens 64 --repeats 3"
     lines = {
         "tests": "-m pytest -q -p no:cacheprovider tests/gpu tests/kvcache/test_triton_decode.py",
+        "table": f"{here}/bench_table.py {depth} --json {there}/bench_table.json",
         "kernel": f"{here}/bench_kernel.py --json {there}/bench_kernel.json",
         "decode": f"{adaptive} --lengths 4096,32768,131072 --out {there}/decode",
         "batch": f"{adaptive} --lengths 32768 --rows 8 --out {there}/batch",

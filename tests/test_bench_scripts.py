@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import typer
 from cokv_bench.bench import PRESETS
 from cokv_bench.cli import make_app
 from cokv_bench.registries import SCORERS
+from cokv_bench.tasks.longbench.specs import groups
 from tests.scripted import script
 
 
@@ -77,6 +79,32 @@ def test_bench_coalition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     medians = {name: float(np.median(times)) for name, times in figures["seconds"].items()}
     assert figures["ratios"]["c"] == pytest.approx(medians["a"] / medians["c"])
     assert (figures["prompt_tokens"], figures["coalitions"]) == (60, 3)
+
+
+def test_bench_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, file = script("bench_table"), tmp_path / "table.json"
+    small = {**PRESETS["llama3-8b"], "hidden_size": 128, "intermediate_size": 256, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "small", small)
+    monkeypatch.setattr(module, "BUDGETS", (12, 24))
+    monkeypatch.setattr(module, "spec_of", lambda name: SimpleNamespace(max_new_tokens=5))
+    module.main("small", layers=1, rows=4, longest=60, cell_rows=2, device="cpu", data_dir=None, json_file=file)
+    figures = json.loads(file.read_text())
+    assert figures["rows"] == [[60, 5]] * 4
+    assert figures["cells"] == 11
+    assert figures["grid_to_full"] == pytest.approx(figures["seconds"]["grid"] / figures["seconds"]["full"])
+    assert 0 < figures["seconds"]["floor"] < figures["seconds"]["full"]
+    assert figures["step"]["floor_ms"] > 0
+
+
+def test_the_sample_of_the_table_has_each_task_as_often_as_the_table() -> None:
+    module = script("bench_table")
+    lengths = json.loads(module.LENGTHS.read_text())
+    assert list(lengths) == groups()["longbench"]
+    found = module.sample(lengths, 375, 7950)
+    limits = [new for _, new in found]
+    # Of 3,750 published rows 150 are multifieldqa_en's, 200 trec's and 500 each those of code; summaries have 600.
+    assert (limits.count(64), limits.count(512)) == (135, 60)
+    assert max(tokens for tokens, _ in found) == 7950
 
 
 def test_every_ranking_is_timed(texty_folder: Path, tmp_path: Path) -> None:

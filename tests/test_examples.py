@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import Generation
+from cokv_bench.kvcache.continuation import Continuation
 from cokv_bench.models import load_model
 from cokv_bench.policies import get_policy
 
@@ -33,45 +35,52 @@ def test_with_all_kept_each_turn_is_what_rereading_the_conversation_gives(
     chat: ModuleType, texty_folder: Path, monkeypatch: pytest.MonkeyPatch, method: str, budget: int
 ) -> None:
     model = load_model(str(texty_folder), device="cpu")
-    plain, turns = model.network.generate, []
-
-    def recorded(ids: torch.Tensor, **options: Any) -> torch.Tensor:
-        made = plain(ids, **options)
-        turns.append((ids, made, options["past_key_values"].get_seq_length()))
-        return made
-
-    monkeypatch.setattr(model.network, "generate", recorded)
+    turns = recorded(monkeypatch)
     talk = chat.Chat(model, get_policy(method), budget, 12)
     said = ["The kite was made of silk. " * 9 + "What was it made of?", "And who flew it?", "Why?"]
     for text in said:
         talk.say(text)
-    for (ids, made, _), text in zip(turns, said, strict=True):
-        assert text in model.text(ids[0].tolist())
-        again = plain(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False)
-        assert torch.equal(again, made)
+    for (ids, made), text in zip(turns, said, strict=True):
+        assert text in model.text(ids)
+        again = model.network.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :].tolist()
+        assert made == again
     # A turn begins with all that was said before it.
-    for (_, made, length), (ids, _, _) in pairwise(turns):
-        assert torch.equal(ids[0, :length], made[0, :length])
+    for (ids, made), (following, _) in pairwise(turns):
+        assert following[: len(ids) + len(made) - 1] == [*ids, *made][:-1]
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[int], list[int]]]:
+    """Of every turn to come, the ids before it and those that are written."""
+    plain, turns = Continuation.write, list[tuple[list[int], list[int]]]()
+
+    def write(self: Continuation, *args: Any, **options: Any) -> Generation:
+        before = list(self.token_ids)
+        made = plain(self, *args, **options)
+        turns.append((before, made.token_ids))
+        return made
+
+    monkeypatch.setattr(Continuation, "write", write)
+    return turns
 
 
 def test_a_turn_that_repeats_the_answer_is_read_as_a_whole(
     chat: ModuleType, texty_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_model(str(texty_folder), device="cpu")
-    read: list[str] = []
+    made = model.tokenizer.encode("42", add_special_tokens=False)  # type: ignore[union-attr]
 
-    def answer(ids: torch.Tensor, **options: Any) -> torch.Tensor:
-        read.append(model.text(ids[0].tolist()))
-        made = torch.tensor([model.tokenizer.encode("42", add_special_tokens=False)])
-        return torch.cat([ids, made], dim=1)
+    def answer(self: Continuation, *args: Any, **options: Any) -> Generation:
+        self.token_ids += made
+        return Generation(made, "42")
 
-    monkeypatch.setattr(model.network, "generate", answer)
+    monkeypatch.setattr(Continuation, "write", answer)
     talk = chat.Chat(model, get_policy("full"), 64, 5)
     first = talk.say("What is six times seven? " * 5)
-    assert first.endswith("42")
+    assert first == "42"
     talk.say(f"Is {first} prime?")
-    assert read[1].endswith(f"[Is {first} prime?]")
-    assert read[1].count("prime") == 1
+    read = model.text(talk.text.token_ids)
+    assert read.endswith(f"[Is {first} prime?]42")
+    assert read.count("prime") == 1
 
 
 def test_a_conversation_from_a_file(

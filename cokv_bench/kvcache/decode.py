@@ -164,7 +164,7 @@ def _greedy(
     answers: list[list[int]] = [[] for _ in range(rows)]
     alive = list(range(rows))
     position = prompt.tokens + question.numel()
-    advance = _stepper(model, prompt, cache, rows, new)
+    advance = stepper(model, cache, rows, new, prompt.length)
     for step in range(new):
         for row, token in zip(alive, chosen, strict=True):
             answers[row].append(token)
@@ -174,12 +174,12 @@ def _greedy(
         if len(going) < len(alive):
             alive = [alive[index] for index in going]
             cache.keep_rows(torch.tensor(going, dtype=torch.long))
-            advance = _stepper(model, prompt, cache, len(going), new - step)
+            advance = stepper(model, cache, len(going), new - step, prompt.length)
         if position + step == prompt.read_again_after:
             # The next token has other rotary factors, and so have all before it from now on.
             prompt = longer()
             cache = make_cache(prompt, [selections[row] for row in alive])
-            advance = _stepper(model, prompt, cache, len(alive), new - step)
+            advance = stepper(model, cache, len(alive), new - step, prompt.length)
             so_far = torch.cat([question.expand(len(alive), -1), torch.tensor([answers[row] for row in alive])], dim=1)
             states = _read(model, prompt, cache, so_far)
         else:
@@ -188,13 +188,18 @@ def _greedy(
     return [Generation(ids, model.text(ids)) for ids in answers]
 
 
-def _stepper(
-    model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, rows: int, steps: int
+def stepper(
+    model: Model, cache: SharedCache | RaggedCache, rows: int, steps: int, length: int
 ) -> Callable[[Tensor, int], Tensor]:
-    """What reads one new token a row, ids [rows, 1] and their position, and gives hidden states [rows, width]."""
+    """What reads one new token a row, ids [rows, 1] and their position, and gives hidden states [rows, width].
+
+    Args:
+        steps: that are going to be taken.
+        length: of a text with the rotary factors of every step.
+    """
     if steps >= _WORTH_A_GRAPH and isinstance(cache, RaggedCache) and GraphStep.serves(model, cache):
-        return GraphStep(model, cache, rows, prompt.length)
-    return lambda token_ids, position: model.hidden(token_ids, position, cache, prompt.length)[:, -1]
+        return GraphStep(model, cache, rows, length)
+    return lambda token_ids, position: model.hidden(token_ids, position, cache, length)[:, -1]
 
 
 def _read(model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, token_ids: Tensor) -> Tensor:

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from cokv_bench.engines import Call, LocalWorkers
+from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
 from tests.conftest import random_ids, save_tiny
+from tests.engines.test_streaming import Asking
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
 
@@ -133,3 +136,17 @@ def test_half_precision_gives_the_same_from_both_storages(tmp_path: Path) -> Non
     assert ragged is not None
     # Numbers of eight bits of precision through three layers of large weights; on a CPU the two lie 0.4 nats apart.
     assert (ragged - shared).abs().max() < 1
+
+
+def test_calls_that_decode_together_answer_as_alone(pair: tuple[Model, Model]) -> None:
+    on_gpu = pair[1]
+    calls = [Call(number, Asking(60 + 20 * number, (1, 5, 30)[number % 3])) for number in range(6)]
+    engine = LocalWorkers(on_gpu).open(lambda model: model)
+    assert isinstance(engine, StreamingEngine)
+    expected = {call.number: call.run(on_gpu) for call in calls}
+    # Twice: captured steps serve the second time.
+    for _ in range(2):
+        found = {call.number: answers for call, answers in engine.results(calls)}
+        for number, pairs in expected.items():
+            for one, other in zip(found[number], pairs, strict=True):
+                assert [answer.token_ids for answer in one] == [answer.token_ids for answer in other]

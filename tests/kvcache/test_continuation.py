@@ -1,0 +1,87 @@
+"""Going on from a compressed prompt gives what `decode` gives, and reads later turns as plain transformers does."""
+
+import pytest
+import torch
+
+from cokv_bench import generate
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache import compress, decode, prefill
+from cokv_bench.kvcache.continuation import Continuation
+from cokv_bench.models import Model
+from cokv_bench.policies import get_policy
+from tests.conftest import random_ids
+from tests.kvcache.test_graph import captures  # noqa: F401 - a fixture
+
+TOKENS = 90
+
+
+@pytest.mark.parametrize("method", ["full", "snapkv", "ada-snapkv", "lava"])
+def test_an_answer_is_that_of_decode(tiny: Model, method: str) -> None:
+    ids = random_ids(TOKENS, seed=3)
+    prompt = prefill(tiny, ids, window=8)
+    expected = decode(tiny, prompt, [get_policy(method).select(prompt, 20)], max_new_tokens=25)[0]
+    assert generate(tiny, ids, method, 20, max_new_tokens=25) == expected
+
+
+def plain(model: Model, ids: list[int], new: int) -> list[int]:
+    """What transformers goes on with."""
+    whole = torch.tensor([ids])
+    made = model.network.generate(whole, attention_mask=torch.ones_like(whole), max_new_tokens=new, do_sample=False)
+    return made[0, len(ids) :].tolist()
+
+
+def test_turns_are_read_once_and_together(tiny_llama: Model) -> None:
+    ids, asked, told = random_ids(TOKENS), random_ids(7, seed=1), random_ids(5, seed=2)
+    text = Continuation(tiny_llama, ids, compress(tiny_llama, ids, get_policy("full"), None))
+    text.read(asked)
+    text.read(told)
+    before = [*ids, *asked, *told]
+    first = text.write(9).token_ids
+    assert first == plain(tiny_llama, before, 9)
+    assert first[-1] in tiny_llama.stop_ids
+    assert text.token_ids == [*before, *first[:-1]]
+    text.read(told)
+    before = [*before, *first[:-1], *told]
+    assert text.write(9).token_ids == plain(tiny_llama, before, 9)
+
+
+def test_steps_are_replayed_where_they_can_be(tiny_llama: Model, captures: list[object]) -> None:  # noqa: F811
+    ids = random_ids(TOKENS, seed=5)
+    prompt = prefill(tiny_llama, ids, window=8)
+    expected = decode(tiny_llama, prompt, [get_policy("snapkv").select(prompt, 20)], max_new_tokens=25)[0]
+    assert generate(tiny_llama, ids, "snapkv", 20, max_new_tokens=25) == expected
+    assert captures
+
+
+def test_an_answer_ends_at_a_stop_which_is_not_read(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS, seed=6)
+    model = Model(tiny_llama.name, tiny_llama.network, tiny_llama.tokenizer, verdict=tiny_llama.verdict)
+    model.__dict__["stop_ids"] = frozenset()
+    made = generate(model, ids, "snapkv", 20, max_new_tokens=12).token_ids
+    model.__dict__["stop_ids"] = frozenset([made[4]])
+    text = Continuation(model, ids, compress(model, ids, get_policy("snapkv"), 20))
+    assert text.write(12).token_ids == made[:5]
+    assert text.token_ids == [*ids, *made[:4]]
+    # The same text again, of which the stop may not come first.
+    model.__dict__["stop_ids"] = frozenset([made[0]])
+    text = Continuation(model, ids, compress(model, ids, get_policy("snapkv"), 20))
+    assert text.write(3).token_ids == made[:1]
+    assert text.write(3, something=True).token_ids[0] != made[0]
+
+
+def test_a_text_becomes_a_turn_of_the_users(texty: Model) -> None:
+    said = "The kite was made of silk. " * 9
+    ids = texty.template.render(said) if texty.template else said
+    tokens = texty.text_tokenizer(ids, add_special_tokens=False).input_ids
+    assert generate(texty, said, budget=40, max_new_tokens=6) == generate(texty, tokens, budget=40, max_new_tokens=6)
+
+
+def test_what_does_not_fit_is_told(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS)
+    found = compress(tiny_llama, ids, get_policy("snapkv"), 20, rows=2)
+    with pytest.raises(RequestError, match="2 rows; give the ids"):
+        Continuation(tiny_llama, ids, found)
+    with pytest.raises(RequestError, match="A text of 89 tokens"):
+        Continuation(tiny_llama, ids[1:], compress(tiny_llama, ids, get_policy("snapkv"), 20))
+    with pytest.raises(RequestError, match="exceed the context"):
+        generate(tiny_llama, ids, max_new_tokens=500)
