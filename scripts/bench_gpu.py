@@ -29,7 +29,7 @@ def parts(out: Path, layers: int | None) -> dict[str, list[str]]:
     here, there = shlex.quote(str(SCRIPTS)), shlex.quote(str(out))
     depth = "" if layers is None else f"--layers {layers}"
     depths = "16,32" if layers is None else f"1,{max(layers, 2)}"
-    bench = f"-m cokv_bench bench --random-weights llama3-8b --budget 128 {depth} --chunk 8192"
+    bench = f"-m cokv_bench bench --random-weights llama3-8b --budget 128 {depth}"
     adaptive = f"{bench} --method full,ada-snapkv --new-tokens 64 --repeats 3"
     lines = {
         "tests": "-m pytest -q -p no:cacheprovider tests/gpu tests/kvcache/test_triton_decode.py",

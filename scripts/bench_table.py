@@ -161,7 +161,7 @@ def main(
     full, grid = run(variants[:1]), run(variants)
     every = max(1, len(ids) // cell_rows) if cell_rows else len(ids) + 1
     single = [
-        measure(model, part.to(model.device), variant, Settings(new, 1, _WINDOW, 8192))
+        measure(model, part.to(model.device), variant, Settings(new, 1, _WINDOW))
         for part, (_, new) in list(zip(ids, chosen, strict=True))[every // 2 :: every]
         for variant in (variants[0], variants[1])
     ]

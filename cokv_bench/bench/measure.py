@@ -25,13 +25,14 @@ class Settings:
         new_tokens: tokens of an answer, at least 2: the first comes from the prompt alone and is no decoding.
         rows: equal prompts that are decoded as one batch.
         window: observation window of the methods, in tokens.
-        chunk: prompt tokens a forward pass where a method compresses; FullKV's prefill is one pass.
+        chunk: prompt tokens that a layer reads at a time where a method compresses, None for as many as fit; FullKV's
+            prefill is one pass.
     """
 
     new_tokens: int
     rows: int
     window: int
-    chunk: int
+    chunk: int | None = None
 
 
 @dataclass(frozen=True)

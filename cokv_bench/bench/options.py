@@ -30,6 +30,9 @@ class BenchOptions:
     new_tokens: Annotated[int, Option("Tokens of an answer, 2 or more.")] = 32
     rows: Annotated[int, Option("Equal prompts that decode as one batch.", least=1)] = 1
     repeats: Annotated[int, Option("Measurements of each, of which the median counts.", least=1)] = 3
-    chunk: Annotated[int, Option("Prompt tokens per forward pass; FullKV takes one pass.", least=1)] = 2048
+    chunk: Annotated[
+        int | None,
+        Option("Prompt tokens that a layer reads at a time. Default: as many as fit; FullKV takes one pass.", least=1),
+    ] = None
     window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
     seed: Annotated[int, Option("Fixes the prompt and random weights.", least=0)] = 0

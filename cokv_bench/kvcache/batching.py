@@ -1,4 +1,4 @@
-"""How many rows decode together: enough to keep the processor busy, within a limit of memory."""
+"""How much is done at a time: rows that decode together and tokens that a layer reads, within a limit of memory."""
 
 import psutil
 import torch
@@ -8,6 +8,11 @@ from cokv_bench.models.model import Model
 
 #: Bytes that the generated tokens of a batch may take where nobody says otherwise.
 DEFAULT_MEMORY = 2 * 2**30
+# Fewest tokens of a prompt that a layer reads at a time, and bytes that the activations of more may take on a CPU; on a
+# GPU it is a share of what is free.
+_SMALLEST_CHUNK = 2048
+_CHUNK_BYTES = 2**30
+_CHUNK_SHARE = 0.25
 # Smaller workspaces would starve the matrix products of short prompts.
 _SMALLEST_WORKSPACE = 8 * 2**20
 
@@ -25,9 +30,7 @@ def rows_at_a_time(model: Model, prompt: Prompt, *, tokens_a_pass: int, reserve:
         reserve: the most tokens that a row keeps of its own.
         memory: bytes; default 2 GiB.
     """
-    # The gated MLP holds three vectors of its inner width, the rest of a layer about eight of the model's.
-    activations = (3 * model.inner_width + 8 * model.config.hidden_size) * model.network.dtype.itemsize
-    by_workspace = workspace(prompt) // (activations * tokens_a_pass)
+    by_workspace = workspace(prompt) // (_activations(model) * tokens_a_pass)
     own = reserve * prompt.layers * prompt.kv_heads * model.bytes_per_token + prompt.others.nbytes
     by_memory = (DEFAULT_MEMORY if memory is None else memory) // own
     return max(1, min(by_workspace, by_memory))
@@ -44,8 +47,28 @@ def workspace(prompt: Prompt) -> int:
     return max(_SMALLEST_WORKSPACE, prompt.nbytes // 5)
 
 
+def tokens_at_a_time(model: Model, tokens: int) -> int:
+    """Prompt tokens that a layer reads at a time: all where their activations fit, else pieces of one size.
+
+    The attention of a piece that follows others is slower than that of a whole prompt. But a decoder that is called as
+    a whole makes masks of as many rows as a piece has tokens and as many columns as the prompt.
+    """
+    if not model.verdict.lean:
+        return min(tokens, _SMALLEST_CHUNK)
+    room = _CHUNK_BYTES if model.device.type == "cpu" else int(_CHUNK_SHARE * free_memory(model.device))
+    most = max(_SMALLEST_CHUNK, room // _activations(model))
+    return -(-tokens // -(-tokens // most))
+
+
+def _activations(model: Model) -> int:
+    """Bytes of a token's activations in a layer."""
+    # The gated MLP holds three vectors of its inner width, the rest of a layer about eight of the model's.
+    return int(3 * model.inner_width + 8 * model.config.hidden_size) * model.network.dtype.itemsize
+
+
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free where a device's tensors lie."""
+    """Bytes that are free where a device's tensors lie; on a GPU with those that PyTorch holds and does not use."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     return int(psutil.virtual_memory().available)

@@ -70,7 +70,7 @@ def compress(
     budget: Budget | str | None,
     *,
     window: int = 8,
-    chunk: int = 2048,
+    chunk: int | None = None,
     reserve: int = RESERVE,
     rows: int = 1,
 ) -> Compressed:
@@ -84,7 +84,7 @@ def compress(
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
         budget: tokens per KV head on average, window included, or a share of the prompt's such as "25%".
         window: observation window, in tokens, of a policy that has none of its own.
-        chunk: tokens that a layer reads at a time.
+        chunk: tokens that a layer reads at a time; default as many as fit, see `tokens_at_a_time`.
         reserve: tokens that a row has room for before its buffers grow.
         rows: copies of the cache, to go on in several ways as one batch.
 

@@ -11,6 +11,7 @@ from torch.nn.attention.bias import causal_lower_right
 from transformers.cache_utils import Cache
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.batching import tokens_at_a_time
 from cokv_bench.kvcache.moments import MomentSums
 from cokv_bench.kvcache.others import OtherLayers
 from cokv_bench.kvcache.prompt import Prompt
@@ -42,7 +43,7 @@ def prefill(
     window: int = 8,
     accumulated_attention: bool = True,
     query_moments: bool = False,
-    chunk: int = 2048,
+    chunk: int | None = None,
     room: int = 0,
     question: Sequence[int] = (),
 ) -> Prompt:
@@ -54,7 +55,7 @@ def prefill(
         accumulated_attention: also sum the attention that each key receives (needed by H2O alone). It costs a second
             pass over the attention scores, and it never changes keys, values or logits.
         query_moments: also gather mean and covariance of the queries (needed by Expected Attention alone).
-        chunk: tokens that a layer reads at a time.
+        chunk: tokens that a layer reads at a time; default as many as fit, see `tokens_at_a_time`.
         room: tokens that are going to follow the prompt, question and answer. It matters only where rotary factors
             depend on the length of the text (longrope, dynamic), which is then that of prompt and room.
         question: ids that are going to follow; kept for ceilings, and it is `room` for them.
@@ -132,14 +133,14 @@ def run_layers(
     take: Callable[[Prompt], object],
     window: int,
     gathered: Signals,
-    chunk: int,
+    chunk: int | None = None,
     room: int = 0,
 ) -> Ran:
     """Run a prompt through the model, and hand over each layer that is evicted as a prompt of one layer.
 
     Memory is linear in the prompt: its hidden states or its keys and values, and no score matrix of prompt by prompt,
-    since `chunk` tokens at a time attend to all before them. A model that is run lean is read a layer at a time, and
-    what `take` does not keep is freed before the next layer begins.
+    since attention is computed in blocks. A model that is run lean is read a layer at a time, and what `take` does not
+    keep is freed before the next layer begins.
 
     Args:
         take: is called for each layer in order. `logits` are empty there, since they come from the last layer.
@@ -158,6 +159,7 @@ def run_layers(
             f"The queries of '{model.name}' before rotary are not known in every layer, so their moments cannot be "
             "gathered; leave out the ranking by expected attention."
         )
+    chunk = chunk or tokens_at_a_time(model, ids.numel())
     reading = _Reading(model, ids, take, window, gathered, chunk, room)
     return reading.by_layer() if model.verdict.lean else reading.by_chunk()
 

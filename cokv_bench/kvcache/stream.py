@@ -2,8 +2,8 @@
 
 While a step is bound by launches or by reading the weights, one more row costs next to nothing. So rows of all
 selections of a prompt, and of other prompts beside it, take their steps together: each reads its own part of a `Pool`.
-The next token is chosen on the device, and the host looks at the answers once in a few steps. Rows that have ended
-leave then, and others take their places. Source of the technique: continuous batching (Orca, Yu et al., OSDI 2022).
+The next token is chosen on the device, and the host looks at the answers once in a few steps. Rows that have ended then
+leave, and others take their places. Source of the technique: continuous batching (Orca, Yu et al., OSDI 2022).
 """
 
 from collections.abc import Callable, Sequence

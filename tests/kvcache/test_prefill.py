@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import prefill
+from cokv_bench.kvcache import batching, prefill
 from cokv_bench.kvcache.received import received_attention
 from cokv_bench.models import Model
 from tests.conftest import random_ids
@@ -85,3 +85,15 @@ def test_a_short_prompt_has_fewer_window_queries(tiny_llama: Model) -> None:
 def test_bad_prompts_are_refused(tiny_llama: Model, ids: list[int], window: int, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         prefill(tiny_llama, ids, window=window)
+
+
+def test_a_prompt_is_read_at_once_where_its_activations_fit(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prefill(tiny_llama, random_ids(20))  # Checks the model, which then is run layer by layer.
+    assert batching.tokens_at_a_time(tiny_llama, 9000) == 9000
+    bytes_a_token = 4 * (3 * 64 + 8 * 48)
+    monkeypatch.setattr(batching, "_CHUNK_BYTES", 4500 * bytes_a_token)
+    # Pieces of one size: none is a few tokens only.
+    assert batching.tokens_at_a_time(tiny_llama, 9001) == 3001
+    monkeypatch.setattr(batching, "_CHUNK_BYTES", 1)
+    assert batching.tokens_at_a_time(tiny_llama, 9000) == 1800
+    assert batching.tokens_at_a_time(tiny_llama, 100) == 100
