@@ -18,8 +18,9 @@ from cokv_bench.engines.base import Call, Context
 from cokv_bench.kvcache import Generation
 from cokv_bench.kvcache.batching import free_memory
 from cokv_bench.kvcache.decoding import Decoding, Work
+from cokv_bench.kvcache.fused import Kernels
 from cokv_bench.kvcache.pool import Kernel
-from cokv_bench.kvcache.stream import Ready, Stream, open_stream, prepare, serves, triton_kernel
+from cokv_bench.kvcache.stream import Ready, Stream, open_stream, prepare, serves
 from cokv_bench.models import Model
 
 # Calls whose prompts are there before their rows find room.
@@ -127,8 +128,16 @@ class StreamingEngine(Generic[Context]):
             return ready
         if self._stream is None:
             memory = self._memory or int(_SHARE * free_memory(self._model.device))
-            self._stream = open_stream(self._model, request.prompt, memory, self._kernel or triton_kernel())
+            self._stream = open_stream(self._model, request.prompt, memory, *self._kernels())
         return ready if self._stream.could_hold(ready.laid) else None
+
+    def _kernels(self) -> tuple[Kernel, Kernels | None]:
+        """Of attention and of all else in a step."""
+        if self._kernel is not None:
+            return self._kernel, None
+        from cokv_bench.kvcache import triton_decode, triton_step  # Here, because they need Triton.
+
+        return triton_decode.decode_attention, triton_step
 
     def _admit(self, ready: Ready) -> object | None:
         assert self._stream is not None

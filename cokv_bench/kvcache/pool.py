@@ -147,11 +147,13 @@ class PoolLayer(AttendingLayer):
         slots = (self.own_starts + self.own_counts[:, None] - 1).flatten()
         self.keys_flat.index_copy_(0, slots, key.reshape(-1, key.shape[-1]))
         self.values_flat.index_copy_(0, slots, value.reshape(-1, value.shape[-1]))
-        flat = query.reshape(rows, heads, dim)
-        out = self._kernel(
-            flat, self.keys_flat, self.values_flat, self.plan, self.own_starts, self.own_counts, form.scaling
+        return self.look(query.reshape(rows, heads, dim), form.scaling)[:, None]
+
+    def look(self, query: Tensor, scaling: float) -> Tensor:
+        """Attention of a token a row whose keys and values are there, [rows, heads, dim] to the same."""
+        return self._kernel(
+            query, self.keys_flat, self.values_flat, self.plan, self.own_starts, self.own_counts, scaling
         )
-        return out[:, None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cokv_bench.kvcache.decode import Generation
 from cokv_bench.kvcache.decoding import Decoding
+from cokv_bench.kvcache.fused import Kernels, Read, fused, own_read
 from cokv_bench.kvcache.graph import capture
 from cokv_bench.kvcache.pool import Kernel, Layout, Placed, Pool, layout
 from cokv_bench.kvcache.prompt import Prompt
@@ -155,9 +156,13 @@ class _Row:
 class Stream:
     """Rows of several requests on their way."""
 
-    def __init__(self, model: Model, pool: Pool, *, graphs: bool) -> None:
-        """`graphs`: whether steps are captured and replayed."""
-        self._model, self._pool, self._graphs = model, pool, graphs
+    def __init__(self, model: Model, pool: Pool, *, graphs: bool, read: Read | None = None) -> None:
+        """
+        Args:
+            graphs: whether steps are captured and replayed.
+            read: takes a step; default the model's own layers.
+        """
+        self._model, self._pool, self._graphs, self._read = model, pool, graphs, read or own_read(model)
         self._rows: list[_Row] = []
         self._steps: dict[int, _Step] = {}
         self._loaded: _Step | None = None
@@ -220,16 +225,16 @@ class Stream:
 
     def _step(self, size: int) -> "_Step":
         if size not in self._steps:
-            self._steps[size] = _Step(self._model, self._pool, size, graphs=self._graphs)
+            self._steps[size] = _Step(self._model, self._pool, self._read, size, graphs=self._graphs)
         return self._steps[size]
 
 
 class _Step:
     """One step of a number of rows, some of which may only fill up the batch, and all that it reads and writes."""
 
-    def __init__(self, model: Model, pool: Pool, size: int, *, graphs: bool) -> None:
+    def __init__(self, model: Model, pool: Pool, read: Read, size: int, *, graphs: bool) -> None:
         device, layers, kv_heads = model.device, len(pool.layers), model.kv_heads
-        self._model, self._pool, self._size, self._kv_heads = model, pool, size, kv_heads
+        self._model, self._pool, self._read, self._size, self._kv_heads = model, pool, read, size, kv_heads
         self._most = multiprocessors(device) * TILES_A_MULTIPROCESSOR
         # The cut of `_load_tables` gives no more tiles than that.
         tiles = self._most + size * kv_heads
@@ -306,8 +311,7 @@ class _Step:
     def _forward(self) -> None:
         for layer, plan, own_starts in zip(self._pool.layers, self._plans, self._own_starts, strict=True):
             layer.plan, layer.own_starts, layer.own_counts = plan, own_starts, self._counts
-        states = self._model.read(self._ids, self._positions, self._pool.cache, [1])[:, -1]
-        logits = self._model.logits(states)
+        logits = self._model.logits(self._read(self._ids, self._positions, self._pool))
         best = logits.argmax(-1, keepdim=True)
         self._sound &= logits.gather(-1, best).isfinite()[:, 0]
         self._said.index_copy_(1, self._tick, best)
@@ -318,15 +322,14 @@ class _Step:
         self._tick += 1
 
 
-def open_stream(model: Model, like: Prompt, memory: int, kernel: Kernel) -> Stream:
-    """A stream whose pool takes `memory` bytes, for prompts of a model."""
+def open_stream(model: Model, like: Prompt, memory: int, kernel: Kernel, kernels: Kernels | None = None) -> Stream:
+    """A stream whose pool takes `memory` bytes, for prompts of a model.
+
+    Args:
+        kernel: of the attention.
+        kernels: of all else beside matrix products, for models that they serve; None for the model's own layers.
+    """
     slots = memory // (like.layers * model.bytes_per_token)
+    read = None if kernels is None else fused(model, like, kernel, kernels)
     # Slots are numbers of 32 bits.
-    return Stream(model, Pool(min(slots, 2**31 - 1), like, kernel), graphs=model.device.type == "cuda")
-
-
-def triton_kernel() -> Kernel:
-    """The kernel of GPUs, see `serves`."""
-    from cokv_bench.kvcache.triton_decode import decode_attention  # Here, because it needs Triton.
-
-    return decode_attention
+    return Stream(model, Pool(min(slots, 2**31 - 1), like, kernel), graphs=model.device.type == "cuda", read=read)

@@ -1,6 +1,7 @@
 """Rows of several prompts as one batch: each answers as `decode` lets it answer alone."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,12 +12,14 @@ from torch import Tensor
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Generation, Prompt, Selection, prefill, stream
 from cokv_bench.kvcache.decoding import Decoding
+from cokv_bench.kvcache.fused import fused
 from cokv_bench.kvcache.pool import Pool, Space, layout
 from cokv_bench.kvcache.stream import EVERY, SIZES, Stream, prepare
 from cokv_bench.kvcache.tiling import Tiling
-from cokv_bench.models import Model
+from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
-from tests.conftest import random_ids
+from tests.conftest import random_ids, save_tiny
+from tests.kvcache import plain_step
 
 
 def attend(
@@ -188,3 +191,35 @@ def test_steps_are_taken_together_up_to_the_largest_batch(tiny_llama: Model) -> 
     done = [answers for _ in range(2) for _, answers in flow.advance()]
     assert done == [request.alone(tiny_llama)] * admitted
     assert not flow.busy
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+def test_a_step_with_few_kernels_answers_as_the_layers_do(kind: str, tmp_path: Path) -> None:
+    model = load_model(str(save_tiny(kind, tmp_path)), device="cpu")
+    requests = [ask(model, 90, 20, 1), ask(model, 40, 9, 2, [5, 6, 7])]
+    alone = [request.alone(model) for request in requests]
+    names = {name: weights.clone() for name, weights in model.network.named_parameters()}
+    read = fused(model, requests[0].prompt, attend, plain_step)
+    assert read is not None
+    flow = Stream(model, Pool(10_000, requests[0].prompt, attend), graphs=False, read=read)
+    assert run(flow, model, requests) == alone
+    # The network itself is as before, and a search can go backward through it.
+    assert all(torch.equal(names[name], weights) for name, weights in model.network.named_parameters())
+    assert [request.alone(model) for request in requests] == alone
+    assert not any(weights.is_inference() for weights in model.network.parameters())
+
+
+def test_a_decoder_that_does_more_keeps_its_own_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load_model(str(save_tiny("llama", tmp_path)), device="cpu")
+    like = ask(model, 30, 5, 1).prompt
+    assert fused(model, like, attend, plain_step) is not None
+    plain = type(model.decoder.layers[1]).forward
+    monkeypatch.setattr(
+        type(model.decoder.layers[1]), "forward", lambda self, *args, **kwargs: 1.01 * plain(self, *args, **kwargs)
+    )
+    assert fused(model, like, attend, plain_step) is None
+
+
+def test_a_decoder_of_other_parts_keeps_its_own_layers(tmp_path: Path) -> None:
+    model = load_model(str(save_tiny("phi3", tmp_path)), device="cpu")
+    assert fused(model, ask(model, 30, 5, 1).prompt, attend, plain_step) is None

@@ -234,8 +234,9 @@ def test_starts_and_lengths_must_have_one_shape() -> None:
 @pytest.mark.skipif(RUNS_HERE, reason="The kernels run in this process.")
 def test_kernels_in_interpreter_mode() -> None:
     file = Path(__file__).resolve()
+    files = [str(file), str(file.with_name("test_triton_step.py"))]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(file), "-k", "TestKernels"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *files, "-k", "TestKernels"],
         cwd=file.parents[2],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
