@@ -32,7 +32,8 @@ def parts(out: Path, layers: int | None) -> dict[str, list[str]]:
     bench = f"-m cokv_bench bench --random-weights llama3-8b --budget 128 {depth}"
     adaptive = f"{bench} --method full,ada-snapkv --new-tokens 64 --repeats 3"
     lines = {
-        "tests": "-m pytest -q -p no:cacheprovider tests/gpu tests/kvcache/test_triton_decode.py",
+        "tests": "-m pytest -q -p no:cacheprovider tests/gpu tests/kvcache/test_triton_decode.py "
+        "tests/kvcache/test_triton_step.py",
         "table": f"{here}/bench_table.py {depth} --json {there}/bench_table.json",
         "kernel": f"{here}/bench_kernel.py --json {there}/bench_kernel.json",
         "decode": f"{adaptive} --lengths 4096,32768,131072 --out {there}/decode",

@@ -8,6 +8,7 @@ import torch
 from cokv_bench.engines import Call, LocalWorkers
 from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
+from cokv_bench.kvcache.fused import fused
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
@@ -150,3 +151,10 @@ def test_calls_that_decode_together_answer_as_alone(pair: tuple[Model, Model]) -
         for number, pairs in expected.items():
             for one, other in zip(found[number], pairs, strict=True):
                 assert [answer.token_ids for answer in one] == [answer.token_ids for answer in other]
+
+
+def test_steps_with_few_kernels_give_the_states_of_the_layers(pair: tuple[Model, Model]) -> None:
+    from cokv_bench.kvcache import triton_decode, triton_step
+
+    like = prefill(pair[1], random_ids(TOKENS), window=8)
+    assert fused(pair[1], like, triton_decode.decode_attention, triton_step) is not None
