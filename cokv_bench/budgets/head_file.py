@@ -13,6 +13,7 @@ from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
+from cokv_bench.budgets.hub import HubFile, fetch, on_hub
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
@@ -132,11 +133,13 @@ _OF_FOLDER = ("values.json", "shares.json")
 
 
 def head_file_path(path: Path) -> Path:
-    """The file that a path names: of a folder its values or shares.
+    """The file that a path names: of a folder its values or shares, and of "hf:OWNER/REPO/FILE" the local copy.
 
     Raises:
-        RequestError: the folder has neither.
+        RequestError: the folder has neither, or see `hub.fetch`.
     """
+    if on_hub(path):
+        return fetch(HubFile.parse(str(path)))
     if not path.is_dir():
         return path
     found = [path / name for name in _OF_FOLDER if (path / name).is_file()]

@@ -21,6 +21,7 @@ from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
+from cokv_bench.cli.push import push_heads
 from cokv_bench.cli.report import report
 from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
@@ -76,6 +77,7 @@ def make_app() -> typer.Typer:
         "inspect": inspect,
         "import": import_scores,
         "export": export_heads,
+        "push": push_heads,
         "ls": list_things,
         "doctor": doctor,
     }

@@ -13,6 +13,7 @@ from cokv_bench.budgets import HeadFile, embedded, load_head_file
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.head_file import MADE_BY, head_file_path
 from cokv_bench.budgets.head_shares import WINDOW
+from cokv_bench.budgets.hub import fetch, in_collection
 from cokv_bench.budgets.knobs import Options, as_written
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
@@ -161,7 +162,7 @@ class _Finder:
         return mine or (named if self.any_file else [])
 
     def embedded(self) -> _Named:
-        """The file that ships for the rule. Raises `RequestError` where none does for this model."""
+        """The file that ships for the rule, or the user's collection has. Raises `RequestError` where there is none."""
         maker = MADE_BY.get(self.rule, "a rule of your own")
         if self.rule in embedded.SHIPPED:
             path = embedded.SHIPPED[self.rule]()
@@ -170,6 +171,9 @@ class _Finder:
                 return self.checked(path, file)
             except RequestError:
                 maker = file.made_by
+        if (found := in_collection(self.model.name, self.rule)) is not None:
+            path = fetch(found)
+            return self.checked(path, load_head_file(path))
         raise RequestError(
             f"No head budgets for '{self.method}' on '{self.model.name}' are at hand; make some with {maker}, and name "
             "the file or its folder with --heads."

@@ -1,0 +1,36 @@
+"""What a card on the hub tells about a head file."""
+
+from cokv_bench.budgets.head_file import HeadFile
+
+
+def card_section(file: HeadFile, name: str, repository: str, table: str | None = None) -> str:
+    """Markdown: the model, what the file was made on and how, how to use it, and what a run found.
+
+    Args:
+        name: of the file in the repository.
+        table: Markdown tables of a run.
+    """
+    model = file.model
+    ranking = ", ".join(f"{key} {value}" for key, value in file.ranking.items())
+    total = (
+        "any total"
+        if file.only_budget is None
+        else f"{file.only_budget} tokens per KV head, {file.only_budget * model['layers'] * model['kv_heads']} in all"
+    )
+    facts = {
+        "Kind": file.noun,
+        "Model": f"{model['id']} (weights {model.get('weights', 'not hashed')})",
+        "Heads": f"{model['layers']} layers x {model['kv_heads']} KV heads",
+        "Serves": total,
+        "Ranks with": ranking or "any window and pooling",
+        "Made on": f"{len(file.examples)} examples of {', '.join(file.tasks) or 'unknown tasks'}",
+        **file.describe(),
+        "Made by": file.made_by,
+    }
+    lines = [f"## {name}", "", "| | |", "| --- | --- |"]
+    lines += [f"| {what} | {str(value).replace('|', '/')} |" for what, value in facts.items()]
+    methods = f"--method full,snapkv,{file.method or 'cokv'}"
+    lines += ["", "```", f"cokv-bench eval --model {model['id']} {methods} --heads hf:{repository}/{name}", "```"]
+    if table:
+        lines += ["", "### What a run found", "", table.strip()]
+    return "\n".join(lines) + "\n"
