@@ -28,8 +28,8 @@ class HeadSources:
     heads: Annotated[
         tuple[Path, ...],
         Option(
-            "A file about heads (budgets, values, scores, shares, curves), the folder of a profile or search, or one on "
-            "the hub (hf:OWNER/REPO/FILE); once for each. Of several, each serves its own tasks and budgets. "
+            "A file about heads (budgets, values, scores, shares, curves), the folder of a profile or search, or one "
+            "on the hub (hf:OWNER/REPO/FILE); once for each. Of several, each serves its own tasks and budgets. "
             "LABEL=FILE serves methods that name it, such as cokv-search:file=LABEL.",
             _PANEL,
         ),
