@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 # Idle threads sleep instead of spinning: on busy cores that is the difference between seconds and minutes.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help setup demo test test-fast check docs clean
+.PHONY: help setup demo test test-fast check docs dist clean
 
 help:
 	@echo "make demo               profile heads, write budgets, evaluate seven methods (5 to 8 minutes after set-up)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"
 	@echo "make docs               the documentation as a site, into site/ (a warning is an error)"
+	@echo "make dist               sdist and wheel, into dist/, checked as the package index checks them"
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-X        X: llama3-8b, mistral-7b, qwen3-32b, llama3.1-8b, qwen3-8b, gemma3-4b, gpt-oss-20b, needle; a GPU each (ARGS=--dry-run: what it takes)"
@@ -57,6 +58,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 # Material tells of its successor at every build; only warnings about these pages are wanted.
 docs: export NO_MKDOCS_2_WARNING ?= 1
@@ -67,6 +69,15 @@ $(VENV)/.docs: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	@touch $@
 
+# The wheel is built from the sdist, so what the sdist lacks is missing there too.
+dist: $(VENV)/.release
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+
+$(VENV)/.release: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[release]'
+	@touch $@
+
 # Papers' tables by model: configs/reproduce/*.yaml. ARGS="--dry-run" prints what each takes; DATA_DIR names LongBench data.
 reproduce-%: configs/reproduce/%.yaml $(READY)
 	$(BIN)/cokv-bench reproduce $< $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(ARGS)
@@ -74,4 +85,4 @@ reproduce-%: configs/reproduce/%.yaml $(READY)
 include results/Makefile
 
 clean:
-	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

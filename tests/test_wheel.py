@@ -1,4 +1,4 @@
-"""The wheel alone: installed into an environment that sees no checkout, and run from an empty folder."""
+"""The sdist, and the wheel made of it alone, installed where no checkout is seen and run from an empty folder."""
 
 import json
 import os
@@ -18,6 +18,9 @@ from tests.documented import ROOT
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 OFFLINE = ("--quiet", "--no-index", "--no-deps", "--no-cache-dir")
+
+#: Bytes of the wheel. Nobody should wait for a file that was packed by mistake.
+LIMIT = 1_500_000
 
 # One process for all commands: each alone would import PyTorch.
 COMMANDS = """
@@ -39,15 +42,40 @@ for line in sys.stdin.read().splitlines():
 """
 
 
+# A folder of a checkout, with some file that setuptools might take along.
+STRAY = {
+    "results": "table.md",
+    "tests": "test_wheel.py",
+    "docs": "index.md",
+    "scripts": "study_knobs.py",
+    "dist": "a.whl",
+}
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: building leaves files beside the sources."""
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, because building leaves files beside the sources; unpacked."""
     pytest.importorskip("setuptools", reason="the build needs setuptools")
-    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("sdist")
     shutil.copytree(ROOT / "cokv_bench", source / "cokv_bench", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    subprocess.run([*PIP, "wheel", *OFFLINE, "--no-build-isolation", "--wheel-dir", target, source], check=True)
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, source)
+    for folder, name in STRAY.items():
+        (source / folder).mkdir()
+        (source / folder / name).touch()
+    build = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, target], cwd=source, capture_output=True, check=True)
+    (built,) = target.glob("*.tar.gz")
+    assert built.name == f"cokv_bench-{VERSION}.tar.gz"
+    shutil.unpack_archive(built, target, filter="data")
+    return target / f"cokv_bench-{VERSION}"
+
+
+@pytest.fixture(scope="module")
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("wheel")
+    subprocess.run([*PIP, "wheel", *OFFLINE, "--no-build-isolation", "--wheel-dir", target, sdist], check=True)
     (built,) = target.glob("*.whl")
     return built
 
@@ -104,17 +132,33 @@ def write_rows(path: Path) -> None:
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-def test_it_has_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
+def test_the_sdist_has_the_package_and_what_its_users_read(sdist: Path) -> None:
+    there = {path.name for path in sdist.iterdir()}
+    made = {"PKG-INFO", "setup.cfg", "cokv_bench.egg-info"}
+    read = {"README.md", "LICENSE", "CHANGELOG.md", "CITATION.cff", "constraints.txt"}
+    assert there == made | read | {"cokv_bench", "pyproject.toml", "MANIFEST.in"}
+
+
+def test_the_wheel_has_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
     package = ROOT / "cokv_bench"
     files = {path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     with zipfile.ZipFile(wheel) as archive:
         there = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert there == {path.relative_to(ROOT).as_posix() for path in files}
+    # Without what ships for the embedded model and without texts, few commands would work.
+    for needed in (
+        "budgets/shipped/smollm2-135m.values.json",
+        "scores/published_scores/cokv.csv",
+        "tasks/made/haystack/tides.txt",
+    ):
+        assert f"cokv_bench/{needed}" in there
+    assert wheel.stat().st_size < LIMIT
 
 
 @pytest.mark.timeout(300)
 def test_every_command_works_from_an_empty_folder(python: Path, texty_folder: Path, tmp_path: Path) -> None:
     assert run([python.with_name("cokv-bench"), "--version"], tmp_path, []) == f"cokv-bench {VERSION}\n"
+    assert run([python, "-c", "import cokv_bench; print(cokv_bench.__version__)"], tmp_path, []) == f"{VERSION}\n"
     model = f"--model {texty_folder} --device cpu"
     work = f"{model} --tasks needle --lengths 400"
     write_rows(tmp_path / "data" / "trec.jsonl")

@@ -1,18 +1,15 @@
 """Budgets that the published code of CoKV and HeadKV gives for the published scores."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cokv_bench.budgets import from_head_scores, from_head_values
+from tests.golden.places import PIECES, SHARED, place, whole
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-FOLDER = SHARED / "golden" / "policies"
-INDEX = FOLDER / "index.json"
-CASES = [c for c in json.loads(INDEX.read_text())["cases"] if c["kind"] == "budget"] if INDEX.exists() else []
-pytestmark = pytest.mark.skipif(not CASES, reason="the golden files (shared/golden) are not beside this checkout")
+FOLDER = place("policies")
+CASES = [case for case in json.loads((FOLDER / "index.json").read_text())["cases"] if case["kind"] == "budget"]
 
 
 def of_family(family):
@@ -21,7 +18,8 @@ def of_family(family):
 
 
 def scores_of(case):
-    return np.load(SHARED / case["params"]["scores_file"])
+    home = PIECES if FOLDER.is_relative_to(PIECES) else SHARED
+    return np.load(home / case["params"]["scores_file"])
 
 
 @of_family("cokv_budget")
@@ -60,5 +58,6 @@ def test_headkv(case):
             assert np.abs(ours - official).max() <= 1  # both round the same real number up or down
 
 
+@whole("policies")
 def test_all_thirty_cases_are_here():
     assert len(CASES) == 30

@@ -1,17 +1,15 @@
 """Small games with exact values, enumerated elsewhere."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cokv_bench.game import estimate, exact_banzhaf, exact_cc, exact_shapley, exact_sliced, paper_slices
+from tests.golden.places import place
 
-FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "games"
-INDEX = FOLDER / "index.json"
-GAMES = json.loads(INDEX.read_text())["games"] if INDEX.exists() else []
-pytestmark = pytest.mark.skipif(not GAMES, reason="the golden files (shared/golden) are not beside this checkout")
+FOLDER = place("games")
+GAMES = json.loads((FOLDER / "index.json").read_text())["games"]
 
 
 @pytest.fixture(params=GAMES, ids=lambda game: game["id"])

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +10,10 @@ import pytest
 from cokv_bench.tasks.longbench import LongBenchTask, bucket_scores, dataset_score, load_rows, score, specs
 from cokv_bench.tasks.rows.task import fill
 from cokv_bench.tasks.rows.truncation import truncate_middle
+from tests.golden.places import PIECES, SHARED, whole
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 GOLDEN = SHARED / "golden" / "longbench"
 ROWS = SHARED / "longbench"
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden LongBench files are not beside the project")
 
 
 def read_lines(name):
@@ -59,18 +57,31 @@ def test_score_of_a_data_set(case):
     assert rounded == case["score_e"]
 
 
-def test_templates_and_token_limits_are_the_official_ones():
-    assert {name: spec.template for name, spec in specs().items()} == json.loads(read("prompts.json"))["prompts"]
-    assert {name: spec.max_new_tokens for name, spec in specs().items()} == json.loads(read("maxlen.json"))
+def piece(name):
+    return json.loads((PIECES / "longbench" / name).read_text(encoding="utf-8"))
+
+
+def test_token_limits_are_the_official_ones():
+    assert {name: spec.max_new_tokens for name, spec in specs().items()} == piece("maxlen.json")
 
 
 @pytest.mark.parametrize("task", specs())
-def test_prompts(task):
-    golden = json.loads(read("prompts.json"))
-    example, fields = golden["examples"][task], golden["made_up_fields"]
+def test_a_made_up_prompt_has_the_official_hash(task):
+    golden = piece("made_up_prompts.json")
+    fields = golden["made_up_fields"]
     made_up = fill(specs()[task].template, fields["context"], fields["input"])
-    assert sha256(made_up) == example["made_up_prompt_sha256"]
+    assert sha256(made_up) == golden["made_up_prompt_sha256"][task]
 
+
+@whole("longbench")
+def test_templates_are_the_official_ones():
+    assert {name: spec.template for name, spec in specs().items()} == json.loads(read("prompts.json"))["prompts"]
+
+
+@whole("longbench")
+@pytest.mark.parametrize("task", specs())
+def test_prompts(task):
+    example = json.loads(read("prompts.json"))["examples"][task]
     row = row_at(example)
     assert row.length == example["length"]
     by_row = {
@@ -95,6 +106,7 @@ def smollm2_tokenizer():
         return AutoTokenizer.from_pretrained(folder, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf")
 
 
+@whole("longbench")
 @pytest.mark.parametrize("number", range(4))
 def test_truncation(smollm2_tokenizer, number):
     case = json.loads(read("truncation.json"))["rows"][number]

@@ -7,7 +7,6 @@ reproduces the official answer from our parts plus the official rule, and shows 
 import functools
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,9 @@ from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.policies import get_policy
 from cokv_bench.policies.allocators import adaptive, pyramid
 from cokv_bench.policies.scorers import window_attention
+from tests.golden.places import place, whole
 
-GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "policies"
-
-pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden files of the policies are not here")
+GOLDEN = place("policies")
 
 # Official rules that ours leaves on purpose; each has its own test below.
 DEVIATIONS = {
@@ -34,15 +32,13 @@ DEVIATIONS = {
 
 @functools.cache
 def cases() -> dict[str, dict[str, Any]]:
-    if not GOLDEN.is_dir():
-        return {}
     index = json.loads((GOLDEN / "index.json").read_text())
     return {case["id"]: case for case in index["cases"] if case["kind"] == "selection"}
 
 
 @functools.cache
 def schedules() -> dict[str, Any]:
-    return json.loads((GOLDEN / "pyramid_schedules.json").read_text()) if GOLDEN.is_dir() else {}
+    return json.loads((GOLDEN / "pyramid_schedules.json").read_text())
 
 
 def arrays_of(case: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -63,9 +59,12 @@ def positions(choice: Selection) -> list[list[list[int]]]:
 
 
 def prompt_of(case: Mapping[str, Any]) -> Any:
-    """The stored queries and keys as a prompt; keys are repeated where the official code repeats them."""
+    """The stored queries and keys as a prompt; keys are repeated where the official code repeats them.
+
+    A piece may have the queries of the window alone; then nothing is known of what earlier ones attend to.
+    """
     arrays, shape, window = arrays_of(case), case["shape"], case["params"]["window"]
-    queries, keys = torch.from_numpy(arrays["q"]), torch.from_numpy(arrays["k"])
+    queries, keys = torch.from_numpy(arrays["q"]).float(), torch.from_numpy(arrays["k"]).float()
     keys = keys.repeat_interleave(shape["stored_heads"] // shape["kv_heads"], dim=1)
     return Prompt(
         token_ids=torch.arange(shape["seq"]),
@@ -73,7 +72,7 @@ def prompt_of(case: Mapping[str, Any]) -> Any:
         keys=list(keys),
         values=list(keys),
         window_queries=[q[:, -window:] for q in queries],
-        accumulated_attention=column_sums(queries, keys),
+        accumulated_attention=column_sums(queries, keys) if queries.shape[2] == shape["seq"] else None,
         logits=torch.zeros(8),
     )
 
@@ -140,6 +139,7 @@ def budgets_by_layer_or_head() -> list[str]:
     return [name for name, case in cases().items() if case["family"] in families and name not in DEVIATIONS]
 
 
+@whole("policies")
 def test_no_case_is_left_out():
     assert set(DEVIATIONS) <= set(cases())
     covered = {*same_as_official(tie_free=True), *same_as_official(tie_free=False), *DEVIATIONS}
@@ -191,6 +191,7 @@ def test_exact_totals_stay_next_to_the_published_ones(case_id):
     assert (choice.counts - torch.from_numpy(arrays_of(case)["kept_len"])).abs().max() <= drift
 
 
+@whole("policies")
 def test_normalised_allocation_differs_in_the_allocation_only():
     case = cases()["ada_snapkv_14"]
     prompt, params = prompt_of(case), case["params"]
@@ -207,6 +208,7 @@ def test_normalised_allocation_differs_in_the_allocation_only():
     )
 
 
+@whole("policies")
 def test_group_maximum_differs_in_the_group_reduction_only():
     case = cases()["snapkv_kvcf_02"]
     prompt, params = prompt_of(case), case["params"]
@@ -223,6 +225,7 @@ def test_group_maximum_differs_in_the_group_reduction_only():
     assert positions(ours) != official_positions(case)
 
 
+@whole("policies")
 def test_uniform_pyramid_of_medium_prompts_is_snapkv():
     case = cases()["pyramidkv_03"]
     prompt, params = prompt_of(case), case["params"]
@@ -233,6 +236,7 @@ def test_uniform_pyramid_of_medium_prompts_is_snapkv():
     assert ours.total == case["total_kept"]
 
 
+@whole("policies")
 def test_prompts_of_exactly_the_budget_are_kept_whole():
     case = cases()["cokv_given_08"]
     prompt, params = prompt_of(case), case["params"]
@@ -243,6 +247,7 @@ def test_prompts_of_exactly_the_budget_are_kept_whole():
     assert select(case, prompt) == Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
 
 
+@whole("policies")
 def test_the_h2o_of_the_qwen_code_is_not_h2o():
     case = cases()["h2o_cokv_qwen_01"]
     prompt = prompt_of(case)
