@@ -1,5 +1,7 @@
 """Calls that decode together: each gives what it gives alone, whatever room there is."""
 
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from cokv_bench.engines import Call
 from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.game.head_game import make_game
 from cokv_bench.game.utilities import Case, PromptUtility, register_utility
-from cokv_bench.kvcache import Generation, Selection, decode, stream
+from cokv_bench.kvcache import Generation, Prompt, Selection, decode, stream
 from cokv_bench.kvcache.decoding import Work
+from cokv_bench.kvcache.stream import Stream
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records, record_key
@@ -69,6 +72,69 @@ def test_an_error_of_a_call_arrives(tiny_llama: Model) -> None:
     engine = StreamingEngine(tiny_llama, tiny_llama, 10 * MIB, attend)
     with pytest.raises(ValueError, match="broken"):
         list(engine.results([*calls(), Call(9, broken)]))
+
+
+@pytest.mark.parametrize("end", ["error", "nobody wants the rest"])
+def test_an_engine_serves_again_after_an_early_end(
+    tiny_llama: Model, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    on_their_way, begun = threading.Event(), list[int]()
+    advance = Stream.advance
+
+    def seen(self: Stream) -> Any:
+        found = advance(self)
+        on_their_way.set()
+        return found
+
+    def ends(model: Model) -> None:
+        assert on_their_way.wait(60)
+        if end == "error":
+            raise ValueError("broken")
+
+    def later(model: Model) -> None:
+        begun.append(1)
+
+    monkeypatch.setattr(Stream, "advance", seen)
+    # Answers of which none ends before its limit.
+    model = Model(tiny_llama.name, tiny_llama.network, tiny_llama.tokenizer, verdict=tiny_llama.verdict)
+    model.__dict__["stop_ids"] = frozenset()
+    engine = StreamingEngine(model, model, 10 * MIB, attend)
+    results = engine.results([Call(0, Asking(60, 200)), Call(1, ends), *(Call(n, later) for n in range(2, 9))])
+    if end == "error":
+        with pytest.raises(ValueError, match="broken"):
+            next(results)
+    else:
+        assert next(results)[0].number == 1
+        results.close()
+    assert len(begun) <= 2
+    found = {call.number: result for call, result in engine.results(calls())}
+    assert found == {call.number: call.run(model) for call in calls()}
+
+
+def test_nobody_holds_a_prompt_whose_rows_have_joined(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts: list[weakref.ref[Prompt]] = []
+    alive: list[int] = []
+
+    class One:
+        def __call__(self, model: Model) -> Any:
+            raise AssertionError("not alone")
+
+        def work(self, model: Model) -> Work[int]:
+            requests = [ask(model, 60, 30, 1)]
+            prompts.append(weakref.ref(requests[0].prompt))
+            answers = yield requests.pop()
+            return len(answers)
+
+    advance = Stream.advance
+
+    def seen(self: Stream) -> Any:
+        alive.append(sum(prompt() is not None for prompt in prompts))
+        return advance(self)
+
+    monkeypatch.setattr(Stream, "advance", seen)
+    engine = StreamingEngine(tiny_llama, tiny_llama, 10 * MIB, attend)
+    assert [found for _, found in engine.results([Call(0, One())])] == [8]
+    assert alive == [0] * 4
 
 
 class Streaming:
