@@ -142,6 +142,24 @@ def test_a_request_too_large_for_the_pool_is_told(tiny_llama: Model) -> None:
     assert a_stream(tiny_llama, request, 5_000).could_hold(ready.laid)
 
 
+def test_what_decode_refuses_is_refused(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(60), window=4)
+    other = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens + 1)
+    whole = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+    refused = [
+        (Decoding(prompt, [whole], 0), "At least one token"),
+        (Decoding(prompt, [whole], 453), "exceed the context"),
+        (Decoding(prompt, [whole], 440, random_ids(13)), "exceed the context"),
+        (Decoding(prompt, [other], 5), "does not fit a prompt"),
+    ]
+    for request, words in refused:
+        for serve in (lambda request: request.alone(tiny_llama), lambda request: prepare(tiny_llama, request)):
+            with pytest.raises(RequestError, match=words):
+                serve(request)
+    assert prepare(tiny_llama, Decoding(prompt, [], 5)) is None
+    assert Decoding(prompt, [], 5).alone(tiny_llama) == []
+
+
 def test_broken_logits_are_told(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     request = ask(tiny_llama, 40, 12, 1)
     flow, ready = a_stream(tiny_llama, request, 10_000), prepare(tiny_llama, request)
