@@ -3,17 +3,19 @@
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cokv_bench.engines import Call
 from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.game.head_game import make_game
 from cokv_bench.game.utilities import Case, PromptUtility, register_utility
-from cokv_bench.kvcache import Generation, Prompt, Selection, decode, stream
+from cokv_bench.kvcache import Generation, Prompt, Selection, decode, store, stream
 from cokv_bench.kvcache.decoding import Work
 from cokv_bench.kvcache.stream import Stream
 from cokv_bench.models import Model
@@ -188,3 +190,25 @@ def test_coalitions_have_the_values_of_one_example_at_a_time(texty: Model) -> No
     found = [game.measure(game.coalitions(members)) for game in (alone, together)]
     assert np.array_equal(found[0], found[1])
     assert len(np.unique(found[0])) > 5
+
+
+def test_an_example_on_its_way_holds_no_copy_of_a_prompt_in_the_file(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=6))
+    game = make_game(texty, tasks, "metric", window=8, memory_limit=1, spill_folder=tmp_path)
+    # As if prompts in the file were used on another device.
+    monkeypatch.setattr(store, "_placed", lambda there: replace(there.prompt, keys=list(there.prompt.keys)))
+    spill = store._spill
+    monkeypatch.setattr(
+        store, "_spill", lambda *given: replace(spill(*given), devices=[torch.device("meta")] * texty.layers)
+    )
+    work = game.work(0, game.coalitions(np.ones((1, game.players), dtype=bool)))
+    request = next(work)
+    held, answers = weakref.ref(request.prompt), request.alone(texty)
+    del request
+    game.prompts.get(1)
+    assert held() is None
+    with pytest.raises(StopIteration) as end:
+        work.send(answers)
+    assert end.value.value == game.column(0, game.coalitions(np.ones((1, game.players), dtype=bool)))
