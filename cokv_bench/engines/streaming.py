@@ -2,7 +2,7 @@
 
 A call that is work (`cokv_bench.kvcache.decoding`) asks for answers on its way. Its prompt is read by a second thread,
 on a stream of its own; its rows then join those of other calls, and it goes on once all of them have ended. What each
-call gives is what it gives alone; only their order differs.
+call gives is what it gives alone, up to how 16 bits round; only their order differs.
 """
 
 from collections import deque
