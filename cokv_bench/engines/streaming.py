@@ -2,7 +2,7 @@
 
 A call that is work (`cokv_bench.kvcache.decoding`) asks for answers on its way. Its prompt is read by a second thread,
 on a stream of its own; its rows then join those of other calls, and it goes on once all of them have ended. What each
-call gives is what it gives alone; only their order differs.
+call gives is what it gives alone, up to how 16 bits round; only their order differs.
 """
 
 from collections import deque
@@ -70,30 +70,45 @@ class StreamingEngine(Generic[Context]):
 
     def results(self, calls: Iterable[Call[Context]]) -> Iterator[tuple[Call[Context], Any]]:
         """See `Engine.results`."""
-        source, more = iter(calls), True
+        with ThreadPoolExecutor(1) as second:
+            try:
+                yield from self._results(iter(calls), second)
+            except BaseException:
+                # An error, Ctrl-C, or nobody who wants the rest: what waits is not begun, and rows that are on their
+                # way must not meet those of the next calls.
+                second.shutdown(cancel_futures=True)
+                self._stream = None
+                raise
+
+    def _results(
+        self, source: Iterator[Call[Context]], second: ThreadPoolExecutor
+    ) -> Iterator[tuple[Call[Context], Any]]:
+        more = True
         # Each draws a call and reads its prompt, or lets one go on whose answers are there.
         coming: deque[Future[_Done | _Waiting | None]] = deque()
         waiting: deque[_Waiting] = deque()
         decoding: dict[object, tuple[Call[Context], Work[Any]]] = {}
-        with ThreadPoolExecutor(1) as second:
-            while more or coming or waiting or decoding:
-                while more and len(coming) + len(waiting) < _AHEAD:
-                    coming.append(second.submit(self._begin, source))
-                if coming and (coming[0].done() or not (waiting or decoding)):
-                    found = coming.popleft().result()
-                    if found is None:
-                        more = False
-                    elif isinstance(found, _Done):
-                        yield found.call, found.found
-                    else:
-                        waiting.append(found)
-                elif waiting and (name := self._admit(waiting[0].ready)) is not None:
-                    one = waiting.popleft()
-                    decoding[name] = one.call, one.work
-                elif decoding:
-                    assert self._stream is not None
-                    for name, answers in self._stream.advance():
-                        coming.append(second.submit(self._go_on, *decoding.pop(name), answers))
+        while more or coming or waiting or decoding:
+            while more and len(coming) + len(waiting) < _AHEAD:
+                coming.append(second.submit(self._begin, source))
+            if coming and (coming[0].done() or not (waiting or decoding)):
+                found = coming.popleft().result()
+                if found is None:
+                    more = False
+                elif isinstance(found, _Done):
+                    yield found.call, found.found
+                else:
+                    waiting.append(found)
+                # No name here holds a prompt while others decode.
+                del found
+            elif waiting and (name := self._admit(waiting[0].ready)) is not None:
+                one = waiting.popleft()
+                decoding[name] = one.call, one.work
+                del one
+            elif decoding:
+                assert self._stream is not None
+                for name, answers in self._stream.advance():
+                    coming.append(second.submit(self._go_on, *decoding.pop(name), answers))
 
     def _begin(self, source: Iterator[Call[Context]]) -> _Done | _Waiting | None:
         """The next call, until its rows wait for room or it has finished; None where there is none."""

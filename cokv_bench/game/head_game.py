@@ -70,9 +70,12 @@ class Game:
         if self.utility.judge is None:
             return self.column(index, select)
         case, example = self._case(index), self.rows[index][1]
-        answers = yield Decoding(
-            case.prompt, select(case.prompt), example.max_new_tokens, case.question, example.stop_at_newline
-        )
+        requests = [
+            Decoding(case.prompt, select(case.prompt), example.max_new_tokens, case.question, example.stop_at_newline)
+        ]
+        # Nothing here holds a copy of the prompt on the device while its answers are decoded.
+        case = replace(case, prompt=self.prompts.kept(index))
+        answers = yield requests.pop()
         return self.utility.judge(case, answers)
 
     def _case(self, index: int) -> Case:

@@ -51,12 +51,17 @@ def tokens_at_a_time(model: Model, tokens: int) -> int:
     """Prompt tokens that a layer reads at a time: all where their activations fit, else pieces of one size.
 
     The attention of a piece that follows others is slower than that of a whole prompt. But a decoder that is called as
-    a whole makes masks of as many rows as a piece has tokens and as many columns as the prompt.
+    a whole makes masks of as many rows as a piece has tokens and as many columns as the prompt. So do the scores of
+    wide numbers on a GPU, where some releases of PyTorch have no fused attention for heads that share keys.
     """
+    on_cpu = model.device.type == "cpu"
     if not model.verdict.lean:
         return min(tokens, _SMALLEST_CHUNK)
-    room = _CHUNK_BYTES if model.device.type == "cpu" else int(_CHUNK_SHARE * free_memory(model.device))
-    most = max(_SMALLEST_CHUNK, room // _activations(model))
+    if not on_cpu and model.network.dtype.itemsize > 2:
+        most = _SMALLEST_CHUNK
+    else:
+        room = _CHUNK_BYTES if on_cpu else int(_CHUNK_SHARE * free_memory(model.device))
+        most = max(_SMALLEST_CHUNK, room // _activations(model))
     return -(-tokens // -(-tokens // most))
 
 

@@ -62,10 +62,12 @@ class Continuation:
             What was added, that last token included.
 
         Raises:
-            RequestError: more tokens than the model's context has room for, logits that are not finite, or see
-                `RaggedCache` (longrope).
+            RequestError: no tokens asked for or more than the model's context has room for, logits that are not
+                finite, or see `RaggedCache` (longrope).
         """
         model = self._model
+        if max_new_tokens < 1:
+            raise RequestError("At least one token must be generated.")
         if len(self.token_ids) + max_new_tokens > model.context:
             raise RequestError(
                 f"A text of {len(self.token_ids)} tokens and {max_new_tokens} new ones exceed the context of "

@@ -92,7 +92,7 @@ def decode(
     asked = torch.as_tensor(question, dtype=torch.long, device="cpu").reshape(-1)
     answer = None if teacher is None else torch.as_tensor(teacher, dtype=torch.long, device="cpu").reshape(-1)
     new = max_new_tokens if answer is None else answer.numel()
-    _check(model, prompt, selections, asked.numel(), new)
+    check(model, prompt, selections, asked.numel(), new)
     whole = prompt.tokens + asked.numel() + new
     # Where rotary factors depend on the length, the prompt is read again if it was prefilled for another one.
     prompt = for_length(model, prompt, whole if answer is not None else prompt.tokens + asked.numel())
@@ -121,7 +121,15 @@ def decode(
     return [done[selection.key()] for selection in selections]
 
 
-def _check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: int, new: int) -> None:
+def check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: int, new: int) -> None:
+    """Refuse what cannot be decoded.
+
+    Args:
+        asked, new: tokens of a question after the prompt, and of an answer.
+
+    Raises:
+        RequestError: see `decode`.
+    """
     if new < 1:
         raise RequestError("At least one token must be generated or scored.")
     if prompt.tokens + asked + new > model.context:

@@ -81,8 +81,10 @@ def fused(model: Model, like: Prompt, kernel: Kernel, kernels: Kernels) -> Read 
         like: a prompt of the model.
         kernel: of the attention.
     """
+    dim = like.keys[0].shape[-1]
     try:
         layers = [_layer(layer) for layer in model.decoder.layers]
+        _check_widths(model, dim, layers)
     except (AttributeError, TypeError):
         return None
     norm = model.decoder.norm
@@ -132,6 +134,15 @@ def _layer(layer: Any) -> _Layer:
     )
 
 
+def _check_widths(model: Model, dim: int, layers: Sequence[_Layer]) -> None:
+    """Raises `TypeError` where kernels would read beyond a row: heads of another width, or turned in part (GLM-4)."""
+    states = layers[0].before.new_empty(1, 1, len(layers[0].before))
+    cosines, _ = rotary_factors(model.decoder, states, torch.zeros(1, 1, dtype=torch.long, device=states.device), [1])
+    widths = {len(layer.mixed[0]) for layer in layers}
+    if cosines.shape[-1] != dim or widths != {(model.heads + 2 * model.kv_heads) * dim}:
+        raise TypeError("not whole heads")
+
+
 def _joined(parts: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
     """Weight and bias of projections side by side; theirs become views of these.
 
@@ -148,13 +159,30 @@ def _joined(parts: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
             if weights[0] is None:
                 found.append(None)
                 continue
-            whole = torch.cat([each.data for each in weights])
-            for each, view in zip(weights, whole.split([len(each) for each in weights]), strict=True):
-                each.data = view
+            whole = _common([each.data for each in weights])
+            if whole is None:
+                whole = torch.cat([each.data for each in weights])
+                for each, view in zip(weights, whole.split([len(each) for each in weights]), strict=True):
+                    each.data = view
             found.append(whole)
     weight, bias = found
     assert weight is not None
     return weight, bias
+
+
+def _common(weights: Sequence[Tensor]) -> Tensor | None:
+    """What weights are views of, side by side; None where they are not.
+
+    Graphs of an earlier stream read it where it is, so it is not moved again.
+    """
+    first, end = weights[0], weights[0].storage_offset()
+    for each in weights:
+        elsewhere = each.untyped_storage().data_ptr() != first.untyped_storage().data_ptr()
+        if elsewhere or each.storage_offset() != end or not each.is_contiguous():
+            return None
+        end += each.numel()
+    size = (sum(len(each) for each in weights), *first.shape[1:])
+    return first.as_strided(size, first.stride(), first.storage_offset())
 
 
 def _same(model: Model, like: Prompt, kernel: Kernel, one: Read, other: Read) -> bool:
@@ -178,6 +206,7 @@ def _states(model: Model, like: Prompt, kernel: Kernel, read: Read) -> Tensor:
     found = []
     for number, part in enumerate(ids):
         counts += 1
-        positions = torch.full((_ROWS, 1), 5 + number, device=device)
+        # The end of the longest text as well: some decoders scale queries by their position there (Ministral 3).
+        positions = torch.tensor([[5 + number], [max(0, model.context - _STEPS) + number]], device=device)
         found.append(read(part, positions, pool).float())
     return torch.stack(found)

@@ -28,7 +28,8 @@ class GraphStep:
         self._ids = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
         self._positions = torch.zeros(rows, 1, dtype=torch.long, device=model.device)
         self._replay: Replay | None = None
-        self._buffers: list[int] = []
+        self._laid: list[int] = []
+        self._weights: list[Tensor] = []
         self._states = torch.empty(0)
 
     @staticmethod
@@ -48,10 +49,10 @@ class GraphStep:
         self._ids.copy_(token_ids)
         self._positions.fill_(position)
         self._cache.make_room(1)
-        buffers = [layer.keys_flat.data_ptr() for layer in self._cache.evicted]
-        if self._replay is None or buffers != self._buffers:
+        laid = [layer.laid for layer in self._cache.evicted]
+        if self._replay is None or laid != self._laid:
             self._capture()
-            self._buffers = buffers
+            self._laid = laid
         assert self._replay is not None
         self._replay()
         self._cache.advance(1)
@@ -64,6 +65,8 @@ class GraphStep:
         def work() -> None:
             self._states = self._forward()
 
+        # The graph reads them where they are now, though `fused` may move the network's own.
+        self._weights = [weights.data for weights in self._model.network.parameters()]
         # The same token is written to the same place each time.
         self._replay = capture(work, self._model.device, lambda: self._cache.crop(-1))
 

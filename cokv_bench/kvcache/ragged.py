@@ -121,7 +121,11 @@ class RaggedCache(RowCache):
             )
 
     def make_room(self, new: int) -> None:
-        """Let the buffers grow, if they have to, before that many tokens a row are written."""
+        """Let the buffers grow, if they have to, before that many tokens a row are written.
+
+        Raises `RequestError` as `get_seq_length` does: a replayed CUDA graph writes without asking.
+        """
+        self._check(self.evicted[0].get_seq_length() + new)
         for layer in self.evicted:
             layer.make_room(new)
 
@@ -151,6 +155,7 @@ class RaggedLayer(AttendingLayer):
         lengths: int64 [rows, kv_heads] on the CPU, tokens of the prompt that each segment keeps.
         room: tokens beyond them that each segment has room for.
         own: tokens beyond them that each segment holds.
+        laid: how often the segments have been laid anew. Addresses do not tell: new buffers can lie where old ones did.
     """
 
     keys_flat: Tensor
@@ -161,7 +166,7 @@ class RaggedLayer(AttendingLayer):
     def __init__(self, keys: Tensor, values: Tensor, kept: Tensor, reserve: int = RESERVE) -> None:
         """From the full keys and values [kv_heads, tokens, dim] and what to keep, bool [rows, kv_heads, tokens]."""
         super().__init__()
-        self.tokens, self.own, self.reserve = keys.shape[1], 0, reserve
+        self.tokens, self.own, self.reserve, self.laid = keys.shape[1], 0, reserve, 0
         self.workspace: Workspace | None = None
         self.lengths = kept.sum(-1).cpu()
         _, head, position = kept.to(keys.device).nonzero(as_tuple=True)
@@ -254,6 +259,7 @@ class RaggedLayer(AttendingLayer):
     def _lay(self, keys: Tensor, values: Tensor, room: int) -> None:
         """Fill new buffers from what the segments hold, packed."""
         self.room = room
+        self.laid += 1
         ends = (self.lengths + room).flatten().cumsum(0)
         self._starts = (ends - (self.lengths + room).flatten()).view(self.lengths.shape)
         self._segments = list(zip(self._starts.flatten().tolist(), self.lengths.flatten().tolist(), strict=True))

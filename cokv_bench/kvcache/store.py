@@ -65,6 +65,10 @@ class PromptStore:
             self._near = number, _placed(there)
         return self._near[1]
 
+    def kept(self, number: int) -> Prompt:
+        """A prompt that has been asked for, where it is kept: keys and values of one in the file lie on the CPU."""
+        return self._prompts[number] if number in self._prompts else self._spilled[number].prompt
+
     def _keep(self, number: int, made: Prompt | OnDisk) -> None:
         if isinstance(made, OnDisk):
             self._spilled[number] = made

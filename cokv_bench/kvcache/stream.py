@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cokv_bench.kvcache.decode import Generation
+from cokv_bench.kvcache.decode import Generation, check
 from cokv_bench.kvcache.decoding import Decoding
 from cokv_bench.kvcache.fused import Kernels, Read, fused, own_read
 from cokv_bench.kvcache.graph import capture
@@ -89,9 +89,14 @@ class Ready:
 
 @torch.inference_mode()
 def prepare(model: Model, request: Decoding) -> Ready | None:
-    """All of admitting a request that needs no room; None for a request that only `decode` serves."""
+    """All of admitting a request that needs no room; None for a request that only `decode` serves.
+
+    Raises:
+        RequestError: what `decode` refuses.
+    """
     prompt, question = request.prompt, tuple(request.question)
-    if not prompt.form(0).plain or prompt.others or (question and request.stop_at_newline):
+    check(model, prompt, request.selections, len(question), request.max_new_tokens)
+    if not request.selections or not prompt.form(0).plain or prompt.others or (question and request.stop_at_newline):
         return None
     stops = model.stop_ids | model.newline_ids if request.stop_at_newline else model.stop_ids
     first = None

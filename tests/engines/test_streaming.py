@@ -1,18 +1,23 @@
 """Calls that decode together: each gives what it gives alone, whatever room there is."""
 
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cokv_bench.engines import Call
 from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.game.head_game import make_game
 from cokv_bench.game.utilities import Case, PromptUtility, register_utility
-from cokv_bench.kvcache import Generation, Selection, decode, stream
+from cokv_bench.kvcache import Generation, Prompt, Selection, decode, store, stream
 from cokv_bench.kvcache.decoding import Work
+from cokv_bench.kvcache.stream import Stream
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records, record_key
@@ -71,6 +76,69 @@ def test_an_error_of_a_call_arrives(tiny_llama: Model) -> None:
         list(engine.results([*calls(), Call(9, broken)]))
 
 
+@pytest.mark.parametrize("end", ["error", "nobody wants the rest"])
+def test_an_engine_serves_again_after_an_early_end(
+    tiny_llama: Model, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    on_their_way, begun = threading.Event(), list[int]()
+    advance = Stream.advance
+
+    def seen(self: Stream) -> Any:
+        found = advance(self)
+        on_their_way.set()
+        return found
+
+    def ends(model: Model) -> None:
+        assert on_their_way.wait(60)
+        if end == "error":
+            raise ValueError("broken")
+
+    def later(model: Model) -> None:
+        begun.append(1)
+
+    monkeypatch.setattr(Stream, "advance", seen)
+    # Answers of which none ends before its limit.
+    model = Model(tiny_llama.name, tiny_llama.network, tiny_llama.tokenizer, verdict=tiny_llama.verdict)
+    model.__dict__["stop_ids"] = frozenset()
+    engine = StreamingEngine(model, model, 10 * MIB, attend)
+    results = engine.results([Call(0, Asking(60, 200)), Call(1, ends), *(Call(n, later) for n in range(2, 9))])
+    if end == "error":
+        with pytest.raises(ValueError, match="broken"):
+            next(results)
+    else:
+        assert next(results)[0].number == 1
+        results.close()
+    assert len(begun) <= 2
+    found = {call.number: result for call, result in engine.results(calls())}
+    assert found == {call.number: call.run(model) for call in calls()}
+
+
+def test_nobody_holds_a_prompt_whose_rows_have_joined(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts: list[weakref.ref[Prompt]] = []
+    alive: list[int] = []
+
+    class One:
+        def __call__(self, model: Model) -> Any:
+            raise AssertionError("not alone")
+
+        def work(self, model: Model) -> Work[int]:
+            requests = [ask(model, 60, 30, 1)]
+            prompts.append(weakref.ref(requests[0].prompt))
+            answers = yield requests.pop()
+            return len(answers)
+
+    advance = Stream.advance
+
+    def seen(self: Stream) -> Any:
+        alive.append(sum(prompt() is not None for prompt in prompts))
+        return advance(self)
+
+    monkeypatch.setattr(Stream, "advance", seen)
+    engine = StreamingEngine(tiny_llama, tiny_llama, 10 * MIB, attend)
+    assert [found for _, found in engine.results([Call(0, One())])] == [8]
+    assert alive == [0] * 4
+
+
 class Streaming:
     """Workers of this process whose calls decode together, as they would on a GPU."""
 
@@ -122,3 +190,25 @@ def test_coalitions_have_the_values_of_one_example_at_a_time(texty: Model) -> No
     found = [game.measure(game.coalitions(members)) for game in (alone, together)]
     assert np.array_equal(found[0], found[1])
     assert len(np.unique(found[0])) > 5
+
+
+def test_an_example_on_its_way_holds_no_copy_of_a_prompt_in_the_file(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=6))
+    game = make_game(texty, tasks, "metric", window=8, memory_limit=1, spill_folder=tmp_path)
+    # As if prompts in the file were used on another device.
+    monkeypatch.setattr(store, "_placed", lambda there: replace(there.prompt, keys=list(there.prompt.keys)))
+    spill = store._spill
+    monkeypatch.setattr(
+        store, "_spill", lambda *given: replace(spill(*given), devices=[torch.device("meta")] * texty.layers)
+    )
+    work = game.work(0, game.coalitions(np.ones((1, game.players), dtype=bool)))
+    request = next(work)
+    held, answers = weakref.ref(request.prompt), request.alone(texty)
+    del request
+    game.prompts.get(1)
+    assert held() is None
+    with pytest.raises(StopIteration) as end:
+        work.send(answers)
+    assert end.value.value == game.column(0, game.coalitions(np.ones((1, game.players), dtype=bool)))

@@ -1,16 +1,20 @@
 """Going on from a compressed prompt gives what `decode` gives, and reads later turns as plain transformers does."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from cokv_bench import generate
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import compress, decode, prefill
+from cokv_bench.kvcache import RaggedCache, compress, decode, prefill
 from cokv_bench.kvcache.continuation import Continuation
-from cokv_bench.models import Model
+from cokv_bench.kvcache.graph import GraphStep
+from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
-from tests.conftest import random_ids
+from tests.conftest import random_ids, save_tiny
 from tests.kvcache.test_graph import captures  # noqa: F401 - a fixture
+from tests.kvcache.test_rotary import SCALINGS, WINDOW
 
 TOKENS = 90
 
@@ -85,3 +89,28 @@ def test_what_does_not_fit_is_told(tiny_llama: Model) -> None:
         Continuation(tiny_llama, ids[1:], compress(tiny_llama, ids, get_policy("snapkv"), 20))
     with pytest.raises(RequestError, match="exceed the context"):
         generate(tiny_llama, ids, max_new_tokens=500)
+    with pytest.raises(RequestError, match="At least one token"):
+        generate(tiny_llama, ids, max_new_tokens=0)
+
+
+@pytest.mark.parametrize("replays", [False, True])
+def test_no_step_crosses_the_window_of_longrope(
+    replays: bool,
+    tmp_path: Path,
+    captures: list[object],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind, changes = SCALINGS["longrope"]
+    model = load_model(str(save_tiny(kind, tmp_path, **changes)), device="cpu")
+    model.__dict__["stop_ids"] = frozenset()
+    if replays:
+        # A replay on a GPU runs nothing of this.
+        monkeypatch.delattr(RaggedCache, "update")
+    else:
+        monkeypatch.setattr(GraphStep, "serves", staticmethod(lambda model, cache: False))
+    ids = random_ids(WINDOW - 20)
+    # The last token is not read.
+    assert len(generate(model, ids, "snapkv", 20, max_new_tokens=21).token_ids) == 21
+    assert bool(captures) == replays
+    with pytest.raises(RequestError, match="longrope"):
+        generate(model, ids, "snapkv", 20, max_new_tokens=22)

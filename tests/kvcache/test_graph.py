@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 
 from cokv_bench.kvcache import RaggedCache, decode, graph, prefill
+from cokv_bench.kvcache.fused import fused
 from cokv_bench.kvcache.graph import GraphStep
-from cokv_bench.models import Model
+from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
-from tests.conftest import random_ids
+from tests.conftest import random_ids, save_tiny
+from tests.kvcache import plain_step
+from tests.kvcache.test_stream import attend
 
 TOKENS = 90
 
@@ -114,3 +118,30 @@ def test_a_cache_that_grew_is_captured_anew(tiny_llama: Model, captures: list[Gr
     assert replayed.get_seq_length() == TOKENS + 10
     # Rooms of 4, 8 and 12 tokens.
     assert len(captures) == 3
+
+
+@torch.inference_mode()
+def test_a_cache_that_moved_back_is_captured_anew(
+    tiny_llama: Model, captures: list[GraphStep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt, ids = prefill(tiny_llama, random_ids(TOKENS, seed=2), window=4), random_ids(12, seed=3)
+    cache = RaggedCache(prompt, [get_policy("ada-snapkv").select(prompt, 20)], reserve=4)
+    step = GraphStep(tiny_llama, cache, 1, TOKENS)
+    # Every buffer has the address of an earlier one.
+    monkeypatch.setattr(torch.Tensor, "data_ptr", lambda self: 0)
+    step(torch.tensor([ids[:1]]), TOKENS)
+    # A turn that makes the buffers grow.
+    tiny_llama.hidden(torch.tensor([ids[1:11]]), TOKENS + 1, cache)
+    step(torch.tensor([ids[11:]]), TOKENS + 11)
+    assert len(captures) == 2
+
+
+def test_a_graph_keeps_the_weights_that_it_reads(tmp_path: Path, captures: list[GraphStep]) -> None:
+    model = load_model(str(save_tiny("llama", tmp_path)), device="cpu")
+    prompt = prefill(model, random_ids(TOKENS, seed=1), window=4)
+    read = {weights.data_ptr() for weights in model.network.parameters()}
+    step = GraphStep(model, RaggedCache(prompt, [get_policy("snapkv").select(prompt, 20)]), 1, TOKENS)
+    step(torch.tensor([[5]]), TOKENS)
+    assert fused(model, prompt, attend, plain_step) is not None
+    assert read != {weights.data_ptr() for weights in model.network.parameters()}
+    assert read == {weights.data_ptr() for weights in step._weights}

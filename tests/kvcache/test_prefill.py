@@ -1,6 +1,8 @@
 """Prefill against the plain model: same cache, same logits, whatever the chunks."""
 
 import importlib
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -97,3 +99,17 @@ def test_a_prompt_is_read_at_once_where_its_activations_fit(tiny_llama: Model, m
     monkeypatch.setattr(batching, "_CHUNK_BYTES", 1)
     assert batching.tokens_at_a_time(tiny_llama, 9000) == 1800
     assert batching.tokens_at_a_time(tiny_llama, 100) == 100
+
+
+def test_a_gpu_reads_wide_numbers_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "free_memory", lambda device: 40 * 2**30)
+    model: Any = SimpleNamespace(
+        device=torch.device("cuda", 0),
+        network=SimpleNamespace(dtype=torch.float32),
+        verdict=SimpleNamespace(lean=True),
+        inner_width=14336,
+        config=SimpleNamespace(hidden_size=4096),
+    )
+    assert batching.tokens_at_a_time(model, 32000) == 2000
+    model.network.dtype = torch.bfloat16
+    assert batching.tokens_at_a_time(model, 32000) == 32000

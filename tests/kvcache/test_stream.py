@@ -5,19 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Generation, Prompt, Selection, prefill, stream
+from cokv_bench.kvcache import fused as fused_module
 from cokv_bench.kvcache.decoding import Decoding
 from cokv_bench.kvcache.fused import fused
 from cokv_bench.kvcache.pool import Pool, Space, layout
 from cokv_bench.kvcache.stream import EVERY, SIZES, Stream, prepare
 from cokv_bench.kvcache.tiling import Tiling
 from cokv_bench.models import Model, load_model
+from cokv_bench.models.rotary import rotary_factors
 from cokv_bench.policies import get_policy
+from tests.architectures import toys
 from tests.conftest import random_ids, save_tiny
 from tests.kvcache import plain_step
 
@@ -142,6 +146,24 @@ def test_a_request_too_large_for_the_pool_is_told(tiny_llama: Model) -> None:
     assert a_stream(tiny_llama, request, 5_000).could_hold(ready.laid)
 
 
+def test_what_decode_refuses_is_refused(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(60), window=4)
+    other = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens + 1)
+    whole = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
+    refused = [
+        (Decoding(prompt, [whole], 0), "At least one token"),
+        (Decoding(prompt, [whole], 453), "exceed the context"),
+        (Decoding(prompt, [whole], 440, random_ids(13)), "exceed the context"),
+        (Decoding(prompt, [other], 5), "does not fit a prompt"),
+    ]
+    for request, words in refused:
+        for serve in (lambda request: request.alone(tiny_llama), lambda request: prepare(tiny_llama, request)):
+            with pytest.raises(RequestError, match=words):
+                serve(request)
+    assert prepare(tiny_llama, Decoding(prompt, [], 5)) is None
+    assert Decoding(prompt, [], 5).alone(tiny_llama) == []
+
+
 def test_broken_logits_are_told(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     request = ask(tiny_llama, 40, 12, 1)
     flow, ready = a_stream(tiny_llama, request, 10_000), prepare(tiny_llama, request)
@@ -223,3 +245,38 @@ def test_a_decoder_that_does_more_keeps_its_own_layers(tmp_path: Path, monkeypat
 def test_a_decoder_of_other_parts_keeps_its_own_layers(tmp_path: Path) -> None:
     model = load_model(str(save_tiny("phi3", tmp_path)), device="cpu")
     assert fused(model, ask(model, 30, 5, 1).prompt, attend, plain_step) is None
+
+
+def test_a_decoder_that_scales_far_queries_keeps_its_own_layers(tmp_path: Path) -> None:
+    config = transformers.Ministral3Config(**{**toys.SIZES, "sliding_window": None})
+    config.rope_parameters["original_max_position_embeddings"] = 64
+    torch.manual_seed(3)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    model = load_model(str(tmp_path), device="cpu")
+    request = ask(model, 150, 12, 1)
+    read = fused(model, request.prompt, attend, plain_step)
+    assert read is None
+    flow = Stream(model, Pool(10_000, request.prompt, attend), graphs=False, read=read)
+    assert run(flow, model, [request]) == [request.alone(model)]
+
+
+def test_heads_that_are_turned_in_part_are_not_read_as_whole_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(save_tiny("llama", tmp_path)), device="cpu")
+    like = ask(model, 30, 5, 1).prompt
+    monkeypatch.setattr(
+        fused_module, "rotary_factors", lambda *arguments: [each[..., :4] for each in rotary_factors(*arguments)]
+    )
+    assert fused(model, like, attend, plain_step) is None
+
+
+def test_weights_are_joined_once(tmp_path: Path) -> None:
+    """Steps that an earlier stream has captured read them where they are."""
+    model = load_model(str(save_tiny("qwen2", tmp_path)), device="cpu")
+    like = ask(model, 30, 5, 1).prompt
+    places = []
+    for _ in range(2):
+        assert fused(model, like, attend, plain_step) is not None
+        places.append([weights.data_ptr() for weights in model.network.parameters()])
+    assert places[0] == places[1]
