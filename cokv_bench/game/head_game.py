@@ -158,7 +158,7 @@ def make_game(
             quarters of it go to a file.
         spill_folder: where that file is made; default the system's temporary folder.
         workers: where columns are measured; default this process.
-        accumulated_attention: also sum the attention that each key receives, for selections of H2O.
+        needs: signals of `prefill` that selections read, such as "accumulated_attention" for H2O's.
 
     Raises:
         RequestError: an unknown utility, or examples that cannot be played, see `playing_rows`.

@@ -9,6 +9,7 @@ from torch import Tensor
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.compress import Compressed
 from cokv_bench.kvcache.decode import Generation, stepper
+from cokv_bench.kvcache.graph import GraphStep
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
@@ -74,7 +75,8 @@ class Continuation:
                 f"'{model.name}', {model.context} tokens; ask for less."
             )
         self._catch_up()
-        if self._advance is None:
+        # A short answer is not worth a capture; a longer one after it may be.
+        if not isinstance(self._advance, GraphStep):
             self._advance = stepper(model, self.cache, 1, max_new_tokens, len(self.token_ids))
         ids: list[int] = []
         banned = list(model.stop_ids) if something else []

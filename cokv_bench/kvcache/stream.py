@@ -6,12 +6,14 @@ The next token is chosen on the device, and the host looks at the answers once i
 leave, and others take their places. Source of the technique: continuous batching (Orca, Yu et al., OSDI 2022).
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cokv_bench.errors import Notice, brief
 from cokv_bench.kvcache.decode import Generation, check
 from cokv_bench.kvcache.decoding import Decoding
 from cokv_bench.kvcache.fused import Kernels, Read, fused, own_read
@@ -261,7 +263,20 @@ class _Step:
             for tables in zip(self._tiles, self._segments, strict=True)
         ]
         # The rows of a new step only fill up the batch, so its first passes touch nobody's tokens.
-        self._run: Callable[[], object] = capture(self._forward, device) if graphs else self._forward
+        self._run: Callable[[], object] = self._captured() if graphs else self._forward
+
+    def _captured(self) -> Callable[[], object]:
+        """The step as a graph; launched kernel by kernel where something in it cannot be captured."""
+        try:
+            return capture(self._forward, self._model.device)
+        except RuntimeError as error:
+            warnings.warn(
+                f"Decoding steps of '{self._model.name}' cannot be captured as CUDA graphs ({brief(error)}), so they are "
+                "slower.",
+                Notice,
+                stacklevel=2,
+            )
+            return self._forward
 
     def load(self, rows: Sequence[_Row]) -> None:
         """Make these rows the batch."""
@@ -334,7 +349,8 @@ def open_stream(model: Model, like: Prompt, memory: int, kernel: Kernel, kernels
         kernel: of the attention.
         kernels: of all else beside matrix products, for models that they serve; None for the model's own layers.
     """
-    slots = memory // (like.layers * model.bytes_per_token)
     read = None if kernels is None else fused(model, like, kernel, kernels)
-    # Slots are numbers of 32 bits.
-    return Stream(model, Pool(min(slots, 2**31 - 1), like, kernel), graphs=model.device.type == "cuda", read=read)
+    # No more than the longest texts of all rows take, and slots are numbers of 32 bits.
+    most = min(1 + SIZES[-1] * model.kv_heads * model.context, 2**31 - 1)
+    slots = min(memory // (like.layers * model.bytes_per_token), most)
+    return Stream(model, Pool(slots, like, kernel), graphs=model.device.type == "cuda", read=read)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import Notice, RequestError
 from cokv_bench.kvcache import Generation, Prompt, Selection, prefill, stream
 from cokv_bench.kvcache import fused as fused_module
 from cokv_bench.kvcache.decoding import Decoding
@@ -280,3 +280,17 @@ def test_weights_are_joined_once(tmp_path: Path) -> None:
         assert fused(model, like, attend, plain_step) is not None
         places.append([weights.data_ptr() for weights in model.network.parameters()])
     assert places[0] == places[1]
+
+
+def test_a_step_that_cannot_be_captured_is_taken_kernel_by_kernel(
+    tiny_llama: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(work: Callable[[], object], device: torch.device) -> object:
+        work()
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(stream, "capture", refuse)
+    request = ask(tiny_llama, 60, 12, 1)
+    with pytest.warns(Notice, match="cannot be captured as CUDA graphs .operation not permitted"):
+        found = run(a_stream(tiny_llama, request, 40_000, graphs=True), tiny_llama, [request])
+    assert found == [request.alone(tiny_llama)]
