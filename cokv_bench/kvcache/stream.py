@@ -271,8 +271,8 @@ class _Step:
             return capture(self._forward, self._model.device)
         except RuntimeError as error:
             warnings.warn(
-                f"Decoding steps of '{self._model.name}' cannot be captured as CUDA graphs ({brief(error)}), so they are "
-                "slower.",
+                f"Decoding steps of '{self._model.name}' cannot be captured as CUDA graphs ({brief(error)}), so they "
+                "are slower.",
                 Notice,
                 stacklevel=2,
             )
