@@ -100,7 +100,7 @@ def heads_of(request: Request) -> dict[str, Any]:
     for budget in budgets:
         policy.check_budget(budget, window)
     heads = {
-        "model": {key: file.model[key] for key in ("id", "layers", "kv_heads", "head_dim", "weights")},
+        "model": {key: file.model.get(key) for key in ("id", "layers", "kv_heads", "head_dim", "weights")},
         "ranking": ranking,
         "default_budget": budgets[0],
     }
