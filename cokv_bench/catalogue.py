@@ -20,6 +20,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     "utilities": registries.UTILITIES,
     "metrics": registries.METRICS,
     "engines": registries.ENGINES,
+    "exports": registries.EXPORTS,
 }
 
 

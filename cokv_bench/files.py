@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,40 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     finally:
         if temporary.parent.is_dir():
             temporary.unlink(missing_ok=True)
+
+
+def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder of these files, whole or not at all; an earlier one of no other files is replaced.
+
+    Args:
+        files: content by the path inside the folder, with "/" between its parts.
+
+    Raises:
+        RequestError: there is a file of that name or a folder with other files, or the folder cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise RequestError(f"{target} is a file; name a folder to write.")
+    held = {file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir()}
+    if not held <= set(files):
+        raise RequestError(
+            f"The folder {target} holds {quoted(min(held - set(files)))}, which is not written here; name another "
+            "folder with --out."
+        )
+    temporary, earlier = _temporary(target), target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        for name, content in files.items():
+            write_bytes(temporary / name, content)
+        if target.exists():
+            os.replace(target, earlier)
+        os.replace(temporary, target)
+    except OSError as error:
+        if earlier.exists() and not target.exists():
+            os.replace(earlier, target)
+        raise RequestError(f"The folder {target} cannot be written ({error.strerror}).") from error
+    finally:
+        for left in (temporary, earlier):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _temporary(target: Path) -> Path:

@@ -11,6 +11,7 @@ from cokv_bench.registry import Registry, declared
 
 if TYPE_CHECKING:
     from cokv_bench.engines.check import EngineKind
+    from cokv_bench.exports import Request, Written
     from cokv_bench.game.estimators import Estimator
     from cokv_bench.game.sampling import Sampling
     from cokv_bench.game.utilities import PromptUtility
@@ -168,6 +169,13 @@ ENGINES: "Registry[EngineKind]" = Registry(
         "local": ("this process, with one model", f"{_ENGINES}:LOCAL"),
         "ray": ("workers on several GPUs or hosts, with a model each (docs/cluster.md)", f"{_ENGINES}:RAY"),
     },
+)
+
+#: Each target of `cokv-bench export` is a file. "lukv" is what the first of them was called.
+EXPORTS: "Registry[Callable[[Request], Written]]" = Registry(
+    "export target",
+    declared("exports/*.py", first=("transformers", "kvpress", "duo", "layers")),
+    earlier={"lukv": "kvpress"},
 )
 
 _METRICS = f"{_TASKS}.metrics"

@@ -11,8 +11,10 @@ import numpy as np
 
 from cokv_bench.cli import make_app
 from cokv_bench.cli.options import console
+from cokv_bench.errors import RequestError
 from cokv_bench.game import Ledger, LedgerHeader
 from cokv_bench.game.step_journal import StepJournal
+from cokv_bench.registries import EXPORTS
 from cokv_bench.report import write_formats
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
@@ -105,6 +107,26 @@ def resume_search(folder: Path) -> None:
 
 def inspect_file(name: str) -> Callable[[Path], None]:
     return lambda folder: command("inspect", folder / name, "--budget", 24)
+
+
+def export_file(name: str) -> Callable[[Path], None]:
+    """To each target in turn; a refusal of one leaves nothing behind."""
+
+    def use(folder: Path) -> None:
+        refused = []
+        for target in EXPORTS:
+            options = {"transformers": (), "kvpress": ("--prompt", 99)}.get(target, ("--budget", 32))
+            more = ("--prompt", 60) if target == "duo" else ()
+            out = folder / f"{target}.out"
+            try:
+                command("export", folder / name, "--to", target, "--out", out, *options, *more)
+            except RequestError as error:
+                assert not out.exists()
+                refused.append(error)
+        if refused:
+            raise refused[-1]
+
+    return use
 
 
 def make_budgets(folder: Path) -> None:

@@ -18,7 +18,7 @@ ORDER = (
     "__main__",
     "cli",
     "doctor report",
-    "scores costs bench",
+    "scores costs bench exports",
     "runs",
     "search",
     "game",

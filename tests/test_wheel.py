@@ -179,6 +179,7 @@ def test_every_command_works_from_an_empty_folder(python: Path, texty_folder: Pa
             f"report run {page}",
             "inspect",
             "inspect run",
+            "export --to transformers --out exported",
             "reproduce smollm2 --dry-run",
         ],
     )
@@ -189,3 +190,4 @@ def test_every_command_works_from_an_empty_folder(python: Path, texty_folder: Pa
     assert "1. " in parts["reproduce smollm2 --dry-run"]
     assert {path.name for path in tmp_path.iterdir()} >= {"profile", "budgets", "search", "run"}
     assert (tmp_path / "compared" / "reference.csv").is_file()
+    assert (tmp_path / "exported" / "custom_generate" / "generate.py").is_file()

@@ -1,11 +1,12 @@
 """`cokv-bench export`: a head file as other projects read it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.option import integers
 
 
 def export_heads(
@@ -17,27 +18,50 @@ def export_heads(
         ),
     ] = None,
     to: Annotated[
-        Literal["lukv"],
-        typer.Option(help="lukv: the pruned share of each head at 1 to 99 percent, [99, layers, KV heads], as .npy."),
-    ] = "lukv",
+        str,
+        typer.Option(
+            help="transformers | kvpress | duo | layers: a custom_generate folder, curves of pruned shares (LU-KV), "
+            "DuoAttention's folder, or a list with a budget per layer. `cokv-bench ls exports` says more."
+        ),
+    ] = "kvpress",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Tokens per KV head on average, window included, for transformers, duo and layers. Default: the only "
+            "budget of the file, or 128. For transformers several may be named, and shares serve any."
+        ),
+    ] = None,
     prompt: Annotated[
-        int, typer.Option(min=2, help="Tokens of the prompt in which budgets become shares; curves are shares already.")
-    ] = 4096,
+        int | None,
+        typer.Option(
+            min=2,
+            help="For kvpress and duo: tokens of the prompt in which budgets become shares or whole heads. Default: "
+            "4096. Curves are shares already.",
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="The file. Default: NAME.npy in the current folder, NAME as the head file's.")
+        Path | None,
+        typer.Option(help="The file or folder. Default: in the current folder, named as the head file and the target."),
     ] = None,
 ) -> None:
     """Write a head file for another project, without running a model.
 
-    LU-KV's curves are read by kvpress and by LU-KV's own code; `cokv-bench import` reads them back.
+    transformers generates from a compressed cache with the folder, and this package need not be installed. kvpress and
+    LU-KV's own code read the curves, which `cokv-bench import` reads back. DuoAttention reads which heads keep the
+    whole prompt. The list of layers is for runtimes that give all heads of a layer the same.
     """
     from cokv_bench.budgets import embedded, load_head_file
-    from cokv_bench.budgets.export import write_curves
     from cokv_bench.budgets.head_file import head_file_path
+    from cokv_bench.exports import Request
+    from cokv_bench.registries import EXPORTS
 
+    EXPORTS.check(to)
     path = embedded.shares_path() if file is None else head_file_path(file)
-    target = Path(f"{path.stem}.npy") if out is None else out
     heads = load_head_file(path)
-    write_curves(heads, target, prompt=prompt)
+    budgets = () if budget is None else tuple(dict.fromkeys(integers(budget, "budget")))
+    written = EXPORTS.get(to)(Request(heads, path, budgets, prompt, out))
     model = heads.model
-    o.tell(f"Wrote {target}: {model['id']}, {model['layers']} layers x {model['kv_heads']} KV heads, {to}")
+    shape = f"{model['layers']} layers x {model['kv_heads']} KV heads"
+    o.tell(f"Wrote {written.path}: {model['id']}, {shape}, {EXPORTS.current(to)}")
+    for note in written.notes:
+        o.tell(note)

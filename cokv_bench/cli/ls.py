@@ -12,11 +12,11 @@ def list_things(
         str,
         typer.Argument(
             help="methods | tasks | models | scorers | allocators | estimators | samplings | utilities | metrics | "
-            "engines"
+            "engines | exports"
         ),
     ] = "methods",
 ) -> None:
-    """List methods, tasks, models, estimators, samplings, utilities, metrics or engines, with one line each."""
+    """List methods, tasks, models, estimators, samplings, utilities, metrics, engines or exports, one a line."""
     from cokv_bench.catalogue import NOTES, catalogue, origins
     from cokv_bench.registry import PACKAGE
 

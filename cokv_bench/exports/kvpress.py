@@ -1,4 +1,4 @@
-"""From a head file to what other projects read: LU-KV's curves of pruned shares (arXiv 2602.08585)."""
+"""LU-KV's curves of pruned shares (arXiv 2602.08585), as kvpress's `LUKVPress` and LU-KV's own code read them."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,27 @@ from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, WINDOW, HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
 from cokv_bench.errors import RequestError
+from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_bytes
+
+#: For `cokv-bench ls`: name, line, and what it is.
+ENTRY = (
+    "kvpress",
+    "the pruned share of each head at 1 to 99 percent, [99, layers, KV heads], as .npy (LUKVPress of kvpress)",
+    "write",
+)
+
+
+def write(request: Request) -> Written:
+    """Write the curves as NAME.npy.
+
+    Raises:
+        RequestError: a budget was asked for, or see `write_curves`.
+    """
+    request.refuse("kvpress", "budget")
+    path = request.target(".npy")
+    write_curves(request.file, path, prompt=request.prompt_tokens)
+    return Written(path)
 
 
 def pruned_shares(file: HeadFile, *, prompt: int = PROMPT, window: int | None = None) -> NDArray[np.float64]:
