@@ -101,6 +101,8 @@ def tune_knobs(
                 tuning = tune(game, left, budgets, make, window=grid.window, heads=hashes, progress=tell)
             found = replace(found, benchmarks={**found.benchmarks, benchmark: merged(earlier, tuning)})
             found.save(path)
+        # The next one begins by measuring what memory is free.
+        del game
     print_knobs(found)
     o.tell(f"Knobs and their curves are in {path}")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -84,11 +84,16 @@ class Game:
         prompt = self.prompts.get(index)
         return Case(self.model, task, example, prompt, self.batch_memory, self.questions[index])
 
+    @cached_property
+    def _here(self) -> "Engine[Game]":
+        """The engine of this process, kept for all columns: on a GPU it captures steps and holds room for rows."""
+        return LocalWorkers(self.model).open(lambda _: self)
+
     def columns(
         self, indices: Iterable[int], select: Callable[[Prompt], Sequence[Selection]]
     ) -> Iterator[tuple[int, list[float]]]:
         """`column` of each of some examples, in the order in which the engine has them."""
-        engine = self.engine or LocalWorkers(self.model).open(lambda _: self)
+        engine = self.engine or self._here
         calls = (Call(index, _Column(index, select)) for index in indices)
         return ((call.number, column) for call, column in engine.results(calls))
 
