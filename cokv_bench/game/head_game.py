@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from weakref import proxy
 
 import numpy as np
 
@@ -87,7 +88,8 @@ class Game:
     @cached_property
     def _here(self) -> "Engine[Game]":
         """The engine of this process, kept for all columns: on a GPU it captures steps and holds room for rows."""
-        return LocalWorkers(self.model).open(lambda _: self)
+        # Weakly, so that both end, and free their memory, with the last user of the game.
+        return LocalWorkers(self.model).open(lambda _: proxy(self))
 
     def columns(
         self, indices: Iterable[int], select: Callable[[Prompt], Sequence[Selection]]

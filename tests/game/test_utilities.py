@@ -1,6 +1,8 @@
 """Utilities of coalitions: what each measures, and profiling without labels."""
 
+import gc
 import json
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -119,3 +121,15 @@ def test_a_utility_of_ones_own() -> None:
             register_utility(mine)
     finally:
         del UTILITIES["kept"]
+
+
+def test_a_game_ends_with_its_last_user(texty: Model, tmp_path: Path) -> None:
+    game = game_on(texty, unlabelled(tmp_path, rows=8), "agreement")
+    game.measure(lambda prompt: [full(prompt)])
+    gone = weakref.ref(game)
+    gc.disable()
+    try:
+        del game
+        assert gone() is None
+    finally:
+        gc.enable()
