@@ -56,7 +56,8 @@ def test_each_kind_counts_by_its_own_rule() -> None:
     rounded = values.tokens_at(**at, published_rounding=True)
     np.testing.assert_array_equal(rounded, VALUES.budgets(**at, published_rounding=True))
     assert (values.ranking, scores.ranking) == ({}, {})
-    assert shares.ranking == {"window": SHARES.window, "kernel": SHARES.kernel, "pooling": SHARES.pooling}
+    pooled = {"window": SHARES.window, "kernel": SHARES.kernel, "pooling": SHARES.pooling}
+    assert shares.ranking == {**pooled, "scorer": SHARES.scorer}
     assert list(values.measured) == ["head value", "standard error"]
     assert (list(scores.measured), list(shares.measured)) == (["head score"], [])
 

@@ -74,7 +74,7 @@ def test_each_target(cli, to, name, files):
         ((embedded.values_path(), "--prompt", 8), "A prompt of 8 tokens is not above the window of 16"),
         (("--budget", 64), "'kvpress' does not depend on --budget"),
         (("--to", "transformers", "--prompt", 600), "'transformers' does not depend on --prompt"),
-        (("--to", "transformers", "--budget", 8), "leaves nothing beyond the observation window of 8"),
+        (("--to", "transformers", "--budget", 4), "leaves nothing beyond the observation window of 4"),
         (("--to", "layers", "--budget", "many"), "not a list of whole numbers for budget"),
         (("--to", "layers", "--budget", "25%"), "not a list of whole numbers for budget"),
         (("--to", "duo", "--budget", 16), "leaves no head the whole prompt"),
