@@ -5,8 +5,10 @@ refuse to be resumed with other settings in the same sentence.
 """
 
 import fcntl
+import gzip
 import json
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any, ClassVar, Self
 from cokv_bench.checks import Check, problem, strict_loads
 from cokv_bench.errors import LONGEST, RequestError, quoted
 
+# Bytes that a compressed log may unpack to.
+_LARGEST = 2 * 2**30
 # How much a refusal tells, the most first: settings by name, and characters of each of their values.
 _TOLD = ((3, 60), (3, 30), (3, 20), (2, 20), (1, 40), (1, 20))
 
@@ -26,15 +30,26 @@ class UnfitLogError(RequestError):
 def whole_lines(path: Path) -> list[bytes]:
     """The lines of a log; what follows its last newline was cut off by a crash and does not count.
 
-    Reading needs no lock, also while another process appends.
+    Reading needs no lock, also while another process appends. A file called `.gz` is unpacked in memory.
 
     Raises:
-        RequestError: the file cannot be read.
+        RequestError: the file cannot be read, or unpacked to a size that a log may have.
     """
     try:
-        return path.read_bytes().split(b"\n")[:-1]
+        return (_unpacked(path) if path.suffix == ".gz" else path.read_bytes()).split(b"\n")[:-1]
     except OSError as error:
-        raise RequestError(f"{path} cannot be read ({error.strerror}).") from None
+        raise RequestError(f"{path} cannot be read ({error.strerror or error}).") from None
+
+
+def _unpacked(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as stream:
+            content = stream.read(_LARGEST + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RequestError(f"{path} is no whole gzip file ({error}); restore a copy.") from None
+    if len(content) > _LARGEST:
+        raise RequestError(f"{path} unpacks to more than {_LARGEST >> 30} GiB; unpack it yourself if you trust it.")
+    return content
 
 
 def take_lines(path: Path, lines: Iterable[bytes], take: Callable[[Any], str | None], first: int = 1) -> None:

@@ -67,7 +67,9 @@ def main(
 
     def material(name: str, count: int, utility: str, split: Split) -> SearchExamples:
         found = resolve([name], loaded, replace(tasks, examples=count, limit=count))
-        return SearchExamples(loaded, found, [utility], window=everything.window, encoding=encoding, split=split, **ranking)
+        return SearchExamples(
+            loaded, found, [utility], window=everything.window, encoding=encoding, split=split, **ranking
+        )
 
     found: dict[str, NDArray[np.float64]] = {}
     with progress_bar(o.progress_console, "Searching", "steps") as progress:

@@ -159,6 +159,8 @@ def _all_records(folder: Path) -> list[dict[str, Any]]:
         found.append(record)
         return wrong and f"is not a record: {wrong}"
 
-    for path in sorted(folder.glob("records*.jsonl")) or [folder / "records.jsonl"]:
+    # A finished run's may be compressed; a run that goes on writes another file.
+    paths = [*folder.glob("records*.jsonl"), *folder.glob("records*.jsonl.gz")]
+    for path in sorted(paths) or [folder / "records.jsonl"]:
         take_lines(path, whole_lines(path), take)
     return found

@@ -1,5 +1,6 @@
 """Runs: one prefill an example, records that survive a crash, tables made from records alone."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cokv_bench import log
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import decode, prefill
 from cokv_bench.models import Model
@@ -105,6 +107,30 @@ def test_a_run_goes_on_from_any_byte(texty: Model, tmp_path: Path, keep: float) 
     for name in tables[0]:
         pd.testing.assert_frame_equal(tables[0][name], tables[1][name])
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "torn" / name).read_bytes()
+
+
+def test_records_of_a_finished_run_may_be_compressed(texty: Model, tmp_path: Path) -> None:
+    execute(plan_for(texty), tmp_path)
+    before, path = write_tables(tmp_path), tmp_path / "records.jsonl"
+    records, packed = read_records(tmp_path), tmp_path / "records.jsonl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+    assert read_records(tmp_path) == records
+    assert all(before[name].equals(table) for name, table in write_tables(tmp_path).items())
+    # The run goes on from them: nothing is left to do.
+    execute(plan_for(texty), tmp_path)
+    assert path.read_bytes() == b""
+    assert read_records(tmp_path) == records
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(RequestError, match="is no whole gzip file"):
+        read_records(tmp_path)
+
+
+def test_a_packed_file_of_any_size_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_LARGEST", 1000)
+    (tmp_path / "records.jsonl.gz").write_bytes(gzip.compress(b"0\n" * 600))
+    with pytest.raises(RequestError, match="unpacks to more than"):
+        read_records(tmp_path)
 
 
 def test_other_settings_are_another_run(texty: Model, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Tables by hand: the mean's row, lengths, and what is printed of them."""
 
+import gzip
 import io
 import json
 import shutil
@@ -195,7 +196,7 @@ def test_a_real_run(tmp_path: Path) -> None:
 
 
 def test_an_answer_with_half_a_character_is_tabulated_like_any_other(tmp_path: Path) -> None:
-    lines = (RESULTS / "records.jsonl").read_text().splitlines()
+    lines = gzip.decompress((RESULTS / "records.jsonl.gz").read_bytes()).decode().splitlines()
     shutil.copy(RESULTS / "run.json", tmp_path)
     (tmp_path / "records.jsonl").write_text("\n".join(lines) + "\n")
     plain = write_tables(tmp_path)["scores.csv"]
@@ -205,7 +206,7 @@ def test_an_answer_with_half_a_character_is_tabulated_like_any_other(tmp_path: P
 
 
 def test_a_reference_without_the_runs_tasks_is_refused_and_the_other_tables_are_there(tmp_path: Path) -> None:
-    lines = (RESULTS / "records.jsonl").read_text().splitlines(keepends=True)
+    lines = gzip.decompress((RESULTS / "records.jsonl.gz").read_bytes()).decode().splitlines(keepends=True)
     (tmp_path / "records.jsonl").write_text("".join(line for line in lines if '"task": "needle"' in line))
     shutil.copy(RESULTS / "run.json", tmp_path)
     with pytest.raises(RequestError, match="none of the run's scores"):

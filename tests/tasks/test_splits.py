@@ -9,6 +9,7 @@ import pytest
 from cokv_bench.budgets import HeadShares, HeadValues
 from cokv_bench.budgets.embedded import values_path
 from cokv_bench.models import Model
+from cokv_bench.runs.journal import read_records
 from cokv_bench.tasks.base import (
     PROFILE_SHARE,
     REPORT_SHARE,
@@ -90,8 +91,7 @@ def test_real_rows_of_a_text_are_on_one_side(shared: Path) -> None:
 
 def ids_of(folder: str) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for line in (RESULTS / folder / "records.jsonl").read_text().splitlines():
-        record = json.loads(line)
+    for record in read_records(RESULTS / folder):
         found.setdefault(record["task"], set()).add(record["example"])
     return found
 
