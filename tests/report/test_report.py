@@ -134,7 +134,7 @@ def test_no_comparisons_no_marks(tmp_path: Path) -> None:
 
 
 def test_a_real_run(tmp_path: Path) -> None:
-    for name in ("run.json", "records.jsonl"):
+    for name in ("run.json", "records.jsonl.gz"):
         shutil.copy(RESULTS / name, tmp_path)
     md, tex = written(tmp_path, write_tables(tmp_path), read_run(tmp_path)["configuration"])
     header = next(line for line in md.splitlines() if line.startswith("| method"))

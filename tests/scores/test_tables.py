@@ -15,6 +15,7 @@ from rich.console import Console
 from cokv_bench.errors import RequestError
 from cokv_bench.report.layout import Layout, beside_reference, lay_out
 from cokv_bench.report.terminal import print_grid, print_scores
+from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.scores.lengths import lengths_table
 from cokv_bench.scores.reference import reference_table
@@ -176,11 +177,11 @@ def test_the_printed_reference_says_when_the_model_differs(model: str, other: bo
 
 
 def test_a_real_run(tmp_path: Path) -> None:
-    for name in ("run.json", "records.jsonl"):
+    for name in ("run.json", "records.jsonl.gz"):
         shutil.copy(RESULTS / name, tmp_path)
     tables = write_tables(tmp_path)
     assert set(tables) == {"scores.csv", "table.csv", "comparisons.csv", "needle.csv", "lengths.csv"}
-    records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
+    records = read_records(tmp_path)
     lengths = pd.read_csv(tmp_path / "lengths.csv")
     for row in lengths[lengths["method"] == "cokv"].to_dict("records"):
         mine = [
