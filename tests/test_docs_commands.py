@@ -61,6 +61,7 @@ FILES = {
     "export": "values.json",
     "import": "cc_llama_qasper_64.npy",
     "inspect": "values.json",
+    "push": "values.json",
     "reproduce": "configs/reproduce/needle.yaml",
 }
 
@@ -86,6 +87,7 @@ SAID = {
     "estimator_quality": "kernelshap",
     "inspect": "Most valuable of 90 heads",
     "ls": "what it is",
+    "push --dry-run": "--heads hf:OWNER/REPO/values.json",
     "report --terminal": "Points over snapkv",
     "reproduce --dry-run": "PFLOP",
 }
