@@ -100,7 +100,7 @@ def bench(
 
 def _print(table: "pd.DataFrame") -> None:
     """A row a length, method and budget; what a platform does not count and what did not fit stays empty."""
-    from cokv_bench.report.layout import budget_text, decimal
+    from cokv_bench.report.grids import budget_text, decimal
 
     first = table.iloc[0]
     o.tell(

@@ -1,6 +1,7 @@
 """Tables of a run as LaTeX with booktabs."""
 
-from cokv_bench.report.layout import Cell, Grid, Layout
+from cokv_bench.report.grids import Cell, Grid
+from cokv_bench.report.layout import Layout
 
 _DIFFERS, _UNCOMPARED = r"\textsuperscript{\dag}", r"\textsuperscript{\ddag}"
 _ESCAPES = str.maketrans(

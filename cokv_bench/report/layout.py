@@ -8,6 +8,7 @@ import pandas as pd
 
 from cokv_bench.budget import Budget
 from cokv_bench.policies.names import FULL, competing, is_ceiling, label, parse
+from cokv_bench.report.grids import Cell, Grid, budget_text, decimal
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import is_mean, overall
@@ -16,43 +17,6 @@ from cokv_bench.scores.units import PERCENT, Unit, capital
 _MIB = 2**20
 #: A cell's key in the run's tables: method, budget (0 for none), task.
 _Key = tuple[str, Budget, str]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """Plain text with its marks; whoever writes it escapes the text.
-
-    Attributes:
-        bold: the best of its budget.
-        differs: the paired comparison with the baseline is not within noise.
-        uncompared: there is no comparison, for the totals are unequal.
-        interval: of a score, for tables that have room for it; the tables of costs have that of what sums a run up.
-    """
-
-    text: str
-    bold: bool = False
-    differs: bool = False
-    uncompared: bool = False
-    interval: str = ""
-
-    @property
-    def marks(self) -> str:
-        """What stands behind the text."""
-        return "†" * self.differs + "‡" * self.uncompared
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table: its header, and sections of rows, one a budget. The first column is text, the others are numbers."""
-
-    caption: str
-    header: tuple[str, ...]
-    sections: tuple[tuple[tuple[Cell, ...], ...], ...]
-
-    @property
-    def cells(self) -> Iterable[Cell]:
-        """All cells below the header."""
-        return (cell for section in self.sections for row in section for cell in row)
 
 
 @dataclass(frozen=True)
@@ -279,17 +243,6 @@ def _kept(row: Mapping[Any, Any], wholes: list[str], measured: Mapping[_Key, Map
     return Cell("–".join(ends) + " unequal" * any(not found["exact_total"] for found in totals))
 
 
-def decimal(value: float | None, decimals: int = 1) -> str:
-    """A number with so many decimals, and nothing where there is none."""
-    # Rounded before it is printed, so that the same mean summed in another order prints the same.
-    return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
-
-
-def budget_text(budget: Any) -> str:
-    """A budget of a table as it is shown, and nothing where there is none."""
-    return "" if pd.isna(budget) else str(budget)
-
-
 def _windows(configuration: Mapping[str, Any], methods: Iterable[str]) -> str:
     """The observation window of a run, or that methods had their own."""
     own = [_own(configuration, method) for method in methods if method != FULL]
@@ -337,34 +290,3 @@ def _notes(tasks: list[str], scores: pd.DataFrame, configuration: Mapping[str, A
         f"Bold: the best of each budget, {', '.join(aside)} and unequal totals aside. "
         "Unequal: some prompt kept another number of tokens than its budget.",
     )
-
-
-def beside_reference(reference: pd.DataFrame) -> tuple[Grid, str]:
-    """The run's scores beside published ones, and a sentence where these are for another model, else nothing.
-
-    Args:
-        reference: as `reference_table` makes it.
-    """
-    several = reference["published_model"].nunique() > 1
-    for_model = ("published for",) * several
-    header = ("method", "budget", "task", *for_model, "published", "n", "here", "95%", "points")
-    rows = []
-    for row in reference.to_dict("records"):
-        low, high = decimal(row["ci_low"], 0), decimal(row["ci_high"], 0)
-        texts = (
-            row["method"],
-            budget_text(row["budget"]),
-            row["task"],
-            *(row["published_model"],) * several,
-            f"{row['published']:.2f}",
-            str(row["n"]),
-            f"{row['score']:.2f}",
-            PERCENT.between(low, high) if low and high else "",
-            "" if pd.isna(row["difference"]) else f"{row['difference']:+.2f}",
-        )
-        rows.append(tuple(map(Cell, texts)))
-    note = ""
-    if not reference["same_model"].any():
-        models = " and ".join(reference["published_model"].unique())
-        note = f"Published for {models}, another model than this run's: no differences are taken."
-    return Grid(f"Beside {', '.join(reference['source'].unique())}", header, (tuple(rows),)), note

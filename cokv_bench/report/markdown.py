@@ -2,7 +2,8 @@
 
 import re
 
-from cokv_bench.report.layout import Cell, Grid, Layout
+from cokv_bench.report.grids import Cell, Grid
+from cokv_bench.report.layout import Layout
 
 #: ASCII characters that Markdown, or HTML and formulas inside it, may read as markup.
 _SPECIAL = re.compile(r"([\\`|*_<>\[\]~$&])")

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cokv_bench.report.figures import Figure, Group, Heat, Lines, Number, Panel, number
-from cokv_bench.report.layout import Cell, Grid, Layout
+from cokv_bench.report.grids import Cell, Grid
+from cokv_bench.report.layout import Layout
 from cokv_bench.report.marks import BLIND_MARK
 from cokv_bench.report.palettes import DIVERGING, SEQUENTIAL, colour, is_dark
 from cokv_bench.scores.means import is_mean

@@ -12,10 +12,11 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.report.figures import Figure, Group, Heat, Table
 from cokv_bench.report.folders import Bench, Run
+from cokv_bench.report.grids import Cell, Grid
 from cokv_bench.report.html.charts import chart, comparable, gradient
 from cokv_bench.report.html.embedding import data_element, text
 from cokv_bench.report.html.predictions import columns
-from cokv_bench.report.layout import Cell, Grid, lay_out
+from cokv_bench.report.layout import lay_out
 from cokv_bench.scores.units import PERCENT
 from cokv_bench.tasks.registry import family_of
 

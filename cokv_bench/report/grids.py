@@ -1,0 +1,55 @@
+"""Tables as cells of text, before they are written as Markdown or LaTeX, into a page or a terminal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Plain text with its marks; whoever writes it escapes the text.
+
+    Attributes:
+        bold: the best of its budget.
+        differs: the paired comparison with the baseline is not within noise.
+        uncompared: there is no comparison, for the totals are unequal.
+        interval: of a score, for tables that have room for it; the tables of costs have that of what sums a run up.
+    """
+
+    text: str
+    bold: bool = False
+    differs: bool = False
+    uncompared: bool = False
+    interval: str = ""
+
+    @property
+    def marks(self) -> str:
+        """What stands behind the text."""
+        return "†" * self.differs + "‡" * self.uncompared
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: its header, and sections of rows, one a budget. The first column is text, the others are numbers."""
+
+    caption: str
+    header: tuple[str, ...]
+    sections: tuple[tuple[tuple[Cell, ...], ...], ...]
+
+    @property
+    def cells(self) -> Iterable[Cell]:
+        """All cells below the header."""
+        return (cell for section in self.sections for row in section for cell in row)
+
+
+def decimal(value: float | None, decimals: int = 1) -> str:
+    """A number with so many decimals, and nothing where there is none."""
+    # Rounded before it is printed, so that the same mean summed in another order prints the same.
+    return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
+
+
+def budget_text(budget: Any) -> str:
+    """A budget of a table as it is shown, and nothing where there is none."""
+    return "" if pd.isna(budget) else str(budget)
