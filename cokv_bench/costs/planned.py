@@ -21,7 +21,7 @@ def plan_loads(plan: "Plan") -> list[tuple[str, list[Load]]]:
             prompts=1,
             tokens=len(encoded.prompt),
             rows=len({variant.key for variant in variants}),
-            new_tokens=len(encoded.question) + example.max_new_tokens,
+            new_tokens=sum(len(ids) + example.max_new_tokens for ids in (encoded.question, *encoded.later)),
             accumulated=any(variant.policy.needs_accumulated_attention for variant in variants),
         )
         found.setdefault(job.parts[0].task, Counter())[load] += 1

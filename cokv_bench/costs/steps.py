@@ -46,9 +46,9 @@ def eval_work(grid: Grid, tasks: TaskOptions, encoding: Encoding, counted: Mappi
     accumulated = any(find_method(method).needs_accumulated_attention for method in methods)
 
     def load(size: Size, length: int) -> Load:
-        return Load(size.examples, length, rows, size.new_tokens, accumulated)
+        return Load(size.examples, length, rows, grid.questions_per_context * size.new_tokens, accumulated)
 
-    return _work(tasks, encoding, cast(Split, grid.split), counted, load)
+    return _work(grid.of(tasks), encoding, cast(Split, grid.split), counted, load)
 
 
 def profile_work(stopping: Stopping, tasks: TaskOptions, encoding: Encoding, counted: Mapping[str, int]) -> Work:

@@ -26,28 +26,49 @@ def encode(model: "Model", text: str, *, chat: bool) -> list[int]:
     return _ids(model, *_written(model, text, chat))
 
 
-def encode_apart(model: "Model", text: str, question: str, *, chat: bool) -> tuple[list[int], list[int]]:
-    """Token ids of a prompt in two parts, which joined are those that `encode` gives for the whole.
+def encode_apart(model: "Model", text: str, *questions: str, chat: bool) -> tuple[list[int], ...]:
+    """Token ids of a context, then those of each question about it; joined, a context and a question are what `encode`
+    gives for the whole prompt.
 
-    The first part holds the tokens that the context has on its own as well, so it tells nothing of the question. A
-    token with characters of both, such as a full stop and the question's line breaks, goes with the question.
+    The context has the tokens that it has on its own and before each question, so it tells nothing of any. A token with
+    characters of both, such as a full stop and the question's line breaks, goes with the question.
 
     Args:
-        text: the whole prompt, which ends with the question.
-        question: what comes after the context; the chat template's opening of the answer goes with it.
+        text: the whole prompt, which ends with the first question.
+        questions: what comes after the context; the chat template's opening of the answer goes with each.
 
     Raises:
-        RequestError: the text does not end with the question, or the chat template cannot write it.
+        RequestError: the text does not end with the first question, or the chat template cannot write it.
     """
-    whole, bare = _written(model, text, chat)
-    asked = question.strip()
-    # Templates may strip the text, so the question is looked for without the white space at its ends.
-    start = whole.rfind(asked) - (len(question) - len(question.lstrip()))
-    if not asked or not text.rstrip().endswith(asked) or start < 0 or not whole[start:].lstrip().startswith(asked):
-        raise RequestError(f"The prompt does not end with its question ('{asked:.60}'), so it cannot be cut before it.")
-    ids = _ids(model, whole, bare)
-    common = _common(ids, _ids(model, whole[:start], bare))
-    return ids[:common], ids[common:]
+    context = text.rstrip().removesuffix(questions[0].rstrip())
+    prompts = [text, *(context + question for question in questions[1:])]
+    alone, wholes = list[list[int]](), list[list[int]]()
+    for prompt, question in zip(prompts, questions, strict=True):
+        whole, bare = _written(model, prompt, chat)
+        asked = question.strip()
+        # Templates may strip the text, so the question is looked for without the white space at its ends.
+        start = whole.rfind(asked) - (len(question) - len(question.lstrip()))
+        found = start >= 0 and whole[start:].lstrip().startswith(asked)
+        if not asked or not prompt.rstrip().endswith(asked) or not found:
+            raise RequestError(
+                f"The prompt does not end with its question ('{asked:.60}'), so it cannot be cut before it."
+            )
+        wholes.append(_ids(model, whole, bare))
+        alone.append(_ids(model, whole[:start], bare))
+    common = min(_common(wholes[0], each) for each in (*wholes, *alone))
+    return wholes[0][:common], *(each[common:] for each in wholes)
+
+
+def encode_turn(model: "Model", answer: str, question: str, *, chat: bool) -> list[int]:
+    """Token ids of what follows a prompt where the talk goes on: its answer, another question, and the opening of the
+    next answer. Without a chat template an empty line stands between answer and question.
+
+    Raises:
+        RequestError: the chat template cannot write a second turn.
+    """
+    template = model.template if chat else None
+    text = f" {answer}\n\n{question.strip()}" if template is None else template.go_on(answer, question.strip())
+    return _continued(model, text)
 
 
 def encode_answer(model: "Model", prompt: str, answer: str, *, chat: bool) -> list[int]:

@@ -1,7 +1,9 @@
 """The chat template: a text as a user's turn, followed by the opening of the answer."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
+from itertools import cycle
 from typing import Any
 
 from cokv_bench.errors import RequestError, brief
@@ -23,6 +25,8 @@ _CLOCK = (
 _TURN, _ANSWER = "<|start|>assistant", "<|channel|>final<|message|>"
 # A line break stays one in a prompt and becomes two characters in a Python list that a template prints as it is.
 _PROBE = "Which stone is grey?\nThe one by the river."
+# Stands where an answer goes.
+_REPLY = "It is the stone by the river."
 
 
 class ChatTemplate:
@@ -44,7 +48,7 @@ class ChatTemplate:
             RequestError: the template fails on a single user's turn or does not write its text, or there are several
                 templates and no default.
         """
-        rendered = self._apply(text, in_parts=self._in_parts)
+        rendered = self._apply([text], in_parts=self._in_parts)
         if not _holds(rendered, text):
             raise RequestError(
                 f"The chat template of '{self._name}' changes the text of a prompt ('{text.strip():.60}'); correct "
@@ -52,13 +56,28 @@ class ChatTemplate:
             )
         return rendered
 
+    def go_on(self, answer: str, question: str) -> str:
+        """What follows the prompt of a text: an answer, another question, and the opening of the next answer.
+
+        Raises:
+            RequestError: the template cannot write a second turn of the user.
+        """
+        rendered = self._apply([_PROBE, _REPLY, question], in_parts=self._in_parts)
+        before, _, after = rendered.partition(_REPLY)
+        if not before or not _holds(after, question):
+            raise RequestError(
+                f"The chat template of '{self._name}' does not write a second question after an answer; correct the "
+                "template in the tokenizer's files, or ask one question per context."
+            )
+        return answer + after
+
     @cached_property
     def _in_parts(self) -> bool:
         """Whether the template wants content as a list of parts, as templates of multimodal models do."""
         failure: RequestError | None = None
         for in_parts in (False, True):
             try:
-                if _holds(self._apply(_PROBE, in_parts=in_parts), _PROBE):
+                if _holds(self._apply([_PROBE], in_parts=in_parts), _PROBE):
                     return in_parts
             except RequestError as error:
                 failure = failure or error
@@ -67,7 +86,8 @@ class ChatTemplate:
             "correct the template in the tokenizer's files, or remove it to use plain prompts."
         )
 
-    def _apply(self, text: str, *, in_parts: bool) -> str:
+    def _apply(self, turns: Sequence[str], *, in_parts: bool) -> str:
+        """The turns as the template writes them, the user's first, with the opening of the next answer."""
         templates = self._tokenizer.chat_template
         if isinstance(templates, dict) and "default" not in templates:
             raise RequestError(
@@ -75,11 +95,14 @@ class ChatTemplate:
                 "give that name to one of them in the tokenizer's files."
             )
         template = templates["default"] if isinstance(templates, dict) else templates
-        content = [{"type": "text", "text": text}] if in_parts else text
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": text}] if in_parts else text}
+            for role, text in zip(cycle(("user", "assistant")), turns, strict=False)
+        ]
         try:
             rendered = str(
                 self._tokenizer.apply_chat_template(
-                    [{"role": "user", "content": content}],
+                    messages,
                     add_generation_prompt=True,
                     tokenize=False,
                     enable_thinking=False,

@@ -36,7 +36,8 @@ def latex(layout: Layout) -> str:
     notes = [escape(note) for note in layout.notes]
     primary = [_grid(grid, []) for grid in layout.primary]
     costs = [_grid(grid, notes) for grid in layout.costs]
-    return "\n".join(["% Needs \\usepackage{booktabs}.", _grid(layout.scores, legend), *primary, *costs])
+    questions = [_grid(grid, []) for grid in layout.questions]
+    return "\n".join(["% Needs \\usepackage{booktabs}.", _grid(layout.scores, legend), *primary, *questions, *costs])
 
 
 def _grid(grid: Grid, notes: list[str]) -> str:

@@ -10,6 +10,7 @@ from cokv_bench.budget import Budget
 from cokv_bench.policies.names import FULL, competing, is_ceiling, label, parse
 from cokv_bench.report.grids import Cell, Grid, budget_text, decimal
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
+from cokv_bench.report.questions import questions_grid
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import is_mean, overall
 from cokv_bench.scores.units import PERCENT, Unit, capital
@@ -30,6 +31,7 @@ class Layout:
         primary: the primary tests, a table a baseline and in it a section per benchmark; none where nothing is
             compared.
         comparisons: what sums the run up against each baseline, with the secondary tests at single budgets.
+        questions: the first question of contexts beside their later ones; none where contexts have one.
         differs: what the mark of `Cell.differs` means; empty where no cell has it.
         uncompared: the same for `Cell.uncompared`.
         notes: sentences about both tables.
@@ -40,6 +42,7 @@ class Layout:
     kept: tuple[tuple[Cell, ...], ...]
     primary: tuple[Grid, ...]
     comparisons: tuple[Grid, ...]
+    questions: tuple[Grid, ...]
     costs: tuple[Grid, ...]
     differs: str
     uncompared: str
@@ -55,8 +58,8 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     """Decide what stands in each cell.
 
     Args:
-        tables: of a run, by file name: `scores.csv`, `table.csv` and, where it has one, `comparisons.csv`; marks are
-            those of its first baseline.
+        tables: of a run, by file name: `scores.csv`, `table.csv` and, where it has them, `comparisons.csv`, whose first
+            baseline gives the marks, and `questions.csv`.
         configuration: of the run.
         unit: of its numbers.
     """
@@ -98,6 +101,7 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
         tuple(kept),
         primary,
         tuple(grid for each in by_baseline for grid in _comparisons(each, wholes, unit)),
+        (questions_grid(tables["questions.csv"], unit),) if "questions.csv" in tables else (),
         tuple(
             Grid(
                 f"{unit.title} with its 95% interval, tokens kept per KV head" + (", and size of the KV cache" * sized),

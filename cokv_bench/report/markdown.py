@@ -17,7 +17,8 @@ def escape(text: str) -> str:
 def markdown(layout: Layout) -> str:
     """All tables with the notes under them."""
     notes = map(escape, (*layout.notes, *layout.legend))
-    return "\n\n".join([_grid(layout.scores), *map(_grid, (*layout.primary, *layout.costs)), *notes]) + "\n"
+    grids = (layout.scores, *layout.primary, *layout.questions, *layout.costs)
+    return "\n\n".join([*map(_grid, grids), *notes]) + "\n"
 
 
 def _grid(grid: Grid) -> str:

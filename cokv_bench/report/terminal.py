@@ -46,9 +46,9 @@ def print_scores(console: Console, layout: Layout, unit: Unit) -> None:
 
 
 def print_tables(console: Console, layout: Layout, unit: Unit) -> None:
-    """Print the table of scores, and the comparisons that sum a run up."""
+    """Print the table of scores, that of later questions, and the comparisons that sum a run up."""
     print_scores(console, layout, unit)
-    for grid in layout.comparisons:
+    for grid in (*layout.questions, *layout.comparisons):
         print_grid(console, grid)
 
 

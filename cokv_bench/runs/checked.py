@@ -7,6 +7,9 @@ from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, 
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
 
+#: Columns of records with several questions per context: the score of the first, and the mean of the later ones.
+FIRST, LATER = "first_score", "later_score"
+
 
 def run_problem(content: Any) -> str | None:
     """Why a document is not the `run.json` of a run, None where it is."""
@@ -44,7 +47,7 @@ def tabular(record: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in record.items()
-        if name != "prediction" and not text(name) and not (isinstance(value, str) and text(value))
+        if name not in _TOLD and not text(name) and not (isinstance(value, str) and text(value))
     }
 
 
@@ -103,6 +106,8 @@ _RULE: dict[str, Check] = {
     **dict.fromkeys(("zeroed", "alpha"), or_null(whole(1))),
     "beta": or_null(number),
 }
+#: Answers, and what a record says of each question, of which no table is made.
+_TOLD = ("prediction", "later_predictions", "question_scores")
 _COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
 _RECORD: dict[str, Check] = {
     "task": text,
@@ -117,6 +122,6 @@ _FURTHER_COLUMNS: dict[str, Check] = {
     "prediction": any_text,
     "unit": text,
     "length": or_null(number),
-    **dict.fromkeys(("depth", "word_recall", "rouge_score_l"), or_null(number)),
+    **dict.fromkeys(("depth", "word_recall", "rouge_score_l", FIRST, LATER), or_null(number)),
     "bucket": or_null(text),
 }

@@ -24,15 +24,15 @@ class Answer:
     """What one variant answered on one example, not yet scored, or what a utility says of it; and what that took.
 
     Attributes:
-        text: the answer; None where a utility was measured.
-        value: of the utility; None where there is an answer.
+        texts: an answer per question of the context; empty where a utility was measured.
+        values: of the utility, likewise; empty where there are answers.
         measured: the columns of the record that the evaluation knows.
     """
 
     part: int
     variant: Variant
-    text: str | None
-    value: float | None
+    texts: tuple[str, ...]
+    values: tuple[float, ...]
     measured: dict[str, Any]
 
 
@@ -80,15 +80,21 @@ class Evaluation:
         choices = [policy.select(prompt, budget) for policy, budget in asked]
         kept, tokens = [choice.total for choice in choices], prompt.tokens
         others = {"other_bytes": prompt.others.nbytes} if prompt.others else {}
-        found: list[tuple[str | None, float | None, int]]
+        texts: list[tuple[str, ...]] = [()] * len(cells)
+        values: list[tuple[float, ...]] = [()] * len(cells)
+        new = [0] * len(cells)
         if self.utility is None:
-            requests = [self._decoding(prompt, choices)]
-            # So that nothing here holds the prompt while its answers are decoded.
+            requests = [
+                self._decoding(prompt, choices, ids) for ids in (*self.encoded.later[::-1], self.encoded.question)
+            ]
+            # So that nothing here holds the prompt while its last answers are decoded.
             del prompt, choices
-            answers = yield requests.pop()
-            found = [(answer.text, None, len(answer.token_ids)) for answer in answers]
+            while requests:
+                answers = yield requests.pop()
+                texts = [(*before, answer.text) for before, answer in zip(texts, answers, strict=True)]
+                new = [before + len(answer.token_ids) for before, answer in zip(new, answers, strict=True)]
         else:
-            found = [(None, value, 0) for value in self._values(model, prompt, choices)]
+            values = self._values(model, prompt, choices)
         decoded = time.perf_counter()
         seconds = {
             "prefill_seconds": round(prefilled - started, 4),
@@ -100,8 +106,8 @@ class Evaluation:
             Answer(
                 index,
                 variant,
-                text,
-                value,
+                of_texts,
+                of_values,
                 {
                     "prompt_tokens": tokens,
                     "question_tokens": len(self.encoded.question),
@@ -112,36 +118,42 @@ class Evaluation:
                     **seconds,
                 },
             )
-            for (index, variant), total, (text, value, new_tokens) in zip(cells, kept, found, strict=True)
+            for (index, variant), total, of_texts, of_values, new_tokens in zip(
+                cells, kept, texts, values, new, strict=True
+            )
         ]
 
-    def _decoding(self, prompt: Prompt, choices: Sequence[Selection]) -> Decoding:
-        """Answers for each choice; all parts share their first example's limits."""
+    def _decoding(self, prompt: Prompt, choices: Sequence[Selection], question: Sequence[int]) -> Decoding:
+        """Answers to a question for each choice; all parts share their first example's limits."""
         example = self.parts[0].example
         return Decoding(
             prompt,
             choices,
             example.max_new_tokens,
-            self.encoded.question,
+            question,
             example.stop_at_newline,
             self._left(prompt),
         )
 
-    def _values(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[float]:
-        """The utility of each choice; parts have answers of their own, so each is a batch."""
-        assert self.utility is not None
-        rest, found = list(choices), list[float]()
+    def _values(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[tuple[float, ...]]:
+        """The utility of each choice per question; parts have answers of their own, so each is a batch."""
+        rest, found = list(choices), list[tuple[float, ...]]()
         for part, task in zip(self.parts, self.tasks, strict=True):
             mine, rest = rest[: len(part.variants)], rest[len(part.variants) :]
-            case = Case(model, task, part.example, prompt, self._left(prompt), tuple(self.encoded.question))
-            values = [float(value) for value in self.utility.measure(case, mine)]
-            if len(values) != len(mine) or not all(map(math.isfinite, values)):
-                raise RequestError(
-                    f"The utility '{self.utility.name}' has no finite number for each of {len(mine)} selections of "
-                    f"example {part.example.id} of '{part.task}'; correct the utility, or leave the task out."
-                )
-            found += values
+            asked = zip((part.example, *part.example.later), (self.encoded.question, *self.encoded.later), strict=True)
+            cases = [Case(model, task, each, prompt, self._left(prompt), tuple(ids)) for each, ids in asked]
+            found += zip(*(self._measured(case, mine) for case in cases), strict=True)
         return found
+
+    def _measured(self, case: Case, choices: Sequence[Selection]) -> list[float]:
+        assert self.utility is not None
+        values = [float(value) for value in self.utility.measure(case, choices)]
+        if len(values) != len(choices) or not all(map(math.isfinite, values)):
+            raise RequestError(
+                f"The utility '{self.utility.name}' has no finite number for each of {len(choices)} selections of "
+                f"example {case.example.id} of '{case.task.name}'; correct the utility, or leave the task out."
+            )
+        return values
 
     def _left(self, prompt: Prompt) -> int | None:
         """Bytes that the rows may take, None for no limit of the user's."""

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cokv_bench.files import write_text
+from cokv_bench.tasks.base import Example
 
 if TYPE_CHECKING:
     from cokv_bench.runs.plan import Job
@@ -14,7 +15,7 @@ EXAMPLES = "examples.jsonl"
 
 
 def write_examples(folder: Path, jobs: "Iterable[Job]") -> None:
-    """Write `examples.jsonl`: a line a task and example with its question and reference answers.
+    """Write `examples.jsonl`: a line a task and example with its question and reference answers, and later ones.
 
     The file follows from the run's configuration, so one that is there is left as it is, and shards write the same.
 
@@ -31,9 +32,15 @@ def write_examples(folder: Path, jobs: "Iterable[Job]") -> None:
                 "example": part.example.id,
                 "question": part.example.question,
                 "answers": list(part.example.answers),
+                **_later(part.example),
             }
         )
         for job in jobs
         for part in job.parts
     }
     write_text(path, "".join(f"{lines[key]}\n" for key in sorted(lines)))
+
+
+def _later(example: Example) -> dict[str, Any]:
+    asked = [{"question": each.question, "answers": list(each.answers)} for each in example.later]
+    return {"later": asked} if asked else {}

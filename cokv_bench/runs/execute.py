@@ -1,13 +1,15 @@
 """Running a plan: jobs go to an engine, records of each are on disk before it counts as done."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from cokv_bench.budget import written
 from cokv_bench.engines import Call, LocalWorkers, Workers
 from cokv_bench.models import Model
 from cokv_bench.models.greedy import in_words
+from cokv_bench.runs.checked import FIRST, LATER
 from cokv_bench.runs.evaluate import Answer, Evaluation
 from cokv_bench.runs.examples import write_examples
 from cokv_bench.runs.journal import Journal, Key
@@ -92,8 +94,27 @@ def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
 
 
 def _scored(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
-    """What was found, with its unit: an answer and its scores, or the value of the plan's utility."""
+    """What was found, with its unit: an answer and its scores, or the value of the plan's utility.
+
+    Of several questions of a context, the means over them, and what each has.
+    """
     if plan.utility is not None:
-        return {"score": answer.value, "unit": plan.utility.unit}
-    text = answer.text or ""
-    return {"prediction": text, **plan.tasks[part.task].score(part.example, text), "unit": FRACTION}
+        return {**_over_questions([{"score": value} for value in answer.values]), "unit": plan.utility.unit}
+    task, first, *later = plan.tasks[part.task], *answer.texts
+    examples = (part.example, *part.example.later)
+    scores = [task.score(example, text) for example, text in zip(examples, answer.texts, strict=True)]
+    told = {"later_predictions": later} if later else {}
+    return {"prediction": first, **told, **_over_questions(scores), "unit": FRACTION}
+
+
+def _over_questions(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The columns of a record from those of each question."""
+    if len(scores) == 1:
+        return dict(scores[0])
+    every = [each["score"] for each in scores]
+    return {
+        **{name: fmean(each[name] for each in scores) for name in scores[0]},
+        FIRST: every[0],
+        LATER: fmean(every[1:]),
+        "question_scores": every,
+    }

@@ -1,6 +1,6 @@
 """The grid of a run as it is asked for: methods at budgets, on a split."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -8,6 +8,7 @@ from cokv_bench.budget import Budget
 from cokv_bench.errors import unknown
 from cokv_bench.option import Option
 from cokv_bench.tasks.base import Split
+from cokv_bench.tasks.options import TaskOptions
 
 #: The settings of `--knobs` that are no file.
 TUNED, PAPERS = "tuned", "papers"
@@ -30,6 +31,7 @@ class Grid:
             "papers" (as published), or a file of `cokv-bench tune`.
         leave_out_seen: leave out, for all methods alike, what any method's head file was made from, and all else of the
             same documents; else such examples are refused.
+        questions_per_context: asked one after the other of the same compressed prompt.
         leave_out_runs: folders of earlier runs, whose examples are left out: for a judgement on what nobody has seen.
     """
 
@@ -56,6 +58,14 @@ class Grid:
         tuple[Path, ...],
         Option("Leave out the examples of this earlier run; may be given several times.", name="leave_out_run"),
     ] = ()
+    questions_per_context: Annotated[
+        int,
+        Option(
+            "Ask so many questions of each context, which is compressed once (needle, RULER's needles and chains, "
+            "rows that share a context).",
+            least=1,
+        ),
+    ] = 1
     window: Annotated[
         int | None,
         Option(
@@ -97,6 +107,10 @@ class Grid:
             "of these is still said)."
         ),
     ] = SCORE
+
+    def of(self, tasks: TaskOptions) -> TaskOptions:
+        """What is asked about tasks, with the questions of each context."""
+        return replace(tasks, questions=self.questions_per_context)
 
     def check(self) -> None:
         """Refuse a split that is none. Raises `RequestError` with the nearest ones."""

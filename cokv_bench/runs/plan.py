@@ -191,7 +191,9 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
         example = part.example
         # How an answer ends is part of it: the room that a prompt is cut to depends on the answer's length.
         ends = (example.max_new_tokens, example.stop_at_newline)
-        key = (example.prompt, example.question, example.chat, example.truncate, ends)
+        asked = tuple((each.prompt, each.question) for each in (example, *example.later))
+        # What the first question is answered with goes before the later ones.
+        key = (asked, example.answers[:1] if example.later else (), example.chat, example.truncate, ends)
         shared.setdefault(key, []).append(part)
     # Bytes of the text follow tokens well enough, in all scripts, and cost nothing.
     groups = sorted(shared.values(), key=lambda group: -len(group[0].example.prompt.encode("utf-8", "surrogatepass")))
@@ -200,4 +202,6 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
 
 def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     ids = hashlib.sha256("\n".join(example.id for example in examples).encode()).hexdigest()[:16]
-    return {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids}
+    questions = max(1 + len(example.later) for example in examples)
+    several = {"questions": questions} if questions > 1 else {}
+    return {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids, **several}

@@ -18,17 +18,20 @@ from cokv_bench.scores.gaps import LOWER, UPPER, gaps_table
 from cokv_bench.scores.intervals import Bounds, interval
 from cokv_bench.scores.lengths import lengths_table
 from cokv_bench.scores.means import is_mean, means
+from cokv_bench.scores.questions import questions_table
 from cokv_bench.scores.reference import reference_table
 from cokv_bench.scores.units import PERCENT, Unit, scale_of, unit_of
 from cokv_bench.tasks.registry import family_of
 
 #: By file name. The tidy table is always "scores.csv" with a column "score" here; its file is `Unit.file`.
 Tables = dict[str, pd.DataFrame]
-COMPARISONS, GAPS = "comparisons.csv", "gaps.csv"
+COMPARISONS, GAPS, QUESTIONS = "comparisons.csv", "gaps.csv", "questions.csv"
 
 _CELL = ["task", "method", "budget"]
 #: `other_bytes`, of hybrid models alone, is what layers hold that no method evicts.
 _COSTS = ["prompt_tokens", "kept_tokens", "kept_per_head", "kv_bytes", "other_bytes", "new_tokens"]
+#: Further scores in [0, 1] that records of some tasks have.
+_EXTRA = ("word_recall", "rouge_score_l")
 #: What the tidy table of a utility has: its runs generate no answers.
 _OF_UTILITIES = ["method", "budget", "task", "n", "score", "ci_low", "ci_high", "kept_per_head", "exact_total"]
 
@@ -83,7 +86,7 @@ def count_tables(
 
     `scores.csv` and `table.csv` always; `comparisons.csv` where there are two methods to compare at a budget. Of scores
     also those of the tasks' benchmarks, such as `needle.csv`, and `lengths.csv` where a task has several lengths; of a
-    utility `gaps.csv` where the run has both ends of the gap.
+    utility `gaps.csv` where the run has both ends of the gap. `questions.csv` where contexts have several questions.
 
     Args:
         records: of the run, one or more.
@@ -99,6 +102,7 @@ def count_tables(
     compared = [table for each in chosen if len(table := comparisons_table(frame, configuration, each))]
     tables = {"scores.csv": scores, "table.csv": wide_table(scores)}
     tables[COMPARISONS] = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
+    tables[QUESTIONS] = questions_table(frame, configuration)
     if configuration.get("utility") is None:
         tables |= own_tables(frame) | {"lengths.csv": lengths_table(frame, configuration)}
     elif {LOWER, UPPER} <= set(frame["method"]):
@@ -200,7 +204,7 @@ def _costs(cell: pd.DataFrame, budget: Any, heads: int) -> dict[str, Any]:
 
 
 def _extra_scores(cell: pd.DataFrame) -> list[str]:
-    return [name for name in ("word_recall", "rouge_score_l") if name in cell and cell[name].notna().any()]
+    return [name for name in _EXTRA if name in cell and cell[name].notna().any()]
 
 
 def wide_table(scores: pd.DataFrame) -> pd.DataFrame:

@@ -32,6 +32,8 @@ class Example:
         fields: further columns of the records, such as length and depth of a needle.
         document: what the example was made from and others may be made from too: a hash of a row's context, the id of
             a needle. Examples of one document belong to one split. By default the example's id: nothing is shared.
+        later: examples of the same context with other questions, which are asked after this one from the same
+            compressed cache.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Example:
     question: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     document: str = ""
+    later: "tuple[Example, ...]" = ()
 
     def __post_init__(self) -> None:
         if not self.document:

@@ -98,6 +98,10 @@ class Family(ABC):
         """
         raise UncountedError(f"the benchmark '{self.name}' does not say how many prompts it has")
 
+    def several(self, task: str) -> bool:
+        """Whether several questions can be asked of one context of a task; it then makes `TaskOptions.questions`."""
+        return False
+
     def mean(self, task: str) -> str:
         """The benchmark in whose mean over tasks a task counts."""
         return self.name

@@ -22,6 +22,7 @@ class TaskOptions:
         lengths, examples: of tasks that are made at any length; examples is per length.
         depths, needles: Needle in a Haystack.
         template, metric: for `jsonl:` rows.
+        questions: of each context. No option of every command: only an evaluation asks more than one.
     """
 
     names: Annotated[
@@ -51,6 +52,7 @@ class TaskOptions:
     ] = ()
     template: Annotated[str | None, Option("Prompt of jsonl: rows, with {context} and {input}.", _TASKS)] = None
     metric: Annotated[str | None, Option("Metric of jsonl: rows.", _TASKS)] = None
+    questions: int = 1
 
     @property
     def examples_a_length(self) -> int | None:

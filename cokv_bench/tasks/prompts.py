@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cokv_bench.errors import Notice, RequestError
-from cokv_bench.models import encode, encode_apart
+from cokv_bench.models import encode, encode_apart, encode_turn
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.rows.truncation import LEAST, truncate_middle
@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of an example: those that pass prefill and are compressed, and those appended afterwards."""
+    """Token ids of an example: those that pass prefill and are compressed, and those appended afterwards.
+
+    Attributes:
+        later: what is appended in place of `question` for each further question of the context.
+    """
 
     prompt: list[int]
     question: list[int]
+    later: tuple[list[int], ...] = ()
 
 
 def check_prompts(model: "Model", examples: Sequence[Example], encoding: Encoding) -> None:
@@ -102,7 +107,7 @@ def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encode
             )
         text = truncate_middle(model.text_tokenizer, example.prompt, limit) if example.truncate else example.prompt
         encoded = _encode(model, example, text, encoding)
-        tokens = len(encoded.prompt) + len(encoded.question)
+        tokens = len(encoded.prompt) + max(map(len, (encoded.question, *encoded.later)))
         if tokens <= room:
             return encoded
         if not example.truncate:
@@ -115,8 +120,24 @@ def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encode
 
 def _encode(model: "Model", example: Example, text: str, encoding: Encoding) -> Encoded:
     if not encoding.question_agnostic:
-        return Encoded(encode(model, text, chat=example.chat), [])
+        return Encoded(encode(model, text, chat=example.chat), [], _after_first(model, example))
     try:
-        return Encoded(*encode_apart(model, text, example.question, chat=example.chat))
+        questions = [each.question for each in (example, *example.later)]
+        prompt, question, *later = encode_apart(model, text, *questions, chat=example.chat)
+        return Encoded(prompt, question, tuple(later))
     except RequestError as error:
         raise RequestError(f"Example {example.id} of '{example.task}': {error}") from None
+
+
+def _after_first(model: "Model", example: Example) -> tuple[list[int], ...]:
+    """What follows a prompt that holds the first question, for each later one: a reference answer, then the question.
+
+    All methods are told the same answer, and no question follows another one's. (SCBench goes on from the reference
+    answers too.)
+    """
+    if example.later and not example.answers:
+        raise RequestError(
+            f"Example {example.id} of '{example.task}' has no answer to go on from to its later questions; add one, or "
+            "compress the context alone with --question-agnostic."
+        )
+    return tuple(encode_turn(model, example.answers[0], each.question, chat=example.chat) for each in example.later)

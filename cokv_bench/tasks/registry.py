@@ -68,8 +68,18 @@ def check(names: Collection[str], options: TaskOptions) -> None:
                 f"{str(error).rstrip('.')}. A comma ends a task: write a path that has one in double quotes, as in "
                 f"--tasks '\"jsonl:a, b.jsonl\"'."
             ) from None
-        family.expand(name, options)
+        for task in family.expand(name, options):
+            _check_questions(family, task, options)
         cut = cut or family.holds_paths
+
+
+def _check_questions(family: Family, task: str, options: TaskOptions) -> None:
+    if options.questions > 1 and not family.several(task):
+        able = [each.name for each in FAMILIES.values() if any(map(each.several, [each.name, *each.known()]))]
+        raise RequestError(
+            f"'{task}' has one question per context; leave it out of --tasks, or leave out --questions-per-context "
+            f"{options.questions}. Benchmarks with tasks that have several: {', '.join(able)}."
+        )
 
 
 def check_known(name: str) -> None:
@@ -85,7 +95,9 @@ def resolve(names: Collection[str], model: "Model", options: TaskOptions) -> lis
     """
     tasks: dict[str, Task] = {}
     for name in names:
-        for task in _asked(name).tasks(name, model, options):
+        family = _asked(name)
+        for task in family.tasks(name, model, options):
+            _check_questions(family, task.name, options)
             tasks.setdefault(task.name, task)
     return list(tasks.values())
 

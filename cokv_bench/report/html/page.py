@@ -122,7 +122,7 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
             f"<details><summary>{text(grid.caption)}: {text(grid.header[2])}</summary>{_grid(grid)}</details>"
             for grid in layout.costs
         )
-        tests = "".join(f"<p>{text(grid.caption)}.</p>{_grid(grid)}" for grid in layout.primary)
+        tests = "".join(f"<p>{text(grid.caption)}.</p>{_grid(grid)}" for grid in (*layout.primary, *layout.questions))
         title = run.unit.heading
         title += "" if len(runs) == 1 else f", {run.name}"
         yield (

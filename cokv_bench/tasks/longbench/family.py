@@ -10,7 +10,7 @@ from cokv_bench.tasks.longbench.sizes import published_rows
 from cokv_bench.tasks.longbench.specs import PREFIX, expand, groups, is_e, plain_names, spec_of, specs
 from cokv_bench.tasks.longbench.task import LongBenchTask
 from cokv_bench.tasks.options import TaskOptions
-from cokv_bench.tasks.rows.family import rows_of_split
+from cokv_bench.tasks.rows.family import rows_of_split, uncounted_contexts
 from cokv_bench.tasks.rows.rules import BUCKETS
 
 if TYPE_CHECKING:
@@ -49,10 +49,17 @@ class LongBench(Family):
 
     def make(self, name: str, model: "Model", options: TaskOptions) -> LongBenchTask:
         """One task. Raises `RequestError` as `LongBenchTask` does."""
-        return LongBenchTask(name, data_dir=options.data_dir, seed=options.seed, limit=options.limit)
+        return LongBenchTask(
+            name, data_dir=options.data_dir, seed=options.seed, limit=options.limit, questions=options.questions
+        )
+
+    def several(self, task: str) -> bool:
+        """Rows of one context."""
+        return True
 
     def size(self, task: str, options: TaskOptions, split: Split, rows: int | None) -> Size:
-        """As many rows as the user says, or as the published files have; never `UncountedError`."""
+        """As many rows as the user says, or as the published files have."""
+        uncounted_contexts(options)
         every = published_rows(task) if rows is None else rows
         examples = rows_of_split(every, split, options.limit)
         return Size(examples, spec_of(task).max_new_tokens, published=rows is None)

@@ -19,6 +19,7 @@ class LongBenchTask(RowTask):
         seed: of the split into profile, test and report examples.
         profile_share: share of the documents (contexts) on whose rows heads are profiled.
         limit: the most examples of a split, the first in file order; None for all.
+        questions: of each context; see `per_context`.
 
     Raises:
         RequestError: unknown task, or a share or limit out of range.
@@ -32,6 +33,7 @@ class LongBenchTask(RowTask):
         seed: int = 0,
         profile_share: float = PROFILE_SHARE,
         limit: int | None = None,
+        questions: int = 1,
     ) -> None:
         rules = spec_of(name)
         plain = name.removeprefix(PREFIX)
@@ -43,4 +45,6 @@ class LongBenchTask(RowTask):
                     raise RequestError(f"{row.place}: field 'length' is missing.")
             return rows
 
-        super().__init__(PREFIX + plain, rules, load, seed=seed, profile_share=profile_share, limit=limit)
+        super().__init__(
+            PREFIX + plain, rules, load, seed=seed, profile_share=profile_share, limit=limit, questions=questions
+        )

@@ -38,7 +38,12 @@ class Needle(MadeFamily):
             haystack=options.haystack,
             needles=options.needles,
             seed=options.seed,
+            questions=options.questions,
         )
+
+    def several(self, task: str) -> bool:
+        """Needles of one haystack."""
+        return True
 
     def new_tokens(self, task: str) -> int:
         """Those of `NeedleTask`."""

@@ -15,6 +15,7 @@ from cokv_bench.tasks.needle.bank import Needle
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.needle.score import score_answers
 from cokv_bench.tasks.needle.user import read_needles
+from cokv_bench.tasks.questions import together
 
 SHORTEST = 64
 DEFAULT_DEPTHS = 10
@@ -61,6 +62,8 @@ class NeedleTask(MadeTask):
         needles: JSONL file in place of the bank; if it has fewer needles than examples, they are used again.
         seed: decides needles and where in the text a haystack begins.
         max_new_tokens: the most tokens to generate.
+        questions: of each context, a needle each. The first is the one that the context has with one question; the
+            others lie at depths evenly apart from its own.
 
     Raises:
         RequestError: a bad number, folder or file; `examples` raises it for a length that needle, question
@@ -83,6 +86,7 @@ class NeedleTask(MadeTask):
         needles: str | Path | None = None,
         seed: int = 0,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        questions: int = 1,
     ) -> None:
         super().__init__(
             tokenizer,
@@ -95,6 +99,7 @@ class NeedleTask(MadeTask):
         )
         self._depths = depths_of(depths, examples)
         self._max_new_tokens = max_new_tokens
+        self._questions = questions
         self._text = normalise(" ".join(document.text for dealt in self._documents.values() for document in dealt))
         self._own = None if needles is None else read_needles(needles)
 
@@ -110,37 +115,54 @@ class NeedleTask(MadeTask):
             for k, (depth, needle) in enumerate(zip(self._depths, needles, strict=bool(needles)))
         ]
 
-    def _needles(self, split: Split, length: int) -> list[Needle]:
-        """A needle for each example of a length; none where the user's file has none for the split."""
+    def _needles(self, split: Split, length: int) -> list[list[Needle]]:
+        """The needles of each example of a length; none where the user's file has none for the split."""
         count = len(self._depths)
         if self._own is not None:
             own = self._own[split]
+            if own and len({needle.question for needle in own}) < self._questions:
+                raise RequestError(
+                    f"The needle file has too few different questions in the {split} split for {self._questions} per "
+                    "context; add needles, or ask for fewer with --questions-per-context."
+                )
             first = self._lengths.index(length) * count
-            return [own[(first + k) % len(own)] for k in range(count)] if own else []
+            return [self._apart(own, first + k) for k in range(count)] if own else []
         # Seeded by the length, so that every length has its own. A needle whose answer stands in the text
         # would be found for the wrong reason; the packaged essays hold none, a user's folder may.
-        seed, ask = draw(2**31, "length", self._seed, length), count
+        seed, ask = draw(2**31, "length", self._seed, length), count * self._questions
         while True:
             drawn = bank.needles(split, ask, seed)
             usable = [needle for needle in drawn if not occurs(normalise(needle.answer), self._text)]
-            if len(usable) >= count:
-                return usable[:count]
+            firsts, others = usable[:count], _new_questions(usable, count)
+            if len(firsts) == count and len(others) >= count * (self._questions - 1):
+                return [[needle, *others[k::count][: self._questions - 1]] for k, needle in enumerate(firsts)]
             ask += len(bank.families())
 
-    def _example(self, split: Split, length: int, k: int, depth: float, needle: Needle) -> Example:
+    def _apart(self, own: Sequence[Needle], first: int) -> list[Needle]:
+        """Needles of the user's with different questions, from a number on and round again."""
+        found: dict[str, Needle] = {}
+        for step in range(len(own)):
+            needle = own[(first + step) % len(own)]
+            found.setdefault(needle.question, needle)
+        return list(found.values())[: self._questions]
+
+    def _example(self, split: Split, length: int, k: int, depth: float, needles: Sequence[Needle]) -> Example:
         haystack = self._haystacks[split]
         start = draw(len(haystack.sentences), "start", self._seed, split, length, k)
         # A sentence on its own may have a token more than in its text, so take some to spare.
         stretch = haystack.stretch(start, length + length // 4 + 64)
 
-        question = request(needle.question)
+        needle, apart = needles[0], 100 / len(needles)
+        # The depth 100 stays what it is, since nothing follows it.
+        depths = [depth, *((depth + apart * number) % 100 for number in range(1, len(needles)))]
+        asked = list(zip([each.needle for each in needles], depths, strict=True))
+        questions = [request(each.question) for each in needles]
 
-        def prompt(n_words: int) -> tuple[str, float]:
-            text, placed = insert(*stretch.cut(n_words), needle.needle, depth)
-            return text + question, placed
+        def context(n_words: int) -> tuple[str, list[float]]:
+            return insert(*stretch.cut(n_words), asked)
 
         def tokens(n_words: int) -> int:
-            return self._encode_length(prompt(n_words)[0])
+            return self._encode_length(context(n_words)[0] + questions[0])
 
         n_words = most_units(length, tokens, range(stretch.n_words + 1))
         if n_words < 0:
@@ -148,21 +170,35 @@ class NeedleTask(MadeTask):
                 f"Needle length {length} leaves no room for a haystack, as needle, question and chat template "
                 f"take {tokens(0)} tokens ('{needle.needle:.60}'); ask for a greater length."
             )
-        text, placed = prompt(n_words)
-        return Example(
-            id=content_id(text),
-            task=self.name,
-            prompt=text,
-            answers=needle.answers,
-            max_new_tokens=self._max_new_tokens,
-            question=question,
-            fields={
-                "length": length,
-                "depth": depth,
-                "placed": round(placed, 2),
-                "needle": needle.id,
-                "family": needle.family,
-                "kind": needle.kind,
-            },
-            document=needle.id,
-        )
+        text, placed = context(n_words)
+        examples = [
+            Example(
+                id=content_id(text + question),
+                task=self.name,
+                prompt=text + question,
+                answers=each.answers,
+                max_new_tokens=self._max_new_tokens,
+                question=question,
+                fields={
+                    "length": length,
+                    "depth": depth,
+                    "placed": round(placed[0], 2),
+                    "needle": needle.id,
+                    "family": needle.family,
+                    "kind": needle.kind,
+                },
+                document=needle.id,
+            )
+            for each, question in zip(needles, questions, strict=True)
+        ]
+        return together(examples)
+
+
+def _new_questions(needles: Sequence[Needle], count: int) -> list[Needle]:
+    """The needles after the first so many whose questions no other one asks."""
+    asked = {needle.question for needle in needles[:count]}
+    found: dict[str, Needle] = {}
+    for needle in needles[count:]:
+        if needle.question not in asked:
+            found.setdefault(needle.question, needle)
+    return list(found.values())

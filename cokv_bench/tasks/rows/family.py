@@ -45,11 +45,16 @@ class OwnRows(Family):
         """The task of one file. Raises `RequestError` as `JsonlTask` does."""
         return _own(name, options)
 
+    def several(self, task: str) -> bool:
+        """Rows of one context."""
+        return True
+
     def size(self, task: str, options: TaskOptions, split: Split, rows: int | None) -> Size:
         """The rows of the file are read and counted where the user does not say how many they are."""
         try:
             own = _own(task, options)
             if rows is not None:
+                uncounted_contexts(options)
                 return Size(rows_of_split(rows, split, options.limit), own.rules.max_new_tokens)
             if own.source.startswith(HUB):
                 raise UncountedError("its rows are on the hub, and a dry run downloads nothing")
@@ -63,7 +68,20 @@ OWN_ROWS = OwnRows()
 
 def _own(name: str, options: TaskOptions) -> JsonlTask:
     path = Path(name.removeprefix(PREFIX))
-    return JsonlTask(path, template=options.template, metric=options.metric, limit=options.limit, seed=options.seed)
+    return JsonlTask(
+        path,
+        template=options.template,
+        metric=options.metric,
+        limit=options.limit,
+        seed=options.seed,
+        questions=options.questions,
+    )
+
+
+def uncounted_contexts(options: TaskOptions) -> None:
+    """Refuse to count contexts with several questions by the number of rows. Raises `UncountedError`."""
+    if options.questions > 1:
+        raise UncountedError(f"which contexts have {options.questions} questions is not known before rows are read")
 
 
 def rows_of_split(rows: int, split: Split, limit: int | None) -> int:

@@ -49,6 +49,7 @@ class JsonlTask(RowTask):
         seed: of the split into profile, test and report examples.
         profile_share: share of the documents (contexts) on whose rows heads are profiled.
         limit: the most examples of a split, the first in file order; None for all.
+        questions: of each context; see `per_context`.
 
     Attributes:
         source: the rows: a path, or `hf:OWNER/NAME`.
@@ -70,6 +71,7 @@ class JsonlTask(RowTask):
         seed: int = 0,
         profile_share: float = PROFILE_SHARE,
         limit: int | None = None,
+        questions: int = 1,
     ) -> None:
         given = {
             "template": template,
@@ -95,6 +97,7 @@ class JsonlTask(RowTask):
             seed=seed,
             profile_share=profile_share,
             limit=limit,
+            questions=questions,
         )
 
 

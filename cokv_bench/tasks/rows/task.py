@@ -1,12 +1,14 @@
 """A task over rows in LongBench's schema: prompts, splits and scores."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id, side_of
 from cokv_bench.tasks.metrics import METRICS, best_score
+from cokv_bench.tasks.questions import per_context
 from cokv_bench.tasks.rows.rows import Row, row_ids
 from cokv_bench.tasks.rows.rules import Rules, bucket_of, score_columns
 
@@ -58,6 +60,7 @@ class RowTask:
         seed: int,
         profile_share: float,
         limit: int | None,
+        questions: int = 1,
     ) -> None:
         if not 0 <= profile_share <= 1:
             raise RequestError(f"The profile share of {name} must lie in 0..1, not {profile_share}.")
@@ -74,21 +77,16 @@ class RowTask:
         self._seed = seed
         self._share = profile_share
         self._limit = limit
+        self._questions = questions
 
     def examples(self, split: Split) -> list[Example]:
         """The first `limit` examples of a split, in file order; rows equal in all are one, see `row_ids`.
 
         Raises:
-            RequestError: the rows cannot be read, or cannot be scored.
+            RequestError: the rows cannot be read, or cannot be scored; see also `per_context`.
         """
-        rows = self._load()
-        found: list[Example] = []
-        for row, name in zip(rows, row_ids(rows), strict=True):
-            if name is not None and self._belongs(row.document, split):
-                found.append(self._example(row, name))
-                if len(found) == self._limit:
-                    break
-        return found
+        found = self._of_split(split)
+        return list(islice(found if self._questions == 1 else per_context(found, self._questions), self._limit))
 
     def documents(self) -> dict[str, str]:
         """Id -> document of all rows, whatever the limit; ids of earlier versions, without answers, are among them.
@@ -103,6 +101,12 @@ class RowTask:
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score" and one column for each extra metric, in [0, 1]."""
         return score_columns(self.rules, prediction, example.answers, example.all_classes)
+
+    def _of_split(self, split: Split) -> Iterator[Example]:
+        rows = self._load()
+        for row, name in zip(rows, row_ids(rows), strict=True):
+            if name is not None and self._belongs(row.document, split):
+                yield self._example(row, name)
 
     def _belongs(self, document: str, split: Split) -> bool:
         return split == "all" or side_of(document, seed=self._seed, profile_share=self._share) == split

@@ -9,6 +9,19 @@ def _all_of(units: int) -> int:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question with all references."""
+
+    question: str
+    answers: tuple[str, ...]
+
+    @property
+    def end(self) -> str:
+        """The question with the gap before it."""
+        return f"\n\n{self.question}"
+
+
+@dataclass(frozen=True)
 class Draft:
     """An example whose context has no size yet.
 
@@ -19,6 +32,7 @@ class Draft:
         question: the end of the prompt, the same for every size.
         available: how many of so many units there are; by default all, since most contexts are endless.
         source: texts that other examples may be made from too, such as the paragraphs that a question is about.
+        later: further questions about the context.
     """
 
     answers: tuple[str, ...]
@@ -26,15 +40,16 @@ class Draft:
     question: str
     available: Callable[[int], int] = _all_of
     source: tuple[str, ...] = ()
+    later: tuple[Asked, ...] = ()
 
     @property
-    def end(self) -> str:
-        """The question with the gap before it."""
-        return f"\n\n{self.question}"
+    def questions(self) -> tuple[Asked, ...]:
+        """The question, and the later ones."""
+        return Asked(self.question, self.answers), *self.later
 
     def prompt(self, units: int) -> str:
         """The prompt with so many units of context."""
-        return self.context(units) + self.end
+        return self.context(units) + self.questions[0].end
 
     def after(self, example: str) -> "Draft":
         """The same task with a worked example before its context."""

@@ -62,7 +62,13 @@ class Ruler(MadeFamily):
             examples=options.examples_a_length,
             seed=options.seed,
             qa=qa,
+            questions=options.questions,
         )
+
+    def several(self, task: str) -> bool:
+        """The needles and the chains."""
+        found = SUBTASKS.get(task.removeprefix(PREFIX))
+        return found is not None and found.several
 
     def new_tokens(self, task: str) -> int:
         """The published most tokens of the subtask's answers."""

@@ -92,6 +92,7 @@ class Material:
         essays: the haystack of the split.
         number: which example of its length and split this is, from 0.
         series: the seed of what all examples of the split share, whatever their length.
+        questions: of each context, where a subtask has several.
     """
 
     split: Split
@@ -100,6 +101,7 @@ class Material:
     essays: Haystack
     number: int
     series: str
+    questions: int = 1
 
     def below(self, n: int, *parts: object) -> int:
         """A number in 0..n-1 for the given parts."""

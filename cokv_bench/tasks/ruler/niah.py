@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from cokv_bench.tasks.ruler.draft import Draft
+from cokv_bench.tasks.ruler.draft import Asked, Draft
 from cokv_bench.tasks.ruler.material import Different, Material, noise
 
 
@@ -32,10 +32,11 @@ class Niah:
         keys = material.pairs() if self.key == "words" else material.uuids("key")
         values = material.numbers(7) if self.value == "number" else material.uuids("value")
         what = "number" if self.value == "number" else "UUID"
-        hidden, count = keys.first(self.keys), self.keys * self.values
+        # Each question has keys of its own.
+        hidden = keys.first(max(self.keys, self.asked * material.questions))
+        count = len(hidden) * self.values
         owners = [key for key in hidden for _ in range(self.values)]
         needles = [_needle(what, *pair) for pair in zip(owners, values.first(count), strict=True)]
-        asked, answers = hidden[: self.asked], values.first(self.asked * self.values)
         stretch = material.stretch() if self.haystack == "essays" else None
 
         def context(units: int) -> str:
@@ -50,7 +51,14 @@ class Niah:
                 f"text.\n\n{material.place(haystack, needles)}"
             )
 
-        return Draft(tuple(answers), context, _question(what, asked, len(answers)))
+        first, *later = (self._asked(number, what, hidden, values) for number in range(material.questions))
+        return Draft(first.answers, context, first.question, later=tuple(later))
+
+    def _asked(self, number: int, what: str, hidden: list[str], values: Different) -> Asked:
+        """A question by its number, and the values of its keys."""
+        start, end = self.asked * number, self.asked * (number + 1)
+        answers = values.first(end * self.values)[start * self.values :]
+        return Asked(_question(what, hidden[start:end], len(answers)), tuple(answers))
 
 
 def _needle(what: str, key: str, value: str) -> str:

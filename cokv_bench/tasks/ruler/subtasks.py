@@ -24,6 +24,7 @@ class Subtask:
         draft: how an example is drafted.
         metric: a name of `score.METRICS`.
         version: moves when prompts or scores change.
+        several: whether one context can have several questions.
     """
 
     description: str
@@ -31,19 +32,22 @@ class Subtask:
     draft: Callable[[Material], Draft]
     metric: str = "string_match_all"
     version: int = 1
+    several: bool = False
 
 
 SUBTASKS: dict[str, Subtask] = {
-    "niah_single_1": Subtask("a number in noise", 128, Niah("noise")),
-    "niah_single_2": Subtask("a number in essays", 128, Niah("essays")),
-    "niah_single_3": Subtask("a UUID in essays", 128, Niah("essays", value="uuid")),
-    "niah_multikey_1": Subtask("four keys in essays, one asked", 128, Niah("essays", keys=4)),
-    "niah_multikey_2": Subtask("a number among needles", 128, Niah("needles")),
-    "niah_multikey_3": Subtask("a UUID among needles of UUIDs", 128, Niah("needles", key="uuid", value="uuid")),
-    "niah_multivalue": Subtask("all four numbers of one key, in essays", 128, Niah("essays", values=4)),
-    "niah_multiquery": Subtask("four keys in essays, all asked", 128, Niah("essays", keys=4, asked=4)),
+    "niah_single_1": Subtask("a number in noise", 128, Niah("noise"), several=True),
+    "niah_single_2": Subtask("a number in essays", 128, Niah("essays"), several=True),
+    "niah_single_3": Subtask("a UUID in essays", 128, Niah("essays", value="uuid"), several=True),
+    "niah_multikey_1": Subtask("four keys in essays, one asked", 128, Niah("essays", keys=4), several=True),
+    "niah_multikey_2": Subtask("a number among needles", 128, Niah("needles"), several=True),
+    "niah_multikey_3": Subtask(
+        "a UUID among needles of UUIDs", 128, Niah("needles", key="uuid", value="uuid"), several=True
+    ),
+    "niah_multivalue": Subtask("all four numbers of one key, in essays", 128, Niah("essays", values=4), several=True),
+    "niah_multiquery": Subtask("four keys in essays, all asked", 128, Niah("essays", keys=4, asked=4), several=True),
     # Version 2 brought the worked examples, and a list of cwe that no longer begins with the ten answers.
-    "vt": Subtask("variable tracking, one chain of four hops in noise", 30, variable_tracking, version=2),
+    "vt": Subtask("variable tracking, one chain of four hops in noise", 30, variable_tracking, version=2, several=True),
     "cwe": Subtask("the ten common words of a list", 120, common_words, version=2),
     "fwe": Subtask("the three most frequent coded words", 50, frequent_words),
 }

@@ -7,6 +7,7 @@ from cokv_bench.tasks.base import Example, Split, content_id
 from cokv_bench.tasks.made.fit import most_units
 from cokv_bench.tasks.made.haystack import Tokenizer
 from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES, MadeTask
+from cokv_bench.tasks.questions import together
 from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.qa import Documents
@@ -35,6 +36,7 @@ class RulerTask(MadeTask):
         examples: examples a length and split; default 10 (published runs take 500).
         seed: decides all draws.
         qa: paragraphs and questions by subtask, as `read_qa` gives them.
+        questions: of each context, for the subtasks that have `several`. A context then has needles or chains for each.
 
     Raises:
         RequestError: an unknown subtask, one whose file is not given, or a bad number; `examples` raises it for a
@@ -51,11 +53,13 @@ class RulerTask(MadeTask):
         examples: int | None = None,
         seed: int = 0,
         qa: Mapping[str, Documents] | None = None,
+        questions: int = 1,
     ) -> None:
         self.name = PREFIX + name
         (self._name,) = expand(self.name, qa or {})
         self._subtask = subtask(self._name, qa or {})
         self.metric, self.version = self._subtask.metric, self._subtask.version
+        self._questions = questions
         self._count = DEFAULT_EXAMPLES if examples is None else examples
         super().__init__(
             tokenizer,
@@ -76,7 +80,8 @@ class RulerTask(MadeTask):
 
     def _draft(self, split: Split, length: int, k: int) -> Draft:
         series = f"{self._name} {self._seed} {split}"
-        return self._subtask.draft(Material(split, length, f"{series} {length} {k}", self._haystacks[split], k, series))
+        seed, haystack = f"{series} {length} {k}", self._haystacks[split]
+        return self._subtask.draft(Material(split, length, seed, haystack, k, series, self._questions))
 
     def _tokens(self, draft: Draft, units: int) -> int:
         return self._encode_length(draft.prompt(units))
@@ -98,14 +103,18 @@ class RulerTask(MadeTask):
                 f"paragraphs for the {split} split make prompts of {fills} tokens and are not repeated; ask for at "
                 f"most {fills} or give a larger file with --ruler-qa."
             )
-        prompt = draft.prompt(units)
-        return Example(
-            id=content_id(prompt),
-            task=self.name,
-            prompt=prompt,
-            answers=draft.answers,
-            max_new_tokens=self._subtask.max_new_tokens,
-            question=draft.end,
-            fields={"length": length, "subtask": self._name},
-            document=content_id(*draft.source) if draft.source else "",
-        )
+        context = draft.context(units)
+        examples = [
+            Example(
+                id=content_id(context + asked.end),
+                task=self.name,
+                prompt=context + asked.end,
+                answers=asked.answers,
+                max_new_tokens=self._subtask.max_new_tokens,
+                question=asked.end,
+                fields={"length": length, "subtask": self._name},
+                document=content_id(*draft.source) if draft.source else "",
+            )
+            for asked in draft.questions
+        ]
+        return together(examples)

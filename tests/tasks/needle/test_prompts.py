@@ -73,13 +73,18 @@ def test_needles_stand_at_the_sentence_end_before_the_asked_depth(length: int) -
 
 def test_insert_by_hand() -> None:
     text, counts = ["One two.", " Three four.", "\n\nFive six."], [2, 2, 2]
-    assert insert(text, counts, "X.", 0) == ("X. One two. Three four.\n\nFive six.", 0.0)
-    assert insert(text, counts, "X.", 33)[0].startswith("X. One")
-    assert insert(text, counts, "X.", 34)[0] == "One two. X. Three four.\n\nFive six."
-    assert insert(text, counts, "X.", 70) == ("One two. Three four. X.\n\nFive six.", pytest.approx(66.67, abs=0.01))
-    assert insert(text, counts, "X.", 100) == ("One two. Three four.\n\nFive six. X.", 100.0)
-    assert insert(["A b.", " C d."], [2, 2], "X.", 50)[0] == "A b. X. C d."
-    assert insert([], [], "X.", 50) == ("X.", 0.0)
+
+    def placed(sentences: list[str], counts: list[int], needle: str, depth: float) -> tuple[str, float]:
+        text, (place,) = insert(sentences, counts, [(needle, depth)])
+        return text, place
+
+    assert placed(text, counts, "X.", 0) == ("X. One two. Three four.\n\nFive six.", 0.0)
+    assert placed(text, counts, "X.", 33)[0].startswith("X. One")
+    assert placed(text, counts, "X.", 34)[0] == "One two. X. Three four.\n\nFive six."
+    assert placed(text, counts, "X.", 70) == ("One two. Three four. X.\n\nFive six.", pytest.approx(66.67, abs=0.01))
+    assert placed(text, counts, "X.", 100) == ("One two. Three four.\n\nFive six. X.", 100.0)
+    assert placed(["A b.", " C d."], [2, 2], "X.", 50)[0] == "A b. X. C d."
+    assert placed([], [], "X.", 50) == ("X.", 0.0)
 
 
 def test_depth_grids() -> None:
