@@ -12,12 +12,13 @@ from huggingface_hub import constants
 from cokv_bench.budgets import HeadValues, embedded, hub, load_head_file
 from cokv_bench.budgets.card import card_section
 from cokv_bench.budgets.head_file import head_file_path
-from cokv_bench.budgets.hub import HubFile, fetch, push, with_section
+from cokv_bench.budgets.hub import push, with_section
 from cokv_bench.errors import RequestError
+from cokv_bench.hub import HubFile, fetch, on_hub
 from cokv_bench.models import Model
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.sources import static_budgets
-from tests.budgets.hub_server import Hub, serving
+from tests.hub_server import Hub, serving
 
 SHARES = embedded.shares_path()
 
@@ -160,7 +161,7 @@ def test_a_collection_has_files_by_model_and_rule(
 def test_names_are_read_and_written() -> None:
     for name in ("hf:me/heads/a/b.json", "hf:me/heads@v1.0/b.json"):
         assert str(HubFile.parse(name)) == name
-    assert not hub.on_hub(Path("hf/me/heads.json"))
+    assert not on_hub(Path("hf/me/heads.json"))
 
 
 def test_a_section_replaces_its_own_alone() -> None:
