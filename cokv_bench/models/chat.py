@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _ANCHORS = ("\n", ":")
 
 
-def encode(model: "Model", text: str, *, chat: bool) -> list[int]:
+def encode(model: "Model", text: str, *, chat: bool, begun: str = "") -> list[int]:
     """Token ids of a prompt.
 
     With `chat` and a chat template the text becomes one user turn followed by the opening of the answer; the
@@ -20,13 +20,19 @@ def encode(model: "Model", text: str, *, chat: bool) -> list[int]:
     it, where an EOS would tell the model that the text is over. Reasoning models are asked not to think first,
     because the benchmarks' token limits are made for the answer alone.
 
+    Args:
+        begun: how the answer begins, which the model only continues. Without a chat template white space keeps it apart
+            from the text: its own, the text's, or else a line break.
+
     Raises:
         RequestError: the chat template cannot write the text as a user's turn.
     """
-    return _ids(model, *_written(model, text, chat))
+    return _ids(model, *_written(model, text, chat, begun))
 
 
-def encode_apart(model: "Model", text: str, question: str, *, chat: bool) -> tuple[list[int], list[int]]:
+def encode_apart(
+    model: "Model", text: str, question: str, *, chat: bool, begun: str = ""
+) -> tuple[list[int], list[int]]:
     """Token ids of a prompt in two parts, which joined are those that `encode` gives for the whole.
 
     The first part holds the tokens that the context has on its own as well, so it tells nothing of the question. A
@@ -35,6 +41,7 @@ def encode_apart(model: "Model", text: str, question: str, *, chat: bool) -> tup
     Args:
         text: the whole prompt, which ends with the question.
         question: what comes after the context; the chat template's opening of the answer goes with it.
+        begun: how the answer begins, as for `encode`; it goes with the question too.
 
     Raises:
         RequestError: the text does not end with the question, or the chat template cannot write it.
@@ -45,12 +52,12 @@ def encode_apart(model: "Model", text: str, question: str, *, chat: bool) -> tup
     start = whole.rfind(asked) - (len(question) - len(question.lstrip()))
     if not asked or not text.rstrip().endswith(asked) or start < 0 or not whole[start:].lstrip().startswith(asked):
         raise RequestError(f"The prompt does not end with its question ('{asked:.60}'), so it cannot be cut before it.")
-    ids = _ids(model, whole, bare)
+    ids = _ids(model, *_written(model, text, chat, begun))
     common = _common(ids, _ids(model, whole[:start], bare))
     return ids[:common], ids[common:]
 
 
-def encode_answer(model: "Model", prompt: str, answer: str, *, chat: bool) -> list[int]:
+def encode_answer(model: "Model", prompt: str, answer: str, *, chat: bool, begun: str = "") -> list[int]:
     """Token ids of a reference answer as the model would write it after this prompt, without special tokens.
 
     Prompt and answer are encoded as one text and cut where the prompt's own tokens end, so that the joined ids are
@@ -58,17 +65,20 @@ def encode_answer(model: "Model", prompt: str, answer: str, *, chat: bool) -> li
     break and the spaces that indent the answer: the prompt is encoded before its answer is known. The answer is then
     encoded on its own, without the space that some tokenizers put before a text.
     """
-    text, bare = _written(model, prompt, chat)
-    needs_space = bare and prompt[-1:].strip() != "" and answer[:1].strip() != ""
+    text, bare = _written(model, prompt, chat, begun)
+    needs_space = (bare or begun != "") and text[-1:].strip() != "" and answer[:1].strip() != ""
     following = (" " if needs_space else "") + answer
     begun, whole = _ids(model, text, bare), _ids(model, text + following, bare)
     return whole[len(begun) :] if whole[: len(begun)] == begun else _continued(model, following)
 
 
-def _written(model: "Model", text: str, chat: bool) -> tuple[str, bool]:
+def _written(model: "Model", text: str, chat: bool, begun: str = "") -> tuple[str, bool]:
     """The text as the model reads it, and whether it is bare: without a template that writes the special tokens."""
     template = model.template if chat else None
-    return (text, True) if template is None else (template.render(text), False)
+    if template is not None:
+        return template.render(text) + begun, False
+    meet = begun[:1].strip() != "" and text[-1:].strip() != ""
+    return text + "\n" * meet + begun, True
 
 
 def _ids(model: "Model", text: str, bare: bool) -> list[int]:

@@ -191,7 +191,7 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
         example = part.example
         # How an answer ends is part of it: the room that a prompt is cut to depends on the answer's length.
         ends = (example.max_new_tokens, example.stop_at_newline)
-        key = (example.prompt, example.question, example.chat, example.truncate, ends)
+        key = (example.prompt, example.question, example.begun, example.chat, example.truncate, ends)
         shared.setdefault(key, []).append(part)
     # Bytes of the text follow tokens well enough, in all scripts, and cost nothing.
     groups = sorted(shared.values(), key=lambda group: -len(group[0].example.prompt.encode("utf-8", "surrogatepass")))

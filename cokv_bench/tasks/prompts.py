@@ -115,8 +115,8 @@ def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encode
 
 def _encode(model: "Model", example: Example, text: str, encoding: Encoding) -> Encoded:
     if not encoding.question_agnostic:
-        return Encoded(encode(model, text, chat=example.chat), [])
+        return Encoded(encode(model, text, chat=example.chat, begun=example.begun), [])
     try:
-        return Encoded(*encode_apart(model, text, example.question, chat=example.chat))
+        return Encoded(*encode_apart(model, text, example.question, chat=example.chat, begun=example.begun))
     except RequestError as error:
         raise RequestError(f"Example {example.id} of '{example.task}': {error}") from None
