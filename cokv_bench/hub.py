@@ -106,7 +106,7 @@ def fetch_folder(source: HubRepository, patterns: Sequence[str]) -> Path:
     Raises:
         RequestError: as for `fetch`, or no file matches a pattern.
     """
-    names = _listed(source)
+    names = list_files(source)
     for pattern in patterns:
         if not any(fnmatch(name, pattern) for name in names):
             raise RequestError(f"The repository {source} has no file '{pattern}'; check its name and revision.")
@@ -119,13 +119,18 @@ def fetch_folder(source: HubRepository, patterns: Sequence[str]) -> Path:
     return folders.pop()
 
 
-def _listed(source: HubRepository) -> list[str]:
-    """The names of a repository's files; those in the cache where the hub cannot be reached."""
+@lru_cache
+def list_files(source: HubRepository) -> tuple[str, ...]:
+    """The names of a repository's files; those in the cache where the hub cannot be reached.
+
+    Raises:
+        RequestError: no such repository or revision, or no network and nothing in the cache.
+    """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        return HfApi().list_repo_files(source.repository, revision=source.revision, repo_type=source.kind)
+        return tuple(HfApi().list_repo_files(source.repository, revision=source.revision, repo_type=source.kind))
     except RepositoryNotFoundError:
         raise _no_repository(source.repository) from None
     except RevisionNotFoundError:
@@ -137,7 +142,7 @@ def _listed(source: HubRepository) -> list[str]:
             )
         except LocalEntryNotFoundError:
             raise _unreachable(str(source)) from None
-        return [path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()]
+        return tuple(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
 def _unreachable(what: str) -> RequestError:

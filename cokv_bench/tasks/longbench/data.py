@@ -10,7 +10,8 @@ import huggingface_hub
 from cokv_bench.errors import RequestError
 from cokv_bench.files import at_home
 from cokv_bench.tasks.longbench.specs import PREFIX, spec_of
-from cokv_bench.tasks.rows.rows import Row, parse_jsonl, read_bytes
+from cokv_bench.tasks.rows.records import read_bytes
+from cokv_bench.tasks.rows.rows import Row, parse_jsonl
 
 ENVIRONMENT = "COKV_BENCH_DATA"
 ARCHIVE = "data.zip"
