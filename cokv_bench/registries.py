@@ -7,7 +7,7 @@ PyTorch and SciPy, whose imports take seconds.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cokv_bench.registry import Registry, declared
+from cokv_bench.registry import Registry, declared, described
 
 if TYPE_CHECKING:
     from cokv_bench.engines.check import EngineKind
@@ -159,9 +159,13 @@ ESTIMATORS: "Registry[Estimator]" = Registry(
 )
 
 _TASKS = "cokv_bench.tasks"
-#: Benchmarks are found in `tasks/NAME/family.py`.
+#: Benchmarks are found in `tasks/NAME/family.py`, those that are published tables in `tasks/tables/NAME.yaml`.
 FAMILIES: "Registry[Family]" = Registry(
-    "task family", declared("tasks/*/family.py", first=("needle", "text", "ruler", "longbench", "jsonl"))
+    "task family",
+    {
+        **declared("tasks/*/family.py", first=("needle", "text", "ruler", "longbench", "jsonl")),
+        **described("tasks/tables/*.yaml", f"{_TASKS}.tables.family"),
+    },
 )
 
 _ENGINES = "cokv_bench.engines.check"

@@ -68,8 +68,8 @@ def encode_answer(model: "Model", prompt: str, answer: str, *, chat: bool, begun
     text, bare = _written(model, prompt, chat, begun)
     needs_space = (bare or begun != "") and text[-1:].strip() != "" and answer[:1].strip() != ""
     following = (" " if needs_space else "") + answer
-    begun, whole = _ids(model, text, bare), _ids(model, text + following, bare)
-    return whole[len(begun) :] if whole[: len(begun)] == begun else _continued(model, following)
+    before, whole = _ids(model, text, bare), _ids(model, text + following, bare)
+    return whole[len(before) :] if whole[: len(before)] == before else _continued(model, following)
 
 
 def _written(model: "Model", text: str, chat: bool, begun: str = "") -> tuple[str, bool]:

@@ -33,7 +33,7 @@ def read_records(source: str, config: str | None = None, split: str | None = Non
         RequestError: no such file, configuration or split, no network and no copy in the hub's cache, or content that
             cannot be read.
     """
-    path = _local(source, config)
+    path = copy_of(source, config)
     if path.is_dir():
         return _folder(path, source, config, split)
     if config is not None or split is not None:
@@ -74,8 +74,12 @@ def read_bytes(path: Path | str) -> bytes:
         raise RequestError(f"Cannot read {path}: {error.strerror}.") from error
 
 
-def _local(source: str, config: str | None) -> Path:
-    """Where the source, or the part of it that is asked for, lies on this machine."""
+def copy_of(source: str, config: str | None) -> Path:
+    """Where a source, or a configuration of it, lies on this machine; what is on the hub is fetched into its cache.
+
+    Raises:
+        RequestError: as for `read_records`.
+    """
     if not on_hub(source):
         return Path(source)
     named = parse(source, "dataset")
