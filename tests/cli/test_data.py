@@ -1,11 +1,13 @@
 """`cokv-bench data`: what is fetched is whole and is what the hub announced, or nothing is there."""
 
 import io
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from huggingface_hub import constants
 
@@ -147,3 +149,34 @@ def test_an_archive_that_is_none_or_torn_is_refused(cli: Any, hub: Hub, tmp_path
         hub.commits += 1
         forget()
         assert "is not a readable zip file" in refused(cli, tmp_path, "longbench")
+
+
+def test_a_table_is_evaluated_and_counted(cli: Any, texty_folder: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "context": f"The boat {n} is red. " * 10,
+            "question": f"Which boat is it, {n}? ",
+            "answer_prefix": "Answer: It is",
+            "answer": [f"boat {n}", "e"],
+            "task": "vt",
+        }
+        for n in range(12)
+    ]
+    table = tmp_path / "ruler-hf"
+    (table / "4096").mkdir(parents=True)
+    pd.DataFrame(rows).to_parquet(table / "4096" / "test-0.parquet")
+    card = "---\nconfigs:\n- config_name: '4096'\n  data_files:\n  - split: test\n    path: 4096/test-*\n---\n"
+    (table / "README.md").write_text(card)
+    asked = ("eval", "--model", texty_folder, "--tasks", "ruler-hf/4096/vt", "--data-dir", tmp_path, "--split", "all")
+    methods = ("--method", "full,snapkv", "--budget", 16, "--limit", 3)
+    for more in ((), ("--question-agnostic",), ("--utility", "loglik")):
+        out = tmp_path / f"run{len(more)}{more[:1] == ('--utility',)}"
+        status, _, err = cli(*asked, *methods, *more, "--out", out)
+        assert status == 0, err
+        records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+        assert len(records) == 6
+        assert {record["task"] for record in records} == {"ruler-hf/4096/vt"}
+    assert "ruler-hf/4096" in (tmp_path / "run0False" / "table.csv").read_text().splitlines()[0]
+    status, said, err = cli(*asked, *methods, "--dry-run")
+    assert status == 0, err
+    assert " 3 " in " ".join(said.split())
