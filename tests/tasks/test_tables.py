@@ -152,7 +152,7 @@ def test_rows_that_differ_in_their_options_alone_are_examples_of_their_own(tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("columns: {input: questoin}", "line 1: Unknown column 'questoin'; did you mean question"),
+        ("columns: {input: questions}", "line 1: Unknown column 'questions'; did you mean question"),
         ("columns: {A: choices.7}\ntemplate: '{A}{input}'", "line 1: Unknown column 'choices.7'"),
         ("columns: {1: question}", "must give names of columns, or null"),
         ("columns: {input: [a]}", "must give names of columns, or null"),
