@@ -14,7 +14,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import embedded
 from cokv_bench.models.conversion import cache_folder
 from cokv_bench.plugins import find, load
-from cokv_bench.tasks.longbench.data import ENVIRONMENT
+from cokv_bench.tasks.downloads import ENVIRONMENT
 
 if TYPE_CHECKING:
     from cokv_bench.models import Model
@@ -113,10 +113,10 @@ def _cache() -> Finding:
 def _data() -> Finding:
     place = os.environ.get(ENVIRONMENT)
     if place and Path(place).exists():
-        return Finding("LongBench data", place)
+        return Finding("benchmark data", place)
     if place:
-        return Finding("LongBench data", f"{ENVIRONMENT} names {place}, which does not exist", f"export {ENVIRONMENT}=")
-    return Finding("LongBench data", f"not set; --data-dir or {ENVIRONMENT} names a copy, else the hub is asked")
+        return Finding("benchmark data", f"{ENVIRONMENT} names {place}, which does not exist", f"export {ENVIRONMENT}=")
+    return Finding("benchmark data", f"not set; --data-dir or {ENVIRONMENT} names a copy, else the hub is asked")
 
 
 def _plugins(files: Iterable[Path]) -> Iterator[Finding]:

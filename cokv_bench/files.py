@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,27 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder of these files, whole or not at all; an earlier one of no other files is replaced.
+    """Make a folder of these files, as `new_folder` does.
 
     Args:
         files: content by the path inside the folder, with "/" between its parts.
+
+    Raises:
+        RequestError: as for `new_folder`.
+    """
+    with new_folder(path, files) as temporary:
+        for name, content in files.items():
+            write_bytes(temporary / name, content)
+
+
+@contextmanager
+def new_folder(path: str | Path, names: Collection[str]) -> Iterator[Path]:
+    """A folder to fill, which takes its place at the end of the block, whole or not at all.
+
+    An earlier one of no other files is replaced.
+
+    Args:
+        names: paths inside the folder of the files that the block writes, with "/" between their parts.
 
     Raises:
         RequestError: there is a file of that name or a folder with other files, or the folder cannot be written.
@@ -102,15 +120,15 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
     if target.exists() and not target.is_dir():
         raise RequestError(f"{target} is a file; name a folder to write.")
     held = {file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir()}
-    if not held <= set(files):
+    if not held <= set(names):
         raise RequestError(
-            f"The folder {target} holds {quoted(min(held - set(files)))}, which is not written here; name another "
+            f"The folder {target} holds {quoted(min(held - set(names)))}, which is not written here; name another "
             "folder with --out."
         )
     temporary, earlier = _temporary(target), target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
-        for name, content in files.items():
-            write_bytes(temporary / name, content)
+        temporary.mkdir(parents=True)
+        yield temporary
         if target.exists():
             os.replace(target, earlier)
         os.replace(temporary, target)

@@ -5,9 +5,9 @@ PyTorch and SciPy, whose imports take seconds.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cokv_bench.registry import Registry, declared
+from cokv_bench.registry import Registry, declared, described
 
 if TYPE_CHECKING:
     from cokv_bench.engines.check import EngineKind
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from cokv_bench.policies.registry import Recipe
     from cokv_bench.tasks.family import Family
 
-Metric = Callable[[str, str, Sequence[str]], float]
-"""(prediction, answer, class names of the task) -> score in [0, 1]."""
+Metric = Callable[[str, Any, Sequence[str]], float]
+"""(prediction, answer, class names of the task) -> score in [0, 1]; all answers at once where it is marked `JOINT`."""
+#: The mark of metrics that look at all answers together; of any other the best over the answers counts.
+JOINT = "joint"
 
 #: Rankings and splits say in their own files what they are called: a new one needs no other.
 SCORERS: "Registry[Callable[..., Scorer]]" = Registry(
@@ -157,9 +159,13 @@ ESTIMATORS: "Registry[Estimator]" = Registry(
 )
 
 _TASKS = "cokv_bench.tasks"
-#: Benchmarks are found in `tasks/NAME/family.py`.
+#: Benchmarks are found in `tasks/NAME/family.py`, those that are published tables in `tasks/tables/NAME.yaml`.
 FAMILIES: "Registry[Family]" = Registry(
-    "task family", declared("tasks/*/family.py", first=("needle", "text", "ruler", "longbench", "jsonl"))
+    "task family",
+    {
+        **declared("tasks/*/family.py", first=("needle", "text", "ruler", "longbench", "jsonl")),
+        **described("tasks/tables/*.yaml", f"{_TASKS}.tables.family"),
+    },
 )
 
 _ENGINES = "cokv_bench.engines.check"
@@ -192,5 +198,39 @@ METRICS: Registry[Metric] = Registry(
         "retrieval": ("share of the predicted paragraph numbers that are right", f"{_METRICS}.numbers:retrieval"),
         "retrieval_zh": ("the same of Chinese paragraphs", f"{_METRICS}.numbers:retrieval_zh"),
         "code_sim": ("edit similarity of the first line of code", f"{_METRICS}.edit_similarity:code_sim"),
+        "string_match_all": (
+            "share of all answers that occur in the prediction (RULER)",
+            f"{_METRICS}.string_match:string_match_all",
+            JOINT,
+        ),
+        "string_match_part": (
+            "whether an answer occurs in the prediction, case ignored (RULER)",
+            f"{_METRICS}.string_match:string_match_part",
+        ),
+        "contains": ("whether an answer occurs in the prediction, case kept", f"{_METRICS}.string_match:contains"),
+        "choice_stated": (
+            'whether it says "The correct answer is (B)" with the right letter (LongBench v2)',
+            f"{_METRICS}.choices:choice_stated",
+        ),
+        "choice": ("whether the right letter or option is named (InfiniteBench)", f"{_METRICS}.choices:choice"),
+        "choice_code": (
+            "whether the right letter or function is named (InfiniteBench)",
+            f"{_METRICS}.choices:choice_code",
+        ),
+        "first_integer": ("whether the first integer is the answer", f"{_METRICS}.retrieved:first_integer"),
+        "last_integer": ("whether the last word is the answer's integer", f"{_METRICS}.retrieved:last_integer"),
+        "first_number": ("whether the first number is the answer", f"{_METRICS}.retrieved:first_number"),
+        "among_words": ("whether an answer is one of the words", f"{_METRICS}.retrieved:among_words"),
+        "speaker": (
+            "whether the first answer is one of the words, in capitals (InfiniteBench)",
+            f"{_METRICS}.retrieved:speaker",
+            JOINT,
+        ),
+        "char_f1_zh": ("F1 of the Chinese characters shared with the answer", f"{_METRICS}.f1:char_f1_zh"),
+        "rouge_recall": ("recall of ROUGE-L as LooGLE computes it", f"{_METRICS}.rouge_l:rouge_recall"),
+        "rouge_score_lsum": (
+            "ROUGE-Lsum of the package rouge-score",
+            f"{_METRICS}.rouge_sentence:rouge_score_lsum",
+        ),
     },
 )

@@ -47,6 +47,20 @@ def declared(modules: str, first: Sequence[str] = ()) -> dict[str, tuple[str, ..
     return {name: found[name] for name in (*first, *sorted(found.keys() - set(first)))}
 
 
+def described(files: str, module: str) -> dict[str, tuple[str, str]]:
+    """What YAML files of the package are called and say of themselves, for `Registry`, as attributes of a module.
+
+    The first line of each is `about: LINE`. The module makes the thing of a name when it is asked for the attribute.
+
+    Args:
+        files: pattern of the files inside the package.
+        module: full name.
+    """
+    paths = sorted(Path(__file__).parent.glob(files))
+    firsts = {path.stem: path.read_text(encoding="utf-8").partition("\n")[0] for path in paths}
+    return {name: (first.removeprefix("about: "), f"{module}:{name}") for name, first in firsts.items()}
+
+
 def _module(path: Path) -> str:
     return ".".join((__package__, *path.with_suffix("").parts))
 

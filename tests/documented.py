@@ -83,7 +83,10 @@ def parser(line: str) -> tuple[Any, list[str]]:
         place = arguments.index("--plugin")
         assert (ROOT / arguments[place + 1]).is_file()
         del arguments[place : place + 2]
-    return subcommands()[name], arguments
+    command = subcommands()[name]
+    while hasattr(command, "commands"):
+        command = command.commands[arguments.pop(0)]
+    return command, arguments
 
 
 def parse(line: str) -> Any:

@@ -118,7 +118,8 @@ def test_every_method_and_command_of_the_documentation_exists() -> None:
 
     assert named("methods.md") == set(POLICIES)
     assert named("game.md") == {*ESTIMATORS, *SAMPLINGS, *UTILITIES}
-    commands = {command.name for command in make_app().registered_commands}
+    app = make_app()
+    commands = {each.name for each in (*app.registered_commands, *app.registered_groups)}
     for page in PAGES:
         for command in re.findall(r"(?:^|`)cokv-bench ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert command in commands, (page.name, command)

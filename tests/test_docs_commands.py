@@ -31,6 +31,7 @@ from cokv_bench.tasks.longbench.specs import plain_names, specs
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
 from tests.documented import ROOT, TYPED, made, parse, parser
+from tests.hub_server import local_hub
 from tests.report.made_run import make_run
 
 RUN = list(dict.fromkeys(line for lines in TYPED.values() for line in lines if not line.startswith("make ")))
@@ -70,6 +71,7 @@ LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
     "bench": (r"bench\.csv.* are in (.*)", ("bench.csv", "run.json")),
     "budgets": (r"Wrote (.*)", ("",)),
     "eval": (r"Tables, records and settings are in (.*)", ("run.json", "table.csv", "table.md")),
+    "data": (r"The data of .* is in (.*); use it", ("README.md",)),
     "export": (r"Wrote ([^:]*):", ("",)),
     "head-scores": (r"Wrote ([^:]*):", ("",)),
     "import": (r"Wrote ([^:]*):", ("",)),
@@ -142,7 +144,7 @@ def smaller(line: str) -> list[str]:
     program, name, *_ = shlex.split(line)
     command, arguments = parser(line)
     given = {part for part in arguments if part.startswith("--")}
-    found = [program, name]
+    found = [program, name, *[command.name] * (name == "data")]
     found += [FILES[name] if part.startswith("FILE") else os.path.expandvars(part) for part in arguments]
     for option in command.params:
         flag = option.opts[0]
@@ -261,6 +263,18 @@ def cluster() -> Iterator[str]:
 
 
 @pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The hub with what pages fetch from it, on this machine."""
+    with local_hub(tmp_path, monkeypatch) as found:
+        names = ("shortdep_qa", "longdep_qa", "longdep_summarization")
+        files = [f"- config_name: {name}\n  data_files:\n  - split: test\n    path: {name}/test-*\n" for name in names]
+        found.files["datasets/simonjegou/loogle/README.md"] = f"---\nconfigs:\n{''.join(files)}---\n".encode()
+        for name in names:
+            found.files[f"datasets/simonjegou/loogle/{name}/test-0.parquet"] = b"PAR1"
+        yield
+
+
+@pytest.fixture
 def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Desk:
     """The desk with someone at it: this process is in its folder, and answers and shapes are small."""
     monkeypatch.chdir(desk.folder)
@@ -286,6 +300,8 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     for package, where in NEEDED.items():
         if re.search(where, line):
             pytest.importorskip(package, reason=f"`{line}` needs {package}, which is not installed")
+    if line.startswith("cokv-bench data fetch"):
+        request.getfixturevalue("hub")
     if "--address" in line:
         address = request.getfixturevalue("cluster")
         monkeypatch.setenv("RAY_ADDRESS", address)

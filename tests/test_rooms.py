@@ -27,7 +27,7 @@ ORDER = (
     "kvcache",
     "models budgets",
     "registries plugins limits",
-    "registry option log files lazy units",
+    "registry option log files lazy units hub",
     "lists checks budget",
     "errors",
 )

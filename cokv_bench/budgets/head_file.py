@@ -13,10 +13,10 @@ from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_scores import HeadScores
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.budgets.head_values import HeadValues
-from cokv_bench.budgets.hub import HubFile, fetch, on_hub
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.checks import strict_loads
 from cokv_bench.errors import RequestError, quoted
+from cokv_bench.hub import HubFile, fetch, on_hub
 
 
 class HeadFile(Protocol):

@@ -12,6 +12,7 @@ import typer
 
 from cokv_bench.cli.bench import bench
 from cokv_bench.cli.budgets import make_budgets
+from cokv_bench.cli.data import fetch_data, list_data
 from cokv_bench.cli.doctor import doctor
 from cokv_bench.cli.eval import evaluate
 from cokv_bench.cli.export import export_heads
@@ -83,6 +84,10 @@ def make_app() -> typer.Typer:
     }
     for name, function in commands.items():
         app.command(name)(_stoppable(function))
+    data = typer.Typer(help="Download the data of benchmarks from the Hugging Face hub.", no_args_is_help=True)
+    data.command("fetch")(_stoppable(fetch_data))
+    data.command("ls")(_stoppable(list_data))
+    app.add_typer(data, name="data")
     # What it does not know it gives to the commands that it runs.
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command("reproduce", context_settings=further)(_stoppable(reproduce))

@@ -41,7 +41,7 @@ def retrieval_scores(
         ids = encode_example(model, example)
         places = answer_places(model, ids, example)
         if places:
-            answer = encode_answer(model, example.prompt, example.answers[0], chat=example.chat)
+            answer = encode_answer(model, example.prompt, example.answers[0], chat=example.chat, begun=example.begun)
             total += example_scores(model, ids, answer, places)
             used.append(example)
     progress(len(examples), len(examples), task.name)

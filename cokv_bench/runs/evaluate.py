@@ -15,7 +15,7 @@ from cokv_bench.kvcache.prefill import signals
 from cokv_bench.models import Model
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.runs.plan import Part, Variant
-from cokv_bench.tasks import Task
+from cokv_bench.tasks import Example, Task
 from cokv_bench.tasks.prompts import Encoded
 
 
@@ -84,9 +84,8 @@ class Evaluation:
         values: list[tuple[float, ...]] = [()] * len(cells)
         new = [0] * len(cells)
         if self.utility is None:
-            requests = [
-                self._decoding(prompt, choices, ids) for ids in (*self.encoded.later[::-1], self.encoded.question)
-            ]
+            questions = self._questions(self.parts[0].example)
+            requests = [self._decoding(prompt, choices, *each) for each in questions[::-1]]
             # So that nothing here holds the prompt while its last answers are decoded.
             del prompt, choices
             while requests:
@@ -123,9 +122,15 @@ class Evaluation:
             )
         ]
 
-    def _decoding(self, prompt: Prompt, choices: Sequence[Selection], question: Sequence[int]) -> Decoding:
-        """Answers to a question for each choice; all parts share their first example's limits."""
-        example = self.parts[0].example
+    def _questions(self, example: Example) -> list[tuple[Example, list[int]]]:
+        """The questions of an example's context with the ids that follow the prompt."""
+        ids = (self.encoded.question, *self.encoded.later)
+        return list(zip((example, *example.later), ids, strict=True))
+
+    def _decoding(
+        self, prompt: Prompt, choices: Sequence[Selection], example: Example, question: Sequence[int]
+    ) -> Decoding:
+        """Answers to a question for each choice; all parts share the limits of the first one's examples."""
         return Decoding(
             prompt,
             choices,
@@ -140,8 +145,8 @@ class Evaluation:
         rest, found = list(choices), list[tuple[float, ...]]()
         for part, task in zip(self.parts, self.tasks, strict=True):
             mine, rest = rest[: len(part.variants)], rest[len(part.variants) :]
-            asked = zip((part.example, *part.example.later), (self.encoded.question, *self.encoded.later), strict=True)
-            cases = [Case(model, task, each, prompt, self._left(prompt), tuple(ids)) for each, ids in asked]
+            questions = self._questions(part.example)
+            cases = [Case(model, task, each, prompt, self._left(prompt), tuple(ids)) for each, ids in questions]
             found += zip(*(self._measured(case, mine) for case in cases), strict=True)
         return found
 

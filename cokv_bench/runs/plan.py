@@ -190,10 +190,12 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
     for part in parts:
         example = part.example
         # How an answer ends is part of it: the room that a prompt is cut to depends on the answer's length.
-        ends = (example.max_new_tokens, example.stop_at_newline)
-        asked = tuple((each.prompt, each.question) for each in (example, *example.later))
+        asked = tuple(
+            (each.prompt, each.question, each.begun, each.max_new_tokens, each.stop_at_newline)
+            for each in (example, *example.later)
+        )
         # What the first question is answered with goes before the later ones.
-        key = (asked, example.answers[:1] if example.later else (), example.chat, example.truncate, ends)
+        key = (asked, example.answers[:1] if example.later else (), example.chat, example.truncate)
         shared.setdefault(key, []).append(part)
     # Bytes of the text follow tokens well enough, in all scripts, and cost nothing.
     groups = sorted(shared.values(), key=lambda group: -len(group[0].example.prompt.encode("utf-8", "surrogatepass")))

@@ -13,10 +13,11 @@ from cokv_bench.budgets import HeadFile, embedded, load_head_file
 from cokv_bench.budgets.fingerprint import check_same_model
 from cokv_bench.budgets.head_file import MADE_BY, head_file_path
 from cokv_bench.budgets.head_shares import WINDOW
-from cokv_bench.budgets.hub import fetch, in_collection
+from cokv_bench.budgets.hub import in_collection
 from cokv_bench.budgets.knobs import Options, as_written
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
+from cokv_bench.hub import fetch
 from cokv_bench.models import Model
 from cokv_bench.policies import find_method
 from cokv_bench.policies.names import is_ceiling, parse

@@ -29,6 +29,8 @@ class Example:
         all_classes: class names of a classification task.
         question: the end of the prompt that question-agnostic runs append once the rest of it is compressed; empty
             where the prompt has no such part.
+        begun: how the answer begins, such as "Answer:"; it stands after the chat template's opening of the answer, or
+            after the prompt, and the model continues it.
         fields: further columns of the records, such as length and depth of a needle.
         document: what the example was made from and others may be made from too: a hash of a row's context, the id of
             a needle. Examples of one document belong to one split. By default the example's id: nothing is shared.
@@ -46,6 +48,7 @@ class Example:
     stop_at_newline: bool = False
     all_classes: tuple[str, ...] | None = None
     question: str = ""
+    begun: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     document: str = ""
     later: "tuple[Example, ...]" = ()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cokv_bench.models import Model
+    from cokv_bench.tasks.downloads import Download
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,10 @@ class Family(ABC):
         """What the records of a task must hold, beyond what all records do, for the tables that are made of it."""
         length = self.length(task)
         return {} if length is None else {length: _a_length}
+
+    def downloads(self) -> "Mapping[str, Download]":
+        """What `cokv-bench data fetch` fetches for tasks of this benchmark, by the name that it is asked for."""
+        return {}
 
     def tables(self, records: "pd.DataFrame") -> "Mapping[str, pd.DataFrame]":
         """Further tables of a run, by file name, made from the records of this benchmark's tasks."""

@@ -31,7 +31,9 @@ class TaskOptions:
     data_dir: Annotated[
         Path | None,
         Option(
-            "LongBench data: folder of official JSONL or data.zip. Default: $COKV_BENCH_DATA, then the hub.", _TASKS
+            "Folder with the data of LongBench (official JSONL or data.zip) or of a published table, or with such a "
+            "folder for each, named like the benchmark. Default: $COKV_BENCH_DATA, then the hub.",
+            _TASKS,
         ),
     ] = None
     limit: Annotated[int | None, Option("At most this many examples per task.", _TASKS, least=1)] = None

@@ -76,8 +76,13 @@ def _cuts(model: "Model", examples: Sequence[Example], encoding: Encoding) -> di
 
 def _limit(model: "Model", example: Example, encoding: Encoding) -> int:
     """The most tokens of a prompt before its chat template."""
-    room = model.context - example.max_new_tokens
+    room = model.context - _longest_answer(example)
     return room if encoding.max_length is None else min(room, encoding.max_length)
+
+
+def _longest_answer(example: Example) -> int:
+    """The most tokens of an answer to any of its questions."""
+    return max(each.max_new_tokens for each in (example, *example.later))
 
 
 def encode_example(model: "Model", example: Example, *, max_length: int | None = None) -> list[int]:
@@ -96,13 +101,14 @@ def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encode
         RequestError: a prompt that must not be cut is longer than the model's context, the context has no room for a
             prompt before an answer, or the question of a question-agnostic run does not outlast the cut.
     """
-    room = model.context - example.max_new_tokens
+    answer = _longest_answer(example)
+    room = model.context - answer
     limit = _limit(model, example, encoding)
     while True:
         if example.truncate and limit < LEAST and (encoding.max_length is None or encoding.max_length >= LEAST):
             raise RequestError(
                 f"'{model.name}' holds {model.context} tokens (max_position_embeddings in its config.json), which "
-                f"leaves no room for a prompt of '{example.task}' before an answer of {example.max_new_tokens}; use a "
+                f"leaves no room for a prompt of '{example.task}' before an answer of {answer}; use a "
                 "model that holds more, or another task."
             )
         text = truncate_middle(model.text_tokenizer, example.prompt, limit) if example.truncate else example.prompt
@@ -113,17 +119,24 @@ def encode_parts(model: "Model", example: Example, encoding: Encoding) -> Encode
         if not example.truncate:
             raise RequestError(
                 f"A prompt of task '{example.task}' has {tokens} tokens and '{model.name}' holds {model.context} "
-                f"with the answer's {example.max_new_tokens}; ask for shorter prompts."
+                f"with the answer's {answer}; ask for shorter prompts."
             )
         limit -= max(2, tokens - room)
 
 
 def _encode(model: "Model", example: Example, text: str, encoding: Encoding) -> Encoded:
     if not encoding.question_agnostic:
-        return Encoded(encode(model, text, chat=example.chat), [], _after_first(model, example))
+        prompt = encode(model, text, chat=example.chat, begun=example.begun)
+        return Encoded(prompt, [], _after_first(model, example))
+    asked = (example, *example.later)
     try:
-        questions = [each.question for each in (example, *example.later)]
-        prompt, question, *later = encode_apart(model, text, *questions, chat=example.chat)
+        prompt, question, *later = encode_apart(
+            model,
+            text,
+            *(each.question for each in asked),
+            chat=example.chat,
+            begun=[each.begun for each in asked],
+        )
         return Encoded(prompt, question, tuple(later))
     except RequestError as error:
         raise RequestError(f"Example {example.id} of '{example.task}': {error}") from None
@@ -135,9 +148,15 @@ def _after_first(model: "Model", example: Example) -> tuple[list[int], ...]:
     All methods are told the same answer, and no question follows another one's. (SCBench goes on from the reference
     answers too.)
     """
-    if example.later and not example.answers:
+    if not example.later:
+        return ()
+    if not example.answers:
         raise RequestError(
             f"Example {example.id} of '{example.task}' has no answer to go on from to its later questions; add one, or "
             "compress the context alone with --question-agnostic."
         )
-    return tuple(encode_turn(model, example.answers[0], each.question, chat=example.chat) for each in example.later)
+    # An answer whose beginning stands in the prompt goes on from it.
+    answer = (" " if example.begun else "") + example.answers[0]
+    return tuple(
+        encode_turn(model, answer, each.question, chat=example.chat, begun=each.begun) for each in example.later
+    )

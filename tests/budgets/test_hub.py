@@ -5,19 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 from huggingface_hub import constants
 
 from cokv_bench.budgets import HeadValues, embedded, hub, load_head_file
 from cokv_bench.budgets.card import card_section
 from cokv_bench.budgets.head_file import head_file_path
-from cokv_bench.budgets.hub import HubFile, fetch, push, with_section
+from cokv_bench.budgets.hub import push, with_section
 from cokv_bench.errors import RequestError
+from cokv_bench.hub import HubFile, fetch, on_hub
 from cokv_bench.models import Model
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.sources import static_budgets
-from tests.budgets.hub_server import Hub, serving
+from tests.hub_server import Hub, local_hub, offline
 
 SHARES = embedded.shares_path()
 
@@ -25,23 +25,9 @@ SHARES = embedded.shares_path()
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The hub of this process, with one repository, and an empty cache."""
-    with serving() as found:
-        monkeypatch.setattr(constants, "ENDPOINT", found.url)
-        template = "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", found.url + template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        offline(monkeypatch, False)
-        monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
-        fetch.cache_clear()
+    with local_hub(tmp_path / "cache", monkeypatch) as found:
         found.files["me/heads/shares.json"] = SHARES.read_bytes()
         yield found
-    fetch.cache_clear()
-
-
-def offline(monkeypatch: pytest.MonkeyPatch, is_off: bool) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_off)
-    huggingface_hub.close_session()
-    fetch.cache_clear()
 
 
 def same(name: str) -> bool:
@@ -160,7 +146,7 @@ def test_a_collection_has_files_by_model_and_rule(
 def test_names_are_read_and_written() -> None:
     for name in ("hf:me/heads/a/b.json", "hf:me/heads@v1.0/b.json"):
         assert str(HubFile.parse(name)) == name
-    assert not hub.on_hub(Path("hf/me/heads.json"))
+    assert not on_hub(Path("hf/me/heads.json"))
 
 
 def test_a_section_replaces_its_own_alone() -> None:

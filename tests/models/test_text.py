@@ -76,6 +76,22 @@ def test_parts_joined_are_the_prompt(model: Model, chat: bool, gap: str) -> None
     assert QUESTION in model.tokenizer.decode(question)
 
 
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("end", ["", " ", "\n"])
+def test_a_begun_answer_stands_after_the_prompt_and_is_continued(model: Model, chat: bool, end: str) -> None:
+    text = TEXT + end
+    between = "" if chat or end else "\n"
+    whole = f"{written(model, text, chat)}{between}It was on the"
+    ids = encode(model, text, chat=chat, begun="It was on the")
+    assert ids == model.tokenizer(whole, add_special_tokens=not chat).input_ids
+    answer = encode_answer(model, text, "stone", chat=chat, begun="It was on the")
+    assert ids + answer == model.tokenizer(f"{whole} stone", add_special_tokens=not chat).input_ids
+    # It tells of the question, so it is never compressed before the question is known.
+    context, question = encode_apart(model, text, QUESTION + end, chat=chat, begun=f"It was on the. {QUESTION}")
+    assert context == encode_apart(model, text, QUESTION + end, chat=chat)[0]
+    assert context + question == encode(model, text, chat=chat, begun=f"It was on the. {QUESTION}")
+
+
 def test_an_answer_whose_first_token_reaches_into_the_prompt_is_encoded_on_its_own() -> None:
     code = read(byte_level())
     prompt, answer = "The answer is:\n", "    return stone"

@@ -110,9 +110,6 @@ def test_rows_of_the_datasets_library(rows, tmp_path, monkeypatch):
     splits.save_to_disk(str(tmp_path / "splits"))
     for name in ("rows.parquet", "saved", "splits"):
         assert prompts(JsonlTask(tmp_path / name)) == expected
-    monkeypatch.setattr(datasets, "load_dataset", {"owner/name": splits}.__getitem__)
-    assert prompts(JsonlTask("jsonl:hf:owner/name")) == expected
-
     datasets.DatasetDict({"a": made, "b": made}).save_to_disk(str(tmp_path / "two"))
     with pytest.raises(RequestError, match="no split 'test' but several others: a, b"):
         JsonlTask(tmp_path / "two").examples("all")

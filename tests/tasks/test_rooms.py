@@ -9,7 +9,7 @@ import pytest
 import cokv_bench
 
 PACKAGE = Path(cokv_bench.__file__).parent
-BENCHMARKS = ("needle", "text", "ruler", "longbench", "recall")
+BENCHMARKS = ("needle", "text", "ruler", "longbench", "recall", "tables")
 #: What lists, checks, counts and tabulates tasks, and must ask their families instead.
 ASKING = ("catalogue.py", "runs", "report", "budgets/knobs.py", "tasks/registry.py")
 

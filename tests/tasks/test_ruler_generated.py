@@ -8,9 +8,9 @@ import pytest
 from cokv_bench.tasks.base import Example
 from cokv_bench.tasks.made.fit import most_units
 from cokv_bench.tasks.made.haystack import read_documents, sentences
+from cokv_bench.tasks.metrics import best_score
 from cokv_bench.tasks.ruler.counting import frequencies, n_draws
 from cokv_bench.tasks.ruler.material import words
-from cokv_bench.tasks.ruler.score import string_match_all, string_match_part
 from tests.tasks.test_ruler import NEEDLE, NIAH, Pieces, context_of, make, parts_of
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -194,7 +194,7 @@ def test_fit_by_hand() -> None:
     ],
 )
 def test_score(references: list[str], prediction: str, score: float) -> None:
-    assert string_match_all(prediction, references) == score
-    assert string_match_part(prediction, references) == float(score > 0)
+    assert best_score("string_match_all", prediction, references) == score
+    assert best_score("string_match_part", prediction, references) == float(score > 0)
     example = Example("id", "ruler/vt", "prompt", tuple(references), 30)
     assert make("vt").score(example, prediction) == {"score": score}

@@ -17,13 +17,13 @@ from cokv_bench.models import Model
 from cokv_bench.tasks.base import Example, Split, content_id
 from cokv_bench.tasks.made.draw import title_side
 from cokv_bench.tasks.made.words import normalise, occurs
+from cokv_bench.tasks.metrics import best_score
 from cokv_bench.tasks.prompts import Encoding, encode_example, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from cokv_bench.tasks.ruler import SUBTASKS, RulerTask
 from cokv_bench.tasks.ruler.qa import Documents
 from cokv_bench.tasks.ruler.qa.draft import shuffled
 from cokv_bench.tasks.ruler.qa.shapes import hotpotqa, squad
-from cokv_bench.tasks.ruler.score import string_match_part
 from tests.tasks.test_ruler import Pieces, tokens
 
 QA = ["qa_1", "qa_2"]
@@ -301,6 +301,6 @@ def test_names_of_the_command_line(texty: Model, tmp_path: Path) -> None:
     ],
 )
 def test_score(references: list[str], prediction: str, score: float) -> None:
-    assert string_match_part(prediction, references) == score
+    assert best_score("string_match_part", prediction, references) == score
     example = Example("id", "ruler/qa_1", "prompt", tuple(references), 32)
     assert make("qa_1").score(example, prediction) == {"score": score}

@@ -25,7 +25,7 @@ def reference(case: Case) -> list[int]:
     from cokv_bench.models import encode_answer  # On first use: the names of utilities are told without torch.
 
     example = case.example
-    answer = encode_answer(case.model, example.prompt, example.answers[0], chat=example.chat)
+    answer = encode_answer(case.model, example.prompt, example.answers[0], chat=example.chat, begun=example.begun)
     if not answer:
         raise RequestError(f"Example {example.id} of '{case.task.name}' has an empty reference answer; leave it out.")
     if len(answer) == 1 and not case.first_token_counts:

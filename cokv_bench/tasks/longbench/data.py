@@ -5,14 +5,14 @@ import zipfile
 import zlib
 from pathlib import Path
 
-import huggingface_hub
-
-from cokv_bench.errors import RequestError
-from cokv_bench.files import at_home
+from cokv_bench.errors import RequestError, brief
+from cokv_bench.hub import HubFile, fetch
+from cokv_bench.tasks.downloads import ENVIRONMENT, data_folder
 from cokv_bench.tasks.longbench.specs import PREFIX, spec_of
-from cokv_bench.tasks.rows.rows import Row, parse_jsonl, read_bytes
+from cokv_bench.tasks.rows.records import read_bytes
+from cokv_bench.tasks.rows.rows import Row, parse_jsonl
 
-ENVIRONMENT = "COKV_BENCH_DATA"
+REPOSITORY = "THUDM/LongBench"
 ARCHIVE = "data.zip"
 _MEND = f"--data-dir or {ENVIRONMENT} must name a folder of <task>.jsonl files or a copy of LongBench's {ARCHIVE}"
 
@@ -22,16 +22,16 @@ def load_rows(task: str, data_dir: str | os.PathLike[str] | None = None) -> list
 
     Args:
         task: plain name, such as "hotpotqa" or "hotpotqa_e".
-        data_dir: a folder with `<task>.jsonl`, `data/<task>.jsonl` or a data.zip, or a zip file itself. Without
-            it the environment variable COKV_BENCH_DATA counts, and without that the hub is asked.
+        data_dir: a folder with `<task>.jsonl`, `data/<task>.jsonl` or a data.zip, or one with such a folder called
+            longbench, or a zip file itself. Without it the environment variable COKV_BENCH_DATA counts, and without
+            that the hub is asked.
 
     Raises:
         RequestError: unknown task, no data found or downloaded, or a malformed row.
     """
     spec_of(task)
     name = f"{task.removeprefix(PREFIX)}.jsonl"
-    named = data_dir or os.environ.get(ENVIRONMENT)
-    return _load(at_home(Path(named)) if named else download(), name)
+    return _load(data_folder(PREFIX.rstrip("/"), data_dir) or download(), name)
 
 
 def download() -> Path:
@@ -41,11 +41,11 @@ def download() -> Path:
         RequestError: the download failed.
     """
     try:
-        return Path(huggingface_hub.hf_hub_download("THUDM/LongBench", ARCHIVE, repo_type="dataset"))
-    except Exception as error:  # Network, permission, disk, offline mode: many types, one mend.
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        return fetch(HubFile(REPOSITORY, ARCHIVE, kind="dataset"))
+    except RequestError as error:
+        reason = brief(error)
         raise RequestError(
-            f"LongBench's {ARCHIVE} could not be downloaded from the hub ({reason:.160}); without a network, {_MEND}."
+            f"LongBench's {ARCHIVE} could not be downloaded from the hub ({reason}); without a network, {_MEND}."
         ) from error
 
 

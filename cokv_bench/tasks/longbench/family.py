@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from cokv_bench.checks import Check, one_of
 from cokv_bench.tasks.base import Split
+from cokv_bench.tasks.downloads import Download
 from cokv_bench.tasks.family import Family, Size
+from cokv_bench.tasks.longbench.data import ARCHIVE, REPOSITORY
 from cokv_bench.tasks.longbench.sizes import published_rows
 from cokv_bench.tasks.longbench.specs import PREFIX, expand, groups, is_e, plain_names, spec_of, specs
 from cokv_bench.tasks.longbench.task import LongBenchTask
@@ -71,6 +73,11 @@ class LongBench(Family):
     def published_mean(self) -> list[str]:
         """The papers' 16 tasks."""
         return groups()[self.name]
+
+    def downloads(self) -> Mapping[str, Download]:
+        """The official archive, which holds both benchmarks."""
+        archive = Download(f"hf:{REPOSITORY}/{ARCHIVE}", "the official archive: LongBench and LongBench-E, 110 MB")
+        return {self.name: archive, f"{self.name}-e": archive}
 
     def length(self, task: str) -> str | None:
         """LongBench-E goes by its buckets of words; for the other tasks nobody asked for the lengths of rows."""

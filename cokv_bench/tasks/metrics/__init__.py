@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 
-from cokv_bench.registries import METRICS, Metric
+from cokv_bench.registries import JOINT, METRICS, Metric
 
 
 def best_score(metric: str, prediction: str, answers: Sequence[str], all_classes: Sequence[str] | None = None) -> float:
     """The best score of a prediction over the accepted answers, in [0, 1]; 0 without any answer.
 
+    A metric that is marked `JOINT` looks at all answers together instead, as RULER's share of those that are found.
+
     Raises:
         RequestError: no metric has that name, or it cannot use these answers or classes.
     """
     score = METRICS.get(metric)
+    if metric in METRICS.marked(JOINT):
+        return score(prediction, answers, all_classes or ()) if answers else 0.0
     return max((score(prediction, answer, all_classes or ()) for answer in answers), default=0.0)
 
 

@@ -26,6 +26,18 @@ def qa_f1_zh(prediction: str, answer: str, all_classes: Sequence[str] = ()) -> f
     return _bag_f1(_chinese_tokens(prediction), _chinese_tokens(answer))
 
 
+def char_f1_zh(prediction: str, answer: str, all_classes: Sequence[str] = ()) -> float:
+    """F1 of the two bags of characters, lower case, without punctuation and white space; in [0, 1].
+
+    InfiniteBench's score of Zh.QA (OpenBMB/InfiniteBench, src/compute_scores.py).
+    """
+    return _bag_f1(_characters(prediction), _characters(answer))
+
+
+def _characters(text: str) -> list[str]:
+    return list("".join(_without(_CHINESE_PUNCTUATION, text).split()))
+
+
 def _without(characters: frozenset[str], text: str) -> str:
     return "".join(character for character in text.lower() if character not in characters)
 

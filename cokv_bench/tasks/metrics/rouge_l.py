@@ -21,9 +21,15 @@ def rouge(prediction: str, answer: str, all_classes: Sequence[str] = ()) -> floa
 
     A text without any sentence (empty, or periods only) scores 0.
     """
+    precision, recall = _overlap(prediction, answer)
+    return 2.0 * precision * recall / (precision + recall + _EPSILON)
+
+
+def _overlap(prediction: str, answer: str) -> tuple[float, float]:
+    """Precision and recall; 0 and 0 for a text without any sentence."""
     predicted, reference = _sentences(prediction), _sentences(answer)
     if not predicted or not reference:
-        return 0.0
+        return 0.0, 0.0
     indexed = [_Indexed.of(sentence) for sentence in predicted]
     common: set[str] = set()
     for sentence in reference:
@@ -31,7 +37,12 @@ def rouge(prediction: str, answer: str, all_classes: Sequence[str] = ()) -> floa
             common.update(_subsequence(sentence, candidate))
     recall = len(common) / len({word for sentence in reference for word in sentence})
     precision = len(common) / len({word for sentence in predicted for word in sentence})
-    return 2.0 * precision * recall / (precision + recall + _EPSILON)
+    return precision, recall
+
+
+def rouge_recall(prediction: str, answer: str, all_classes: Sequence[str] = ()) -> float:
+    """Recall of the same summary-level ROUGE-L, which LooGLE reports; in [0, 1]."""
+    return _overlap(prediction, answer)[1]
 
 
 def rouge_zh(prediction: str, answer: str, all_classes: Sequence[str] = ()) -> float:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cokv_bench.errors import RequestError
+from cokv_bench.hub import on_hub
 from cokv_bench.tasks.base import PROFILE_SHARE, REPORT_SHARE, Split
 from cokv_bench.tasks.family import Family, Size, UncountedError
 from cokv_bench.tasks.options import TaskOptions
-from cokv_bench.tasks.rows.jsonl import HUB, PREFIX, JsonlTask
+from cokv_bench.tasks.rows.jsonl import PREFIX, JsonlTask
 
 if TYPE_CHECKING:
     from cokv_bench.models import Model
@@ -26,7 +27,7 @@ class OwnRows(Family):
 
     def lines(self) -> Mapping[str, str]:
         """One pattern."""
-        line = "your own rows in LongBench's schema, as JSONL, or a YAML file that names data, template and metric"
+        line = "your own rows, in LongBench's schema or with a YAML file that names data, columns, template and metric"
         return {f"{PREFIX}PATH": line}
 
     def known(self) -> list[str]:
@@ -56,9 +57,10 @@ class OwnRows(Family):
             if rows is not None:
                 uncounted_contexts(options)
                 return Size(rows_of_split(rows, split, options.limit), own.rules.max_new_tokens)
-            if own.source.startswith(HUB):
+            if on_hub(own.source):
                 raise UncountedError("its rows are on the hub, and a dry run downloads nothing")
-            return Size(len(own.examples(split)), own.rules.max_new_tokens)
+            examples = own.examples(split)
+            return Size(len(examples), max((each.max_new_tokens for each in examples), default=1))
         except RequestError as error:
             raise UncountedError(str(error).rstrip(".")) from None
 

@@ -1,17 +1,14 @@
 """Rows in LongBench's schema, read from JSON Lines and checked."""
 
-import codecs
-import json
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import content_id
+from cokv_bench.tasks.rows.records import jsonl_records
 
 # Half of a pair that stands for one character: JSON can hold it alone, no tokenizer and no UTF-8 can.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -26,6 +23,9 @@ class Row:
         index: position among the rows of its file, from 0.
         answers: empty where the record has none.
         length: words of the context (characters in Chinese tasks), as the file states them.
+        begun: how the answer begins, see `Example.begun`.
+        max_new_tokens: of this row, where it has a number of its own.
+        places: further texts by the names that a template has for them, such as the options of a choice.
     """
 
     place: str
@@ -35,6 +35,9 @@ class Row:
     answers: tuple[str, ...]
     all_classes: tuple[str, ...] | None
     length: int | None
+    begun: str = ""
+    max_new_tokens: int | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def document(self) -> str:
@@ -43,15 +46,15 @@ class Row:
 
 
 def row_ids(rows: Sequence[Row]) -> list[str | None]:
-    """The id of each row, None for a row that equals an earlier one in input, context, answers and classes.
+    """The id of each row, None for a row that equals an earlier one in all its texts.
 
     It is `content_id(input, context)`, so that a row of trec and the same row of trec_e are one example. Where rows
-    share both and differ in what is accepted, their answers become part of it (and their classes, where the answers are
-    the same too), whatever order the rows are in.
+    share both and differ in what is accepted, their answers become part of it (and their classes and further texts,
+    where the answers are the same too), whatever order the rows are in.
     """
-    groups: dict[tuple[str, str], set[tuple[tuple[str, ...], tuple[str, ...] | None]]] = {}
+    groups: dict[tuple[str, str], set[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
     for row in rows:
-        groups.setdefault((row.input, row.context), set()).add((row.answers, row.all_classes))
+        groups.setdefault((row.input, row.context), set()).add((row.answers, _further(row)))
     found: list[str] = []
     for row in rows:
         kinds = groups[row.input, row.context]
@@ -59,52 +62,32 @@ def row_ids(rows: Sequence[Row]) -> list[str | None]:
         if len(kinds) > 1:
             parts += row.answers
         if sum(answers == row.answers for answers, _ in kinds) > 1:
-            parts += ["", *(row.all_classes or ())]
+            parts += ["", *_further(row)]
         found.append(content_id(*parts))
     first = {name: place for place, name in reversed(list(enumerate(found)))}
     return [name if first[name] == place else None for place, name in enumerate(found)]
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The content of a file.
-
-    Raises:
-        RequestError: it cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise RequestError(f"Cannot read {path}: {error.strerror}.") from error
+def _further(row: Row) -> tuple[str, ...]:
+    """What else tells rows apart that have the same answers."""
+    return (*(row.all_classes or ()), *row.places.values())
 
 
-def parse_jsonl(data: bytes, source: str, *, labelled: bool = True) -> list[Row]:
-    """Rows of a JSON Lines file, in order; blank lines are passed over.
+def parse_jsonl(data: bytes, source: str) -> list[Row]:
+    """Labelled rows of a JSON Lines file, in order; blank lines are passed over.
 
     Args:
-        data: UTF-8. Only line feeds end a line: texts hold U+2028 and the like, which `str.splitlines` would cut.
+        data: UTF-8.
         source: file name for error messages.
-        labelled: whether every row must have answers.
 
     Raises:
         RequestError: names the file, the line and the field that is wrong.
     """
-    rows: list[Row] = []
-    for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{source}, line {number}"
-        try:
-            record = json.loads(line.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"{place}: not a line of JSON in UTF-8 ({error}).") from error
-        if not isinstance(record, dict):
-            raise RequestError(f"{place}: must be a JSON object, not {_kind(record)}.")
-        rows.append(row_of(record, place, len(rows), labelled=labelled))
-    return rows
+    return [row_of(record, place, index) for index, (place, record) in enumerate(jsonl_records(data, source))]
 
 
 def row_of(record: Mapping[str, Any], place: str, index: int, *, labelled: bool = True) -> Row:
-    """A checked row from a record with input (or question), context, answers, and perhaps all_classes and length.
+    """A checked row from a record in LongBench's schema: input (or question), context, answers, classes, length.
 
     Lone halves of surrogate pairs, such as a cut emoji, are read as U+FFFD.
 

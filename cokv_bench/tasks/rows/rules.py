@@ -13,13 +13,14 @@ class Rules:
     """How rows in LongBench's schema become prompts, and how predictions are scored.
 
     Attributes:
-        template: prompt with the places {context} and {input}.
+        template: prompt with the places {context} and {input}, and those that the rows have besides.
         metric: name in `cokv_bench.tasks.metrics.METRICS`; its value is the score.
         extra_metrics: names of metrics that become further columns.
         max_new_tokens: the most tokens to generate.
         chat: wrap the prompt in the model's chat template.
         first_line: score the first line of a prediction only.
         stop_at_newline: end the answer at the first newline after at least one token.
+        truncate: cut the middle out of prompts that are too long; otherwise they are refused.
         version: moves when prompt or scoring changes.
     """
 
@@ -30,6 +31,7 @@ class Rules:
     first_line: bool
     stop_at_newline: bool
     extra_metrics: tuple[str, ...] = ()
+    truncate: bool = True
     version: int = 1
 
 

@@ -15,8 +15,8 @@ from cokv_bench.tasks.rows.rules import Rules, bucket_of, score_columns
 _PLACE = re.compile(r"\{(context|input)\}")
 
 
-def fill(template: str, context: str, input: str) -> str:
-    """The prompt: each {context} and {input} of the template replaced once.
+def fill(template: str, context: str, input: str, places: Mapping[str, str] | None = None) -> str:
+    """The prompt: each {context} and {input} of the template replaced once, and each of some further places.
 
     Braces in the texts, and any others in the template, stay as they are.
 
@@ -27,18 +27,18 @@ def fill(template: str, context: str, input: str) -> str:
         raise RequestError(
             f"A prompt template must hold {{context}} or {{input}}; this one has neither: {template!r:.60}."
         )
-    return _filled(template, context, input)
+    return _filled(template, {**(places or {}), "context": context, "input": input})
 
 
-def tail(template: str, input: str) -> str:
+def tail(template: str, input: str, places: Mapping[str, str] | None = None) -> str:
     """What follows the context in a prompt, for `Example.question`; empty where the input stands before it."""
     before, _, after = template.partition("{context}")
-    return "" if "{input}" in before or "{context}" in after else _filled(after, "", input)
+    return "" if "{input}" in before or "{context}" in after else _filled(after, {**(places or {}), "input": input})
 
 
-def _filled(template: str, context: str, input: str) -> str:
-    texts = {"context": context, "input": input}
-    return _PLACE.sub(lambda place: texts[place[1]], template)
+def _filled(template: str, texts: Mapping[str, str]) -> str:
+    names = "|".join(map(re.escape, texts))
+    return re.sub(rf"\{{({names})\}}", lambda place: texts[place[1]], template)
 
 
 class RowTask:
@@ -125,14 +125,15 @@ class RowTask:
         return Example(
             id=name,
             task=self.name,
-            prompt=fill(rules.template, row.context, row.input),
+            prompt=fill(rules.template, row.context, row.input, row.places),
             answers=row.answers,
-            max_new_tokens=rules.max_new_tokens,
+            max_new_tokens=rules.max_new_tokens if row.max_new_tokens is None else row.max_new_tokens,
             chat=rules.chat,
-            truncate=True,
+            truncate=rules.truncate,
             stop_at_newline=rules.stop_at_newline,
             all_classes=row.all_classes,
-            question=tail(rules.template, row.input),
+            question=tail(rules.template, row.input, row.places),
+            begun=row.begun,
             fields=fields,
             document=row.document,
         )

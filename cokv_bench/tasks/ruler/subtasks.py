@@ -22,7 +22,7 @@ class Subtask:
         description: a few words for lists.
         max_new_tokens: the published most tokens of an answer.
         draft: how an example is drafted.
-        metric: a name of `score.METRICS`.
+        metric: a name in `cokv_bench.tasks.metrics.METRICS`.
         version: moves when prompts or scores change.
         several: whether one context can have several questions.
     """

@@ -7,11 +7,11 @@ from cokv_bench.tasks.base import Example, Split, content_id
 from cokv_bench.tasks.made.fit import most_units
 from cokv_bench.tasks.made.haystack import Tokenizer
 from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES, MadeTask
+from cokv_bench.tasks.metrics import best_score
 from cokv_bench.tasks.questions import together
 from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.material import Material
 from cokv_bench.tasks.ruler.qa import Documents
-from cokv_bench.tasks.ruler.score import METRICS
 from cokv_bench.tasks.ruler.subtasks import PREFIX, expand, subtask
 
 
@@ -73,7 +73,7 @@ class RulerTask(MadeTask):
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score": the metric of the subtask."""
-        return {"score": METRICS[self.metric](prediction, example.answers)}
+        return {"score": best_score(self.metric, prediction, example.answers)}
 
     def _make(self, split: Split, length: int) -> list[Example]:
         return [self._example(split, length, k) for k in range(self._count)]

@@ -1,4 +1,4 @@
-"""A server that speaks as much of the hub's protocol as head files need, on this machine."""
+"""A server that speaks as much of the hub's protocol as head files and tables need, on this machine."""
 
 import base64
 import hashlib
@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import huggingface_hub
+import pytest
+from huggingface_hub import constants
+
+from cokv_bench.hub import fetch, list_files
 
 
 @dataclass
@@ -16,7 +23,7 @@ class Hub:
     """Repositories and what was asked of them.
 
     Attributes:
-        files: content by "OWNER/REPO/FILE".
+        files: content by "OWNER/REPO/FILE", of data sets by "datasets/OWNER/REPO/FILE".
         cut: how many answers to a download end in the middle.
         spoiled: whether downloads have other bytes than were announced.
         asked: method and path of each request.
@@ -63,6 +70,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             hub.asked.append((self.command, self.path))
             path = self.path.split("?")[0].strip("/")
+            if "/tree/" in path:
+                self._tree(*path.removeprefix("api/").removeprefix("models/").split("/tree/"))
+                return
             if "/resolve/" not in path:
                 self._json({"id": path, "sha": hub.commit, "siblings": []})
                 return
@@ -104,6 +114,14 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 return
             self._say(status, body, headers)
 
+        def _tree(self, repository: str, revision: str) -> None:
+            names = [name for name in hub.files if name.startswith(f"{repository}/")]
+            if not names or revision not in ("main", "v1"):
+                self._say(404, b"", {"X-Error-Code": "RevisionNotFound" if names else "RepoNotFound"})
+                return
+            paths = [name.removeprefix(f"{repository}/") for name in names]
+            self._json([{"type": "file", "path": path, "size": 1, "oid": "0" * 40} for path in paths])
+
         def do_POST(self) -> None:
             hub.asked.append((self.command, self.path))
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -133,6 +151,33 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._json({})
 
     return Handler
+
+
+@contextmanager
+def local_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The hub of this process while the block runs, with a cache in that folder."""
+    with serving() as found:
+        monkeypatch.setattr(constants, "ENDPOINT", found.url)
+        template = "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", found.url + template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
+        offline(monkeypatch, False)
+        yield found
+    forget()
+
+
+def offline(monkeypatch: pytest.MonkeyPatch, is_off: bool) -> None:
+    """Leave the network, or come back to it, as HF_HUB_OFFLINE does for a new process."""
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_off)
+    huggingface_hub.close_session()
+    forget()
+
+
+def forget() -> None:
+    """What this process knows of the hub, as a new one would."""
+    fetch.cache_clear()
+    list_files.cache_clear()
 
 
 @contextmanager
