@@ -205,5 +205,7 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
 def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, Any]:
     ids = hashlib.sha256("\n".join(example.id for example in examples).encode()).hexdigest()[:16]
     questions = max(1 + len(example.later) for example in examples)
-    several = {"questions": questions} if questions > 1 else {}
-    return {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids, **several}
+    told = {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids}
+    # Of rows: ids are of their contents alone, whatever the prompt makes of them.
+    rules = getattr(task, "rules_digest", None)
+    return {**told, **({"questions": questions} if questions > 1 else {}), **({"rules": rules} if rules else {})}

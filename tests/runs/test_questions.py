@@ -109,3 +109,12 @@ def test_runs_with_one_question_are_other_runs(texty: Model) -> None:
     assert "questions" not in single.configuration["tasks"][TASK]
     assert several.examples == {TASK: 3}
     assert single.examples == {TASK: 9}
+
+
+def test_another_template_is_another_run(texty: Model) -> None:
+    """The ids of rows do not tell: they are of the rows' contents."""
+    plain = plan_for(texty, questions_per_context=1)
+    Path("rows.yaml").write_text('template: "{context}\\n\\nAsked: {input}"\n')
+    other = plan_for(texty, questions_per_context=1)
+    assert plain.configuration["tasks"][TASK]["ids"] == other.configuration["tasks"][TASK]["ids"]
+    assert plain.name != other.name

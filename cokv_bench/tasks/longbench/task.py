@@ -25,6 +25,9 @@ class LongBenchTask(RowTask):
         RequestError: unknown task, or a share or limit out of range.
     """
 
+    # The version moves with them.
+    rules_digest = None
+
     def __init__(
         self,
         name: str,

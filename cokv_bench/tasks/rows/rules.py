@@ -1,8 +1,10 @@
 """How rows become prompts and how predictions on them are scored."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, fields
+from typing import Any
 
+from cokv_bench.tasks.base import content_id
 from cokv_bench.tasks.metrics import best_score, first_line
 
 BUCKETS = ("0-4k", "4-8k", "8k+")
@@ -33,6 +35,14 @@ class Rules:
     extra_metrics: tuple[str, ...] = ()
     truncate: bool = True
     version: int = 1
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of what is not at its default, so that further rules leave it as it is."""
+        return content_id(*(f"{each.name}={getattr(self, each.name)}" for each in fields(self) if self._is_set(each)))
+
+    def _is_set(self, field: Field[Any]) -> bool:
+        return bool(getattr(self, field.name) != field.default)
 
 
 def bucket_of(length: int) -> str:

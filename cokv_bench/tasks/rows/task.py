@@ -51,6 +51,11 @@ class RowTask:
 
     split_rule = "document"
 
+    @property
+    def rules_digest(self) -> str | None:
+        """Of the rules, for the configuration; None where a version moves with them."""
+        return self.rules.digest
+
     def __init__(
         self,
         name: str,
