@@ -25,6 +25,7 @@ from cokv_bench.cli.push import push_heads
 from cokv_bench.cli.report import report
 from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
+from cokv_bench.cli.submit import submit
 from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.files import at_home
 from cokv_bench.plugins import load_all
@@ -77,6 +78,7 @@ def make_app() -> typer.Typer:
         "inspect": inspect,
         "import": import_scores,
         "export": export_heads,
+        "submit": submit,
         "push": push_heads,
         "ls": list_things,
         "doctor": doctor,

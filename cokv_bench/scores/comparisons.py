@@ -10,7 +10,7 @@ from cokv_bench.errors import unknown
 from cokv_bench.policies.names import base, canonical, competing
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.means import groups, overall
-from cokv_bench.scores.paired import compare, numbered, over_budgets, pairs, joint_test
+from cokv_bench.scores.paired import compare, joint_test, numbered, over_budgets, pairs
 from cokv_bench.scores.signflips import LEVEL
 from cokv_bench.scores.units import scale_of
 
