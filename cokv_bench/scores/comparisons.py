@@ -10,7 +10,7 @@ from cokv_bench.errors import unknown
 from cokv_bench.policies.names import base, canonical, competing
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.means import groups, overall
-from cokv_bench.scores.paired import compare, joint_test, numbered, over_budgets, pairs
+from cokv_bench.scores.paired import Measured, Pairs, compare, joint_test, numbered, over_budgets, pairs
 from cokv_bench.scores.signflips import LEVEL
 from cokv_bench.scores.units import scale_of
 
@@ -79,10 +79,10 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     wholes, behind = overall(tasks), groups(tasks)
     scale = scale_of(configuration)
     rows: list[dict[str, Any]] = []
-    shares: list[pd.Series] = []
+    shares: list[Pairs] = []
     for start, paired in _all_pairs(frame, baseline, scale.factor):
         for task in wholes if start["family"] == PRIMARY and pd.isna(start["budget"]) else behind:
-            cell = paired[paired["task"].isin(behind[task])]
+            cell = paired.of(behind[task])
             if len(cell):
                 family = start["family"] if task in wholes else TASK
                 numbers, added = compare(cell, scale.gains)
@@ -93,8 +93,7 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     for family in table["family"].unique():
         tested = table.index[known & (table["family"] == family)]
         if len(tested):
-            sizes = table.loc[tested, "n"].to_numpy()
-            found = joint_test([shares[row] for row in tested], sizes, int(configuration["seed"]))
+            found = joint_test([shares[row] for row in tested], int(configuration["seed"]))
             for name, column in zip(("p_value", "p_adjusted", "p_error", "least_p"), found, strict=True):
                 table.loc[tested, name] = column
     blind = table["task"].isin(at_chance(frame, configuration)) | (table["least_p"] >= LEVEL)
@@ -103,16 +102,16 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     return table.astype({"budget": column_type(table["budget"])})
 
 
-def _all_pairs(frame: pd.DataFrame, baseline: str, factor: float) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+def _all_pairs(frame: pd.DataFrame, baseline: str, factor: float) -> Iterator[tuple[dict[str, Any], Pairs]]:
     """The family of a benchmark's mean, method and budget, and the pairs: means over budgets, then single ones."""
     rows = numbered(frame)
     limited = rows[rows["budget"].notna()]
-    single: dict[tuple[str, Budget], pd.DataFrame] = {}
+    single: dict[tuple[str, Budget], Pairs] = {}
     for budget in sorted(limited["budget"].unique()):
         at = limited[limited["budget"] == budget]
         for method in competing(at["method"].unique()):
             if method != baseline:
-                one, other = (at[at["method"] == name] for name in (method, baseline))
+                one, other = (Measured.of(at[at["method"] == name]) for name in (method, baseline))
                 single[method, budget] = pairs(one, other, factor)
     several = limited["budget"].nunique() > 1
     if several:

@@ -1,16 +1,18 @@
 """Two methods on the same examples: differences example by example, their mean with its interval, and their tests."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from cokv_bench.scores.intervals import Bounds, interval, spread
-from cokv_bench.scores.signflips import Outcome, family_test
+from cokv_bench.scores.signflips import DRAWN, Array, Outcome, family_test
 
-#: The column that numbers the examples, the same number for an example in all frames of a family.
-ROW = "the example"
+# The column that numbers the examples, the same number for an example in all records of a family.
+_ROW = "the example"
 
 
 def numbered(frame: pd.DataFrame) -> pd.DataFrame:
@@ -19,50 +21,97 @@ def numbered(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: with the columns task and example.
     """
-    return frame.assign(**{ROW: frame.groupby(["task", "example"]).ngroup()})
+    return frame.assign(**{_ROW: frame.groupby(["task", "example"]).ngroup()})
 
 
-def pairs(one: pd.DataFrame, other: pd.DataFrame, factor: float) -> pd.DataFrame:
-    """task, the example's number, difference, whether both kept as much; a row per example of both.
+@dataclass(frozen=True)
+class Measured:
+    """What a method scored at one budget: arrays with a place per example."""
+
+    rows: NDArray[np.int64]
+    tasks: NDArray[Any]
+    scores: Array
+    kept: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, records: pd.DataFrame) -> "Measured":
+        """Of numbered records, each example once."""
+        scores, kept = records["score"].to_numpy(float), records["kept_tokens"].to_numpy(np.int64)
+        return cls(records[_ROW].to_numpy(np.int64), records["task"].to_numpy(object), scores, kept)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Differences between two methods on the examples of both: arrays with a place per example.
+
+    Attributes:
+        rows: numbers of the examples.
+        tasks: which the examples are of.
+        differences: in the unit of tables.
+        equal: whether both kept as many tokens.
+    """
+
+    rows: NDArray[np.int64]
+    tasks: NDArray[Any]
+    differences: Array
+    equal: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def at(self, places: NDArray[Any]) -> "Pairs":
+        """Those at some places, by numbers or truth values."""
+        return Pairs(self.rows[places], self.tasks[places], self.differences[places], self.equal[places])
+
+    def of(self, tasks: Collection[str]) -> "Pairs":
+        """Those of some tasks."""
+        return self.at(np.isin(self.tasks, list(tasks)))
+
+
+def pairs(one: Measured, other: Measured, factor: float) -> Pairs:
+    """The first less the second, in the order of the first.
 
     Args:
-        one, other: numbered records of a method each, at one budget.
         factor: from the scores of records to those of tables.
     """
-    columns = ["task", ROW, "score", "kept_tokens"]
-    both = one[columns].merge(other[columns], on=["task", ROW], suffixes=("", "_other"))
+    _, mine, theirs = np.intersect1d(one.rows, other.rows, assume_unique=True, return_indices=True)
+    order = np.argsort(mine)
+    mine, theirs = mine[order], theirs[order]
     # Rounded, so that what is alike but for the order of a sum is alike.
-    difference = (factor * (both["score"] - both["score_other"]).astype(float)).round(9)
-    return both[["task", ROW]].assign(difference=difference, equal=both["kept_tokens"] == both["kept_tokens_other"])
+    differences = (factor * (one.scores[mine] - other.scores[theirs])).round(9)
+    return Pairs(one.rows[mine], one.tasks[mine], differences, one.kept[mine] == other.kept[theirs])
 
 
-def over_budgets(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Mean differences of the examples that have every budget.
+def over_budgets(parts: Sequence[Pairs]) -> Pairs:
+    """Mean differences of the examples that have every budget, in the order of the first.
 
     Args:
-        parts: pairs of the same two methods, a frame per budget.
+        parts: pairs of the same two methods at each budget, at least one.
     """
-    every = pd.concat(parts).groupby(["task", ROW], sort=False)
-    means = every.agg(difference=("difference", "mean"), equal=("equal", "all"), budgets=("equal", "size"))
-    means["difference"] = means["difference"].round(9)
-    return means[means["budgets"] == len(parts)].reset_index()
+    common = parts[0].rows[np.all([np.isin(parts[0].rows, part.rows) for part in parts], axis=0)]
+    aligned = []
+    for part in parts:
+        sorter = np.argsort(part.rows)
+        aligned.append(part.at(sorter[np.searchsorted(part.rows, common, sorter=sorter)]))
+    differences = np.mean([part.differences for part in aligned], axis=0).round(9)
+    equal = np.all([part.equal for part in aligned], axis=0)
+    return Pairs(common, aligned[0].tasks, differences, equal)
 
 
-def compare(cell: pd.DataFrame, bounds: Bounds | None) -> tuple[dict[str, Any], pd.Series]:
-    """The numbers of a comparison before it is tested, and what each example adds to the difference, by its number.
+def compare(cell: Pairs, bounds: Bounds | None) -> tuple[dict[str, Any], Pairs]:
+    """The numbers of a comparison before it is tested, and what each example adds to the difference.
 
     Where the two kept different numbers of tokens on an example they are not compared: there is `n` alone.
 
     Args:
-        cell: pairs of one task or several, whose means count alike.
+        cell: pairs of one task or several, whose means count alike; at least one.
         bounds: of a difference.
     """
-    n = len(cell)
-    differences, tasks = cell["difference"].to_numpy(float), cell["task"].to_numpy()
+    n, differences, tasks = len(cell), cell.differences, cell.tasks
     groups = [differences[tasks == task] for task in dict.fromkeys(tasks)]
     counts = np.array([len(group) for group in groups])[pd.factorize(tasks)[0]]
-    shares = pd.Series(differences / counts / len(groups), index=cell[ROW])
-    if not cell["equal"].all():
+    shares = Pairs(cell.rows, tasks, differences / counts / len(groups), cell.equal)
+    if not cell.equal.all():
         return {"n": n}, shares
     low, high = interval(groups, bounds)
     wins, losses = int((differences > 0).sum()), int((differences < 0).sum())
@@ -80,13 +129,15 @@ def compare(cell: pd.DataFrame, bounds: Bounds | None) -> tuple[dict[str, Any], 
     return numbers, shares
 
 
-def joint_test(shares: Sequence[pd.Series], sizes: Sequence[int], seed: int) -> Outcome:
+def joint_test(shares: Sequence[Pairs], seed: int, *, drawn_at_most: int = DRAWN) -> Outcome:
     """Test comparisons jointly by sign flips, see `family_test`.
 
     Args:
-        shares: what each example adds to each difference, by its number.
-        sizes: the number of examples of each comparison.
-        seed: of the flips.
+        shares: what each example adds to each difference.
+        seed, drawn_at_most: of the flips.
     """
-    matrix = pd.concat(list(shares), axis=1).fillna(0.0).sort_index().to_numpy(float)
-    return family_test(matrix, np.asarray(sizes), seed)
+    rows = np.unique(np.concatenate([each.rows for each in shares]))
+    matrix = np.zeros((len(rows), len(shares)))
+    for column, each in enumerate(shares):
+        matrix[np.searchsorted(rows, each.rows), column] = each.differences
+    return family_test(matrix, np.array([len(each) for each in shares]), seed, drawn_at_most=drawn_at_most)
