@@ -19,6 +19,7 @@ from cokv_bench.cli.failing import StoppedError, ended
 from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
+from cokv_bench.cli.leaderboard import leaderboard
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.push import push_heads
@@ -79,6 +80,7 @@ def make_app() -> typer.Typer:
         "import": import_scores,
         "export": export_heads,
         "submit": submit,
+        "leaderboard": leaderboard,
         "push": push_heads,
         "ls": list_things,
         "doctor": doctor,
