@@ -19,6 +19,7 @@ help:
 	@echo "make test-fast          tests on tiny random weights only"
 	@echo "make check              formatter, linter, type checker"
 	@echo "make docs               the documentation as a site, into site/ (a warning is an error)"
+	@echo "make leaderboard        the runs in results/ on one page, site/leaderboard.html (SUBMISSIONS=\"FOLDER FOLDER\": others' as well)"
 	@echo "make dist               sdist and wheel, into dist/, checked as the package index checks them"
 	@echo "make reproduce-smollm2  needles and LongBench rows, all methods, into results/smollm2-135m (DATA_DIR=FOLDER: the rows)"
 	@echo "make reproduce-search   what searches find, into results/search (DATA_DIR=FOLDER: the rows)"

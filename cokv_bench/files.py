@@ -153,7 +153,12 @@ def write_json(path: str | Path, document: Mapping[str, Any]) -> None:
         ValueError: a number in the document is not finite, which JSON cannot hold.
         RequestError: the folder cannot be written.
     """
-    write_text(path, json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+    write_bytes(path, json_bytes(document))
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """The content of a JSON file. Raises `ValueError` for a number that is not finite."""
+    return (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def file_sha256(path: str | Path) -> str:

@@ -75,10 +75,12 @@ LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
     "export": (r"Wrote ([^:]*):", ("",)),
     "head-scores": (r"Wrote ([^:]*):", ("",)),
     "import": (r"Wrote ([^:]*):", ("",)),
+    "leaderboard": (r"Wrote (.*) \(", ("",)),
     "profile": (r"Ledger and head values are in (.*)", ("ledger.jsonl", "values.json")),
     "report": (r"Wrote (.*) \(", ("",)),
     "reproduce": (r"Tables, records and settings are in (.*)", ("run.json", "table.csv", "reference.csv")),
     "search": (r"the search's ledger are in (.*)", ("search.jsonl", "shares.json")),
+    "submit": (r"Wrote ([^(]*) \(", ("README.md", "run.json", "records.jsonl.gz")),
     "tune": (r"Knobs and their curves are in (.*)", ("",)),
 }
 # What the others say.

@@ -20,12 +20,14 @@ from cokv_bench.cli.failing import StoppedError, ended
 from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
+from cokv_bench.cli.leaderboard import leaderboard
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.push import push_heads
 from cokv_bench.cli.report import report
 from cokv_bench.cli.reproduce import reproduce
 from cokv_bench.cli.search import search_budgets
+from cokv_bench.cli.submit import submit
 from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.files import at_home
 from cokv_bench.plugins import load_all
@@ -78,6 +80,8 @@ def make_app() -> typer.Typer:
         "inspect": inspect,
         "import": import_scores,
         "export": export_heads,
+        "submit": submit,
+        "leaderboard": leaderboard,
         "push": push_heads,
         "ls": list_things,
         "doctor": doctor,

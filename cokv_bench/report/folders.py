@@ -15,6 +15,7 @@ from cokv_bench.log import take_lines, whole_lines
 from cokv_bench.report.tables import read_tables, with_budgets
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.runs.submission import SUBMISSION
 from cokv_bench.scores.units import PERCENT, Unit, unit_of
 
 BENCH = "bench.csv"
@@ -42,7 +43,7 @@ class Run:
         name: short, of this run alone among those of a report.
         description: its `run.json`.
         unit: of its numbers.
-        records: one an example, method and budget; those of a utility come without predictions.
+        records: one an example, method and budget; those of a utility or of a submission come without predictions.
         tables: by file name, as `count_tables` of `cokv_bench.scores.tables` makes them.
         examples: (task, example) -> question and reference answers, where the run has kept them.
     """
@@ -59,6 +60,11 @@ class Run:
     def configuration(self) -> dict[str, Any]:
         configuration: dict[str, Any] = self.description["configuration"]
         return configuration
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether there are answers to show."""
+        return all("prediction" in record for record in self.records)
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,8 @@ def _read_run(name: str, folder: Path) -> Run:
     if not records:
         raise RequestError(f"{folder} holds no records yet, so there is nothing to report.")
     unit = unit_of(description["configuration"], records)
-    if unit is PERCENT and any("prediction" not in record for record in records):
+    withheld = SUBMISSION in description
+    if unit is PERCENT and not withheld and any("prediction" not in record for record in records):
         raise RequestError(f"The records of {folder} have no answers, so they are not of `cokv-bench eval`.")
     tables = read_tables(folder, unit, records, description["configuration"])
     return Run(name, folder, description, unit, records, tables, _read_examples(folder))

@@ -6,6 +6,7 @@ from cokv_bench.budget import read
 from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
+from cokv_bench.units import FRACTION
 
 #: Columns of records with several questions per context: the score of the first, and the mean of the later ones.
 FIRST, LATER = "first_score", "later_score"
@@ -39,7 +40,8 @@ def record_problem(record: Any) -> str | None:
     if (record["budget"] is None) != (record["method"] == "full"):
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
     # Log-probabilities come without answers, and no table by length or depth is made of them.
-    return problem(record, family_of(record["task"]).columns(record["task"])) if "prediction" in record else None
+    scored = "prediction" in record or record.get("unit") == FRACTION
+    return problem(record, family_of(record["task"]).columns(record["task"])) if scored else None
 
 
 def tabular(record: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ _COUNTED = 20
 _EXACT = 24
 _BLOCK = 2**14
 _DRAWN_AT_ONCE = 2**17
+#: The most that are drawn, unless told otherwise.
+DRAWN = 2**20
+#: Statistics of so many patterns and comparisons are in memory at once; a power of two, so that parts of blocks are.
+_AT_ONCE = 2**24
 #: A verdict hangs on the draw where the p-value is within so many standard errors of the level.
 _CLEAR = 3.0
 #: Statistics are of order 1 and single precision; sign patterns whose sums are equal must count as equal.
@@ -39,7 +43,7 @@ class Outcome(NamedTuple):
     least: Array
 
 
-def family_test(shares: Array, sizes: NDArray[np.int64], seed: int, *, drawn_at_most: int = 2**20) -> Outcome:
+def family_test(shares: Array, sizes: NDArray[np.int64], seed: int, *, drawn_at_most: int = DRAWN) -> Outcome:
     """Test a family of comparisons jointly (Westfall and Young's step-down maximum).
 
     If methods are alike, an example's differences could as well all have the other sign. The same flips of the same
@@ -65,7 +69,7 @@ def family_test(shares: Array, sizes: NDArray[np.int64], seed: int, *, drawn_at_
     alone, joint, best = (np.zeros(len(order), dtype=np.int64) for _ in range(3))
     drawn, single = 0, weights.astype(np.float32)
     exact = len(weights) <= _COUNTED
-    for signs in _signs(len(weights), seed, drawn_at_most):
+    for signs in _in_parts(_signs(len(weights), seed, drawn_at_most), len(order)):
         statistics = np.abs(signs @ single)
         alone += (statistics >= observed - _TOLERANCE).sum(axis=0)
         # From the smallest observed statistic up, the largest among those that are not ranked above.
@@ -104,6 +108,14 @@ def _signs(examples: int, seed: int, drawn_at_most: int) -> Iterator[NDArray[np.
     for _ in range(0, drawn_at_most, _BLOCK):
         drawn = np.frombuffer(rng.bytes(_BLOCK * -(-examples // 8)), np.uint8).reshape(_BLOCK, -1)
         yield 2.0 * np.unpackbits(drawn, axis=1)[:, :examples].astype(np.float32) - 1
+
+
+def _in_parts(blocks: Iterator[NDArray[np.float32]], comparisons: int) -> Iterator[NDArray[np.float32]]:
+    """The same patterns in blocks whose statistics fit in memory."""
+    most = _AT_ONCE // 2 ** int(np.ceil(np.log2(max(comparisons, 1))))
+    for block in blocks:
+        for start in range(0, len(block), max(most, 1)):
+            yield block[start : start + max(most, 1)]
 
 
 def _share(counts: NDArray[np.int64], drawn: int, *, exact: bool) -> Array:

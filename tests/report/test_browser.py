@@ -130,12 +130,12 @@ addEventListener("message", (event) => {{ document.title = `SEEN${{encodeURIComp
 _SECONDS = 120
 
 
-def use(page: Path, *, width: int) -> dict[str, Any]:
-    """Open a report from disk in a frame of that width (pixels), and return what its user saw."""
+def use(page: Path, *, width: int, script: str = _USE) -> dict[str, Any]:
+    """Open a page from disk in a frame of that width (pixels), and return what its user, a script at its end, saw."""
     text = page.read_text(encoding="utf-8")
     used, frame, profile = (page.with_name(name) for name in ("used.html", "frame.html", "profile"))
     watched, end, rest = text.replace("<head>", f"<head>{_WATCH}", 1).rpartition("</body>")
-    used.write_text(watched + _USE + end + rest, encoding="utf-8")
+    used.write_text(watched + script + end + rest, encoding="utf-8")
     frame.write_text(_FRAME.format(source=used.name, width=width), encoding="utf-8")
     assert BROWSER is not None
     flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-port=0")

@@ -3,24 +3,7 @@
   const byId = (id) => document.getElementById(id);
   const root = document.documentElement;
 
-  /** Data of the page: JSON, or gzip of JSON in base64. Throws where the browser cannot unpack it. */
-  async function load(id) {
-    const element = byId(id);
-    if (element.dataset.encoding !== "gzip") return JSON.parse(element.textContent);
-    if (typeof DecompressionStream === "undefined") throw new Error("This browser is too old to unpack the data.");
-    const binary = atob(element.textContent);
-    const bytes = new Uint8Array(binary.length);
-    for (let place = 0; place < binary.length; place++) bytes[place] = binary.charCodeAt(place);
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-    return JSON.parse(await new Response(stream).text());
-  }
-
-  function make(tag, className, text) {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text !== undefined) element.textContent = text;
-    return element;
-  }
+  const { load, make, themes } = page;
 
   // Figures
 
@@ -179,19 +162,6 @@
     compare();
   }
 
-  function themes() {
-    const button = byId("theme");
-    const system = matchMedia("(prefers-color-scheme: dark)");
-    const redraw = () => drawn.forEach((plot, element) => draw(element, plot));
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      const dark = (root.dataset.theme || (system.matches ? "dark" : "light")) === "dark";
-      root.dataset.theme = dark ? "light" : "dark";
-      redraw();
-    });
-    system.addEventListener("change", redraw);
-  }
-
   // Predictions
 
   const RIGHT = 0.5;
@@ -347,7 +317,7 @@
     filter();
   }
 
-  themes();
+  themes(() => drawn.forEach((plot, element) => draw(element, plot)));
   figures().catch((error) => { byId("overview").append(make("p", "", `Figures: ${error.message}`)); });
   for (const figure of document.querySelectorAll("[data-pairs]")) {
     pairs(figure).catch((error) => { figure.hidden = false; figure.append(make("p", "", error.message)); });

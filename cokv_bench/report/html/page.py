@@ -4,7 +4,6 @@ import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,11 @@ from cokv_bench.report.grids import Cell, Grid
 from cokv_bench.report.html.charts import chart, comparable, gradient
 from cokv_bench.report.html.embedding import data_element, text
 from cokv_bench.report.html.predictions import columns
+from cokv_bench.report.html.shell import document, packaged, wide
 from cokv_bench.report.layout import lay_out
 from cokv_bench.scores.units import PERCENT
 from cokv_bench.tasks.registry import family_of
 
-#: Nothing is fetched from anywhere, whatever a text in the page says.
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 # Tasks of one benchmark that the overview names one by one.
 _FEW = 3
 
@@ -43,7 +41,7 @@ def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups
     folders: list[Run | Bench] = [*runs, *benches]
     figures = [chart(figure) for group in groups for figure in group.figures]
     sections = [_overview(runs, benches), *_tables(runs), *_groups(groups)]
-    answered = [run for run in runs if run.unit is PERCENT]
+    answered = [run for run in runs if run.unit is PERCENT and run.has_answers]
     if answered:
         sections.append(("predictions", "Predictions", _BROWSER))
     sections.append(("configuration", "Configuration and versions", _configuration(runs) + _configuration(benches)))
@@ -51,28 +49,14 @@ def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups
     data = [data_element("figures", figures)]
     data += [data_element(f"{group.key}-pairs", comparable(group.pairs)) for group in groups if group.pairs]
     data += [data_element("answers", columns(answered))] if answered else []
-    links = "".join(f'<a href="#{key}">{text(title)}</a>' for key, title, _ in sections)
-    body = "".join(f'<section id="{key}"><h2>{text(title)}</h2>{inner}</section>' for key, title, inner in sections)
-    write_text(
-        path,
-        "<!DOCTYPE html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
-        f'content="light dark"><title>{text(names)} · cokv-bench</title><style>{_file("page.css")}</style></head><body>'
-        f'<header><h1>{text(names)}</h1><button id="theme" type="button" hidden>Dark or light</button>'
-        f"<nav>{links}</nav></header><main>{body}</main>{''.join(data)}"
-        f"<script>{get_plotlyjs()}</script><script>{_file('page.js')}</script></body></html>\n",
-    )
+    scripts = [get_plotlyjs(), packaged("common.js"), packaged("page.js")]
+    write_text(path, document(names, sections, data, scripts, [packaged("page.css")]))
 
 
 def check_plotly() -> None:
     """Raises `RequestError` with the command that mends it where Plotly is not installed."""
     if importlib.util.find_spec("plotly") is None:
         raise RequestError("The report's charts need Plotly, which is not installed: pip install 'cokv-bench[report]'")
-
-
-def _file(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, str]:
@@ -133,14 +117,7 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
 
 
 def _grid(grid: Grid) -> str:
-    return _wide("scores", grid.header, *([_row(row) for row in section] for section in grid.sections))
-
-
-def _wide(kind: str, header: Sequence[str], *sections: Iterable[str]) -> str:
-    """A table that scrolls where the window is narrow, from the cells of its rows."""
-    head = "".join(f'<th scope="col">{_breakable(name)}</th>' for name in header)
-    body = "".join(f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody>" for rows in sections)
-    return f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>{body}</table></div>'
+    return wide("scores", grid.header, *([_row(row) for row in section] for section in grid.sections))
 
 
 def _row(row: tuple[Cell, ...]) -> str:
@@ -200,12 +177,7 @@ def _figure(number: int, figure: Figure) -> str:
 
 def _table(table: Table, *, numeric: bool = True) -> str:
     rows = ("".join(f"<td>{text(cell)}</td>" for cell in row) for row in table.rows)
-    return _wide("numbers" if numeric else "words", table.header, rows)
-
-
-def _breakable(name: str) -> str:
-    """Long names of tasks may break after their benchmark."""
-    return text(name).replace("/", "/<wbr>")
+    return wide("numbers" if numeric else "words", table.header, rows)
 
 
 def _configuration(folders: Sequence[Run] | Sequence[Bench]) -> str:
