@@ -19,6 +19,7 @@ from cokv_bench.cli.failing import StoppedError, ended
 from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
+from cokv_bench.cli.lm_eval import lm_eval
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.push import push_heads
@@ -83,9 +84,10 @@ def make_app() -> typer.Typer:
     }
     for name, function in commands.items():
         app.command(name)(_stoppable(function))
-    # What it does not know it gives to the commands that it runs.
+    # What they do not know they give to the commands that they run.
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command("reproduce", context_settings=further)(_stoppable(reproduce))
+    for name, function in {"reproduce": reproduce, "lm-eval": lm_eval}.items():
+        app.command(name, context_settings=further)(_stoppable(function))
     return app
 
 
