@@ -86,8 +86,8 @@ def make_app() -> typer.Typer:
         app.command(name)(_stoppable(function))
     # What they do not know they give to the commands that they run.
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
-    for name, function in {"reproduce": reproduce, "lm-eval": lm_eval}.items():
-        app.command(name, context_settings=further)(_stoppable(function))
+    app.command("reproduce", context_settings=further)(_stoppable(reproduce))
+    app.command("lm-eval", context_settings=further)(_stoppable(lm_eval))
     return app
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from cokv_bench.budget import Budget
 from cokv_bench.errors import RequestError, quoted, unknown
 from cokv_bench.files import at_home
 from cokv_bench.harness.evicted import EvictedModel
@@ -19,6 +18,7 @@ from cokv_bench.runs.sources import refuse_unread, static_budgets
 
 # The one task that head files are asked for: a harness names none of ours.
 _TASK = "harness"
+_WRITTEN = {"True": True, "False": False}
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,10 @@ class EvictionArguments:
     Attributes:
         pretrained: embedded name, model folder, GGUF file or hub id.
         method: as `cokv-bench eval --method` takes it.
-        budget: tokens per KV head on average, window included, or a share of each context such as "25%"; `full` has none.
-        heads: a file about heads, the folder of a profile or search, or one on the hub; default what ships for the model.
+        budget: tokens per KV head on average, window included, or a share of each context such as "25%"; `full` has
+            none.
+        heads: a file about heads, the folder of a profile or search, or one on the hub; default what ships for the
+            model.
         question_tokens: how many of the last tokens of a context are read after eviction, as a question that the method
             has not seen.
         dtype: "auto" for the checkpoint's, as lm-eval's own `hf` model has it.
@@ -62,9 +64,18 @@ class EvictionArguments:
                 raise RequestError(f"The model argument '{name}' is {quoted(value)}; expected a name.")
         if type(found.question_tokens) is not int or found.question_tokens < 0:
             raise RequestError(
-                f"The model argument 'question_tokens' is {quoted(found.question_tokens)}; expected a whole number from 0."
+                f"The model argument 'question_tokens' is {quoted(found.question_tokens)}; expected a whole number, 0 or "
+                "more."
             )
         return found
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From a text such as "pretrained=MODEL,method=snapkv,budget=128". Raises `RequestError` as `of` does."""
+        pairs = (pair.partition("=") for pair in text.split(",") if pair)
+        return cls.of(
+            {name: _WRITTEN.get(value, int(value) if value.isdecimal() else value) for name, _, value in pairs}
+        )
 
     def load(self) -> EvictedModel:
         """The model with its method.
@@ -92,4 +103,6 @@ class EvictionArguments:
             heads = static_budgets(
                 self.method, model, wanted, [_TASK], window=None, published_rounding=False, sources=sources
             )[_TASK]
-        return EvictedModel(model, MethodSettings().policy(self.method, heads), budget, self.question_tokens)
+        found = EvictedModel(model, MethodSettings().policy(self.method, heads), budget, self.question_tokens)
+        found.check()
+        return found

@@ -28,6 +28,11 @@ class EvictedModel:
     budget: Budget | None
     question_tokens: int = 0
 
+    def check(self) -> None:
+        """Refuse a budget in tokens that is not above what every head keeps. Raises `RequestError`."""
+        if isinstance(self.budget, int):
+            self.policy.check_budget(self.budget, self.policy.window or _WINDOW)
+
     def answer(self, context: Sequence[int], max_new_tokens: int, until: Sequence[str] = ()) -> list[int]:
         """Ids of a greedy answer, with what ended it.
 

@@ -20,7 +20,14 @@ from cokv_bench.harness.arguments import EvictionArguments
 #: As `lm_eval --model` has it.
 NAME = "cokv-bench"
 # Arguments of `hf` about texts, which keep their meaning.
-_OF_TEXTS = ("max_length", "add_bos_token", "prefix_token_id", "enable_thinking", "think_end_token", "chat_template_args")
+_OF_TEXTS = (
+    "max_length",
+    "add_bos_token",
+    "prefix_token_id",
+    "enable_thinking",
+    "think_end_token",
+    "chat_template_args",
+)
 # What `generate` ignores where it does not sample.
 _OF_SAMPLES = ("do_sample", "temperature", "top_p", "top_k", "min_p", "typical_p")
 
