@@ -2,14 +2,12 @@
 
 import json
 import sys
-from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from cokv_bench.cli.lm_eval import arguments
-from tests.harness.tasks import add_choices
+from tests.harness.tasks import add_choices, without_lm_evals_own
 
 
 @pytest.mark.parametrize(
@@ -43,12 +41,8 @@ def test_without_lm_eval_the_extra_is_named(cli, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def own_tasks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A folder with a task; of lm-eval's own, which are thousands of files, none is read."""
-    if find_spec("lm_eval") is None:
-        pytest.skip("lm-evaluation-harness is not installed")
-    import lm_eval.tasks
-
-    monkeypatch.setattr(lm_eval.tasks, "TaskManager", partial(lm_eval.tasks.TaskManager, include_defaults=False))
+    """A folder with a task."""
+    without_lm_evals_own(monkeypatch)
     add_choices(tmp_path)
     return tmp_path
 

@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from cokv_bench.models import Model
@@ -13,6 +15,12 @@ from cokv_bench.tasks.registry import resolve
 
 #: Characters of a LongBench row's context, which are as many tokens of the tests' model.
 CUT = 700
+
+
+def without_lm_evals_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let lm-eval's command line know the tasks of --include_path alone; its own are thousands of files to read."""
+    tasks = pytest.importorskip("lm_eval.tasks", reason="lm-evaluation-harness is not installed")
+    monkeypatch.setattr(tasks, "TaskManager", partial(tasks.TaskManager, include_defaults=False))
 
 
 def add_task(folder: Path, name: str, rows: Iterable[Mapping[str, Any]], **settings: Any) -> None:
@@ -69,12 +77,12 @@ def add_ruler(folder: Path, model: Model) -> None:
     )
 
 
-def add_choices(folder: Path) -> None:
+def add_choices(folder: Path, name: str = "piers") -> None:
     """Questions whose choices have one token and several."""
     boats = [" ".join(f"Boat {number} waits at pier {number * 3 + row}." for number in range(12)) for row in range(3)]
     add_task(
         folder,
-        "piers",
+        name,
         [
             {"context": text, "choices": [f"pier {6 + row}", "A", "the harbour of the old town", "B"], "answer": 0}
             for row, text in enumerate(boats)

@@ -93,7 +93,7 @@ def test_without_arguments_the_method_is_that_of_generate() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"methode": "snapkv"}, "did you mean method"),
+        ({"budgets": 32}, "did you mean budget"),
         ({"method": "snapvk"}, "did you mean snapkv"),
         ({"method": 3}, "'method' is 3"),
         ({"method": "snapkv:width=3"}, "width"),
