@@ -64,8 +64,8 @@ class EvictionArguments:
                 raise RequestError(f"The model argument '{name}' is {quoted(value)}; expected a name.")
         if type(found.question_tokens) is not int or found.question_tokens < 0:
             raise RequestError(
-                f"The model argument 'question_tokens' is {quoted(found.question_tokens)}; expected 0 or a whole number "
-                "above it."
+                f"The model argument 'question_tokens' is {quoted(found.question_tokens)}; expected a whole number, "
+                "0 or more."
             )
         return found
 
