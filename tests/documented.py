@@ -95,12 +95,26 @@ def parse(line: str) -> Any:
 
     command, arguments = parser(line)
     context = command.make_context(command.name, list(arguments))
-    # `reproduce` hands on what it does not know.
-    if context.args:
+    # Some hand on what they do not know.
+    if command.name == "lm-eval":
+        parse_lm_eval(context.args)
+    elif context.args:
         subcommands()["eval"].make_context("eval", list(context.args))
     for method in (context.params.get("methods") or "full").split(","):
         find_method(method)
     return context
+
+
+def parse_lm_eval(given: list[str]) -> None:
+    """Options as lm-evaluation-harness reads them, where it is installed, and arguments of its model."""
+    from cokv_bench.cli.lm_eval import arguments
+    from cokv_bench.harness.arguments import EvictionArguments
+
+    EvictionArguments.parse(given[given.index("--model-args") + 1])
+    if importlib.util.find_spec("lm_eval") is not None:
+        from lm_eval._cli import HarnessCLI
+
+        HarnessCLI()._parser.parse_args(arguments(given, "cokv-bench"))
 
 
 def made(line: str) -> list[str]:

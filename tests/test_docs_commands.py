@@ -31,6 +31,7 @@ from cokv_bench.tasks.longbench.specs import plain_names, specs
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
 from tests.documented import ROOT, TYPED, made, parse, parser
+from tests.harness.tasks import add_choices, without_lm_evals_own
 from tests.hub_server import local_hub
 from tests.report.made_run import make_run
 
@@ -90,6 +91,7 @@ SAID = {
     "doctor": "embedded model",
     "estimator_quality": "kernelshap",
     "inspect": "Most valuable of 90 heads",
+    "lm-eval": "|TASK",
     "ls": "what it is",
     "push --dry-run": "--heads hf:OWNER/REPO/values.json",
     "report --terminal": "Points over snapkv",
@@ -100,7 +102,11 @@ NOT_RUN = {
     "python scripts/bench_gpu.py": "takes ten minutes of a GPU of 80 GB; tests/test_scripts.py checks its parts",
 }
 # Packages that a user may lack, and the commands that need them.
-NEEDED = {"ray": "--engine ray", "matplotlib": "--figures", "plotly": "^cokv-bench report (?!.*--terminal)"}
+NEEDED = {
+    "matplotlib": "--figures",
+    "plotly": "^cokv-bench report (?!.*--terminal)",
+    "ray": "--engine ray",
+}
 # Options that name what a command writes.
 WRITTEN = ("out", "json", "figures")
 
@@ -203,6 +209,8 @@ def run_step(step: Step, request: Mapping[str, Any]) -> int:
 def desk(texty_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """A folder with all that the pages presuppose, what is the reader's under the names that they use for it."""
     folder = tmp_path_factory.mktemp("desk")
+    (folder / "TASKS").mkdir()
+    add_choices(folder / "TASKS", "TASK")
     write_rows(folder / "DATA")
     # FOLDER is a model on one line and data on another.
     shutil.copytree(texty_folder, folder / "FOLDER")
@@ -304,6 +312,8 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
             pytest.importorskip(package, reason=f"`{line}` needs {package}, which is not installed")
     if line.startswith("cokv-bench data fetch"):
         request.getfixturevalue("hub")
+    if line.startswith("cokv-bench lm-eval "):
+        without_lm_evals_own(monkeypatch)
     if "--address" in line:
         address = request.getfixturevalue("cluster")
         monkeypatch.setenv("RAY_ADDRESS", address)

@@ -17,7 +17,7 @@ PACKAGE = Path(cokv_bench.__file__).parent
 ORDER = (
     "__main__",
     "cli",
-    "doctor report",
+    "doctor report harness",
     "scores costs bench exports",
     "runs",
     "search",

@@ -21,6 +21,7 @@ from cokv_bench.cli.head_scores import measure_head_scores
 from cokv_bench.cli.import_ import import_scores
 from cokv_bench.cli.inspect import inspect
 from cokv_bench.cli.leaderboard import leaderboard
+from cokv_bench.cli.lm_eval import lm_eval
 from cokv_bench.cli.ls import list_things
 from cokv_bench.cli.profile import profile_heads
 from cokv_bench.cli.push import push_heads
@@ -92,9 +93,10 @@ def make_app() -> typer.Typer:
     data.command("fetch")(_stoppable(fetch_data))
     data.command("ls")(_stoppable(list_data))
     app.add_typer(data, name="data")
-    # What it does not know it gives to the commands that it runs.
+    # What they do not know they give to the commands that they run.
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
     app.command("reproduce", context_settings=further)(_stoppable(reproduce))
+    app.command("lm-eval", context_settings=further)(_stoppable(lm_eval))
     return app
 
 

@@ -53,6 +53,7 @@ def decode(
     teacher: Sequence[int] | Tensor | None = None,
     question: Sequence[int] | Tensor = (),
     stop_at_newline: bool = False,
+    until: Sequence[str] = (),
     storage: Storage = "shared",
     batch_size: int | None = None,
     memory: int | None = None,
@@ -76,6 +77,8 @@ def decode(
         question: ids that follow the prompt in every row and see only what the row keeps of it (question-agnostic
             compression); the first token of an answer then depends on the selection too.
         stop_at_newline: end at the first newline after at least one token (LongBench's samsum).
+        until: texts that end a generated answer once it holds one of them; special tokens are part of the text. The
+            answer keeps what ended it.
         storage: "shared" masks over the one prompt cache (fast for many selections); "ragged" copies the kept
             positions into a compact cache that needs nothing else of the prompt's keys and values.
         batch_size: rows at a time; by default as many as fit `memory` and a workspace of a fifth of the prompt's
@@ -114,7 +117,7 @@ def decode(
         choices = [unique[key] for key in batch]
         if answer is None:
             make = partial(cache_class, reserve=reserve)
-            results = _greedy(model, prompt, longer, choices, make, asked, new, stop_at_newline)
+            results = _greedy(model, prompt, longer, choices, make, asked, new, stop_at_newline, until)
         else:
             results = _forced(model, prompt, cache_class(prompt, choices, reserve), len(batch), asked, answer)
         done.update(zip(batch, results, strict=True))
@@ -137,6 +140,11 @@ def check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: 
             f"A prompt of {prompt.tokens + asked} tokens and {new} new ones exceed the context of '{model.name}', "
             f"{model.context} tokens; shorten either."
         )
+    check_shapes(prompt, selections)
+
+
+def check_shapes(prompt: Prompt, selections: Sequence[Selection]) -> None:
+    """Refuse selections that were made for another prompt. Raises `RequestError`."""
     shape = (prompt.layers, prompt.kv_heads, prompt.tokens)
     for selection in selections:
         found = (selection.layers, selection.kv_heads, selection.tokens)
@@ -156,6 +164,7 @@ def _greedy(
     question: Tensor,
     new: int,
     stop_at_newline: bool,
+    until: Sequence[str],
 ) -> list[Generation]:
     """`longer` gives the prompt with the rotary factors of the longest text that there can be."""
     rows, cache = len(selections), make_cache(prompt, selections)
@@ -176,7 +185,11 @@ def _greedy(
     for step in range(new):
         for row, token in zip(alive, chosen, strict=True):
             answers[row].append(token)
-        going = [index for index, token in enumerate(chosen) if token not in stops]
+        going = [
+            index
+            for index, (row, token) in enumerate(zip(alive, chosen, strict=True))
+            if token not in stops and not (until and _holds(model, answers[row], until))
+        ]
         if not going or step == new - 1:
             break
         if len(going) < len(alive):
@@ -194,6 +207,12 @@ def _greedy(
             states = advance(torch.tensor([[chosen[index]] for index in going], dtype=torch.long), position + step)
         chosen = _most_likely(model, prompt, states)
     return [Generation(ids, model.text(ids)) for ids in answers]
+
+
+def _holds(model: Model, token_ids: list[int], texts: Sequence[str]) -> bool:
+    """Whether what ids are written as holds one of the texts."""
+    written = model.text_tokenizer.decode(token_ids)
+    return any(text in written for text in texts)
 
 
 def stepper(

@@ -199,6 +199,34 @@ def test_nothing_is_kept_from_the_prompt_before(tiny_llama: Model) -> None:
     assert decode(tiny_llama, prompt, [get_policy("snapkv").select(prompt, 12)])[0].token_ids == alone[0].token_ids
 
 
+@pytest.mark.parametrize("storage", ["shared", "ragged"])
+def test_an_answer_ends_where_it_holds_a_text(texty: Model, storage: str) -> None:
+    prompt = prefill(texty, random_ids(TOKENS))
+    choices = [full(prompt), *(get_policy(name).select(prompt, 12) for name in ("snapkv", "streaming-llm"))]
+    whole = decode(texty, prompt, choices, max_new_tokens=24, storage=storage)
+    assert len({tuple(row.token_ids) for row in whole}) == 3
+    write = texty.text_tokenizer.decode
+    # Of the first row a text of several tokens, of the second one that comes later.
+    until = [write(whole[0].token_ids[5:8]), write(whole[1].token_ids[10:13]), "<eos>"]
+    ended = decode(texty, prompt, choices, max_new_tokens=24, until=until, storage=storage)
+    for before, row in zip(whole, ended, strict=True):
+        ends = [end for end in range(1, 25) if any(text in write(before.token_ids[:end]) for text in until)]
+        assert row.token_ids == before.token_ids[: min(ends, default=24)]
+    assert len(ended[0].token_ids) < len(ended[1].token_ids) < 24
+
+
+def test_the_text_of_a_special_token_ends_an_answer(texty: Model) -> None:
+    bos = texty.text_tokenizer.bos_token_id
+    for seed in range(100):
+        prompt = prefill(texty, random_ids(TOKENS, seed))
+        (whole,) = decode(texty, prompt, [full(prompt)], max_new_tokens=24)
+        if bos in whole.token_ids[:-1]:
+            break
+    (ended,) = decode(texty, prompt, [full(prompt)], max_new_tokens=24, until=["<bos>"])
+    assert ended.token_ids == whole.token_ids[: whole.token_ids.index(bos) + 1]
+    assert "<bos>" not in ended.text
+
+
 def test_decoding_leaves_the_prompt_as_it_was(tiny_llama: Model) -> None:
     prompt = prefill(tiny_llama, random_ids(TOKENS))
     before = [t.clone() for t in (*prompt.keys, *prompt.values, prompt.logits)]

@@ -12,6 +12,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress
 from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
+from cokv_bench.kvcache.scoring import score
 from cokv_bench.models import Model
 from tests.conftest import random_ids, save_tiny
 
@@ -135,6 +136,17 @@ def test_forced_answers_across_the_window_are_those_of_the_whole_text(pair: Pair
         apart = prefill(pair.model, ids[:-9], room=9 + NEW)
         (row,) = decode(pair.model, apart, [full(apart)], question=ids[-9:], teacher=teacher, storage=storage)
         torch.testing.assert_close(row.logprobs, expected, atol=2e-3, rtol=1e-3)
+
+
+def test_scored_texts_across_the_window_are_each_read_as_one_text(pair: Pair) -> None:
+    """Of one batch, some stay within the window and some do not."""
+    texts = [random_ids(length, 1) for length in (2, NEW, 6)]
+    for tokens in (WINDOW + 6, WINDOW - 4):
+        ids = random_ids(tokens, tokens)
+        expected = [float(pair.scored(ids, text).sum()) for text in texts]
+        for prompt, question in ((prefill(pair.model, ids), []), (prefill(pair.model, ids[:-9]), ids[-9:])):
+            found = score(pair.model, prompt, full(prompt), texts, question=question)
+            assert [each.logprob for each in found] == pytest.approx(expected, abs=1e-2)
 
 
 def test_a_question_across_the_window_is_read_as_one_text(pair: Pair) -> None:

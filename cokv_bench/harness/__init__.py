@@ -1,0 +1,1 @@
+"""Eviction methods as models of other projects' evaluation harnesses."""
