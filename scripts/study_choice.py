@@ -3,7 +3,7 @@
 python scripts/study_choice.py RUN --probe DRAFTS --probe KEPT --method cokv-search:file=a,cokv-search:file=b
 
 RUN measures a utility such as loglik; each other run measures a probe (scripts/probes.py) of the same methods on the
-same examples. Ways to choose, each as gain over gap:
+same examples, at some of its budgets. Ways to choose, each as gain over gap:
 best              by what RUN says of the very example: a ceiling, which takes the answers to know
 by task           by the other examples of the task: an oracle of another kind, since users do not name their tasks
 by a probe        the method whose probe is highest
@@ -12,7 +12,7 @@ by all probes     by a ridge regression on the probes of all methods, learnt on 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.runs.journal import read_records
-from cokv_bench.scores.gaps import LOWER, UPPER, gaps_table, is_sum
+from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table, is_sum
 from cokv_bench.scores.tables import frame_of
 
 Picks = NDArray[np.int64]
@@ -44,6 +44,9 @@ def main(
     methods = method.split(",")
     scores = frame_of(read_records(run))
     probes = {folder.name: frame_of(read_records(folder)) for folder in probe}
+    probed = scores["budget"].isna()
+    probed |= np.logical_and.reduce([scores["budget"].isin(frame["budget"]) for frame in probes.values()])
+    scores = scores[probed]
     chosen = [scores[scores["method"].isin([UPPER, LOWER, *methods])]]
     for budget, at in scores.dropna(subset="budget").groupby("budget"):
         table = _wide(at, methods)
@@ -56,14 +59,16 @@ def main(
             chosen.append(index.assign(budget=budget, method=way, score=picked))
     gaps = gaps_table(pd.concat(chosen, ignore_index=True))
     over = gaps[gaps["task"].map(is_sum) & ~gaps["method"].isin([UPPER, LOWER])]
-    for (budget, task), part in over[over["closed_ci_low"].notna()].groupby(["budget", "task"], sort=False):
-        rows = [
-            (row.method, f"{row.closed:.2f}", f"{row.closed_ci_low:.2f} to {row.closed_ci_high:.2f}")
-            for row in part.itertuples()
-        ]
+    for (budget, task), part in over[over["task"].str.startswith(OVER_ALL)].groupby(["budget", "task"], sort=False):
+        rows = [(row.method, f"{row.closed:.2f}", _between(row)) for row in part.itertuples()]
         o.print_table(f"{task} at {budget:g} tokens per head", ("method", "closed", "95%"), rows, words=["method"])
     if out is not None:
         write_text(out, over.to_csv(index=False))
+
+
+def _between(row: Any) -> str:
+    """The interval of a sum; there is none where a task has one example."""
+    return "" if np.isnan(row.closed_ci_low) else f"{row.closed_ci_low:.2f} to {row.closed_ci_high:.2f}"
 
 
 def _wide(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
