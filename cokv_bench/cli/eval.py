@@ -47,7 +47,7 @@ def evaluate(
     (records.jsonl), so the same command resumes where a stopped one left off.
     """
     o.check_engine(engine)
-    o.check_tasks(grid.of(tasks))
+    o.check_tasks(grid.with_questions(tasks))
     o.check_methods(grid.methods)
     o.check_names("utilities", [] if grid.utility == SCORE else [grid.utility])
     if comparing.reference is not None and grid.utility != SCORE:

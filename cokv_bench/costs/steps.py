@@ -48,7 +48,7 @@ def eval_work(grid: Grid, tasks: TaskOptions, encoding: Encoding, counted: Mappi
     def load(size: Size, length: int) -> Load:
         return Load(size.examples, length, rows, grid.questions_per_context * size.new_tokens, accumulated)
 
-    return _work(grid.of(tasks), encoding, cast(Split, grid.split), counted, load)
+    return _work(grid.with_questions(tasks), encoding, cast(Split, grid.split), counted, load)
 
 
 def profile_work(stopping: Stopping, tasks: TaskOptions, encoding: Encoding, counted: Mapping[str, int]) -> Work:

@@ -108,7 +108,7 @@ class Grid:
         ),
     ] = SCORE
 
-    def of(self, tasks: TaskOptions) -> TaskOptions:
+    def with_questions(self, tasks: TaskOptions) -> TaskOptions:
         """What is asked about tasks, with the questions of each context."""
         return replace(tasks, questions=self.questions_per_context)
 

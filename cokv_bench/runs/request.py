@@ -69,7 +69,7 @@ def plan_request(request: Request, model: Model) -> Plan:
     """
     request.check()
     grid, methods = request.grid, each_once(request.grid.methods)
-    tasks = resolve(request.tasks.names, model, grid.of(request.tasks))
+    tasks = resolve(request.tasks.names, model, grid.with_questions(request.tasks))
     static = {
         method: static_budgets(
             method,

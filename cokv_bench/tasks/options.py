@@ -22,7 +22,7 @@ class TaskOptions:
         lengths, examples: of tasks that are made at any length; examples is per length.
         depths, needles: Needle in a Haystack.
         template, metric: for `jsonl:` rows.
-        questions: of each context. No option of every command: only an evaluation asks more than one.
+        questions: of each context. `Grid.questions_per_context` sets it, since only an evaluation asks several.
     """
 
     names: Annotated[
