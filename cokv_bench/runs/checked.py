@@ -6,7 +6,6 @@ from cokv_bench.budget import read
 from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
-from cokv_bench.units import FRACTION
 
 #: Columns of records with several questions per context: the score of the first, and the mean of the later ones.
 FIRST, LATER = "first_score", "later_score"
@@ -32,15 +31,18 @@ def run_problem(content: Any) -> str | None:
     return next((found for part in parts if (found := problem(*part))), None)
 
 
-def record_problem(record: Any) -> str | None:
-    """Why a document is not a record of a run, None where it is."""
+def record_problem(record: Any, scored: bool) -> str | None:
+    """Why a document is not a record of a run, None where it is.
+
+    Args:
+        scored: whether the run scores answers, which a submission has no more. Tables by length or depth are made of
+            such records alone.
+    """
     found = problem(record, _RECORD, _FURTHER_COLUMNS)
     if found:
         return found
     if (record["budget"] is None) != (record["method"] == "full"):
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
-    # Log-probabilities come without answers, and no table by length or depth is made of them.
-    scored = "prediction" in record or record.get("unit") == FRACTION
     return problem(record, family_of(record["task"]).columns(record["task"])) if scored else None
 
 

@@ -153,9 +153,11 @@ def _in_its_unit(record: dict[str, Any], utility: str | None) -> dict[str, Any]:
 def _all_records(folder: Path) -> list[dict[str, Any]]:
     """Records of all files, of the same key perhaps several."""
     found: list[dict[str, Any]] = []
+    # Without a run.json they belong to no run, which whoever reads them is told.
+    scored = (folder / "run.json").exists() and read_run(folder)["configuration"].get("utility") is None
 
     def take(record: Any) -> str | None:
-        wrong = record_problem(record)
+        wrong = record_problem(record, scored)
         found.append(record)
         return wrong and f"is not a record: {wrong}"
 

@@ -14,6 +14,7 @@ from cokv_bench.report.folders import Run, read_folders
 from cokv_bench.report.groups import make_groups
 from cokv_bench.report.html import write_page
 from cokv_bench.report.layout import lay_out
+from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.comparisons import comparisons_table
 from cokv_bench.scores.gaps import gaps_table
 from cokv_bench.scores.units import PERCENT
@@ -234,3 +235,16 @@ def test_the_shipped_evidence() -> None:
         run.tables["table.csv"].set_index(["method", "budget"]).loc[("cokv", 64), "needle"],
         scores["needle", "cokv", 64],
     )
+
+
+def test_a_utility_in_fractions_needs_no_columns_of_scores(tmp_path: Path) -> None:
+    folder = make_logprobs(tmp_path / "run", utility="metric")
+    lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    lines = [{**{k: v for k, v in line.items() if k != "word_recall"}, "unit": "fraction"} for line in lines]
+    (folder / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert len(read_records(folder)) == len(lines)
+    description = json.loads((folder / "run.json").read_text())
+    del description["configuration"]["utility"]
+    (folder / "run.json").write_text(json.dumps(description))
+    with pytest.raises(RequestError, match="line 1 is not a record: the field 'word_recall' is missing"):
+        read_records(folder)
