@@ -12,7 +12,7 @@ by all probes     by a ridge regression on the probes of all methods, learnt on 
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
+from cokv_bench.report.grids import ends
 from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table, is_sum
 from cokv_bench.scores.tables import frame_of
@@ -60,15 +61,13 @@ def main(
     gaps = gaps_table(pd.concat(chosen, ignore_index=True))
     over = gaps[gaps["task"].map(is_sum) & ~gaps["method"].isin([UPPER, LOWER])]
     for (budget, task), part in over[over["task"].str.startswith(OVER_ALL)].groupby(["budget", "task"], sort=False):
-        rows = [(row.method, f"{row.closed:.2f}", _between(row)) for row in part.itertuples()]
+        rows = [
+            (row.method, f"{row.closed:.2f}", ends(row.closed_ci_low, row.closed_ci_high, 2))
+            for row in part.itertuples()
+        ]
         o.print_table(f"{task} at {budget:g} tokens per head", ("method", "closed", "95%"), rows, words=["method"])
     if out is not None:
         write_text(out, over.to_csv(index=False))
-
-
-def _between(row: Any) -> str:
-    """The interval of a sum; there is none where a task has one example."""
-    return "" if np.isnan(row.closed_ci_low) else f"{row.closed_ci_low:.2f} to {row.closed_ci_high:.2f}"
 
 
 def _wide(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:

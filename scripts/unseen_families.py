@@ -19,6 +19,7 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
+from cokv_bench.report.grids import ends
 from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table
 from cokv_bench.scores.signflips import family_test
@@ -54,7 +55,7 @@ def main(
     table = pd.concat([table, _mean(table)], ignore_index=True)
     for size, at in table.groupby("budget"):
         rows = [
-            (row.family, row.method, f"{row.closed:.2f}", f"{row.low:.2f} to {row.high:.2f}", f"{row.examples}")
+            (row.family, row.method, f"{row.closed:.2f}", ends(row.low, row.high, 2), f"{row.examples}")
             for row in at.itertuples()
         ]
         o.print_table(

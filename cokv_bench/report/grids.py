@@ -50,6 +50,12 @@ def decimal(value: float | None, decimals: int = 1) -> str:
     return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
 
 
+def ends(low: float | None, high: float | None, decimals: int = 1) -> str:
+    """An interval such as "0.1 to 0.3", and nothing where there is none."""
+    texts = decimal(low, decimals), decimal(high, decimals)
+    return " to ".join(texts) if all(texts) else ""
+
+
 def budget_text(budget: Any) -> str:
     """A budget of a table as it is shown, and nothing where there is none."""
     return "" if pd.isna(budget) else str(budget)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from cokv_bench.budget import Budget
 from cokv_bench.policies.names import FULL, competing, is_ceiling, label, parse
-from cokv_bench.report.grids import Cell, Grid, budget_text, decimal
+from cokv_bench.report.grids import Cell, Grid, budget_text, decimal, ends
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
 from cokv_bench.report.questions import questions_grid
 from cokv_bench.scores.comparisons import PRIMARY
@@ -134,12 +134,11 @@ def _primary(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> Grid:
 def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
     if pd.isna(row["difference"]):
         return (Cell(row["method"]), Cell(row["task"]), Cell("", uncompared=True), Cell(""), Cell(""))
-    low, high = (decimal(row[end], unit.decimals) for end in ("ci_low", "ci_high"))
     return (
         Cell(row["method"]),
         Cell(row["task"]),
         Cell(decimal(row["difference"], unit.decimals), differs=not row["within_noise"]),
-        Cell(f"{low} to {high}" if low and high else ""),
+        Cell(ends(row["ci_low"], row["ci_high"], unit.decimals)),
         Cell("<0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"),
     )
 
