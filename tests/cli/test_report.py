@@ -110,7 +110,8 @@ def test_what_cannot_be_reported(cli, tmp_path: Path, arguments: tuple[str, ...]
         shutil.copytree(run, tmp_path / name)
         (tmp_path / name / "records.jsonl").write_text(records)
     counts = dict.fromkeys(("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens"), 1)
-    record = {"task": "needle", "example": "e", "method": "full", "budget": None, "score": -1.0, **counts}
+    columns = {"length": 1024, "depth": 50.0, "word_recall": 1.0}
+    record = {"task": "needle", "example": "e", "method": "full", "budget": None, "score": -1.0, **columns, **counts}
     (tmp_path / "logprobs" / "records.jsonl").write_text(json.dumps(record) + "\n")
     status, _, err = cli("report", *arguments)
     assert status == 2

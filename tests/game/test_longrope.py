@@ -77,4 +77,4 @@ def test_an_evaluation_answers_as_generate_does(longrope: Model) -> None:
             start, attention_mask=torch.ones_like(start), max_new_tokens=example.max_new_tokens, do_sample=False
         )
         assert len(ids) <= BOUNDARY < made.shape[1]
-        assert answers[0].text == longrope.text(made[0, len(ids) :].tolist())
+        assert answers[0].texts[0] == longrope.text(made[0, len(ids) :].tolist())
