@@ -31,7 +31,7 @@ class Layout:
         primary: the primary tests, a table a baseline and in it a section per benchmark; none where nothing is
             compared.
         comparisons: what sums the run up against each baseline, with the secondary tests at single budgets.
-        questions: the first question of contexts beside their later ones; none where contexts have one.
+        questions: the first question of contexts and the later ones; none where contexts have one.
         differs: what the mark of `Cell.differs` means; empty where no cell has it.
         uncompared: the same for `Cell.uncompared`.
         notes: sentences about both tables.

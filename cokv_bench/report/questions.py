@@ -1,4 +1,4 @@
-"""The first question of a context beside the later ones, as a table."""
+"""The first question of a context and the later ones, as a table."""
 
 from collections.abc import Mapping
 from typing import Any

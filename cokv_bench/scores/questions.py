@@ -1,4 +1,4 @@
-"""The first question of a context beside the later ones, which are asked from the cache that the first one left."""
+"""The first question of a context and the later ones, which are asked from the cache that the first one left."""
 
 from collections.abc import Mapping
 from typing import Any
