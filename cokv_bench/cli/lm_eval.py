@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import typer
 
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, brief
 
 
 def lm_eval(context: typer.Context) -> None:
@@ -23,7 +23,13 @@ def lm_eval(context: typer.Context) -> None:
     from cokv_bench.harness.lm_eval_model import NAME
 
     sys.argv = ["lm_eval", *arguments(context.args, NAME)]
-    cli_evaluate()
+    try:
+        cli_evaluate()
+    except RequestError:
+        raise
+    except ValueError as error:
+        # Such as tasks that it does not know.
+        raise RequestError(f"lm-eval refuses this: {brief(error)}.") from error
 
 
 def arguments(given: Sequence[str], model: str) -> list[str]:

@@ -63,3 +63,11 @@ def test_bad_model_arguments_are_one_sentence_and_status_2(cli, texty_folder: Pa
     status, _, err = cli("lm-eval", f"--model-args=pretrained={texty_folder},method=snapvk", *task)
     assert status == 2
     assert "did you mean snapkv" in err.splitlines()[-1]
+
+
+def test_a_task_that_lm_eval_does_not_know_is_one_sentence(cli, texty_folder: Path, own_tasks: Path) -> None:
+    status, _, err = cli(
+        "lm-eval", f"--model-args=pretrained={texty_folder}", "--include-path", own_tasks, "--tasks", "pears"
+    )
+    assert status == 2
+    assert "lm-eval refuses this: Tasks not found: pears." in err
