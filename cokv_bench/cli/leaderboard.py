@@ -18,7 +18,7 @@ def leaderboard(
 ) -> None:
     """Compare finished runs on one static page: scores with intervals, and paired tests on common examples.
 
-    The file needs no network and nothing beside it. Runs that differ in model, dtype, task version or examples are
+    The file needs no network and no other file. Runs that differ in model, dtype, task version or examples are
     never mixed.
     """
     from cokv_bench.files import check_target

@@ -22,7 +22,7 @@ def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference
     """
     from cokv_bench.cli.estimates import print_power
     from cokv_bench.report import write_results
-    from cokv_bench.report.beside import beside_reference
+    from cokv_bench.report.published import beside_reference
     from cokv_bench.report.terminal import print_grid
     from cokv_bench.scores.means import is_mean
     from cokv_bench.scores.power import observed

@@ -56,7 +56,7 @@ def report(
 ) -> None:
     """Show runs side by side: scores, differences, needles, head maps, costs and every answer, as one HTML file.
 
-    The file needs no network and nothing beside it. Several runs are compared in the same figures.
+    The file needs no network and no other file. Several runs are compared in the same figures.
     """
     from cokv_bench.report.figures import named
     from cokv_bench.report.folders import read_folders

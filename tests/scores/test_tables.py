@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 
 from cokv_bench.errors import RequestError
-from cokv_bench.report.beside import beside_reference
 from cokv_bench.report.layout import Layout, lay_out
+from cokv_bench.report.published import beside_reference
 from cokv_bench.report.terminal import print_grid, print_scores
 from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.intervals import SCORES, interval

@@ -9,7 +9,7 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, encode, encode_turn
-from cokv_bench.tasks import Example
+from cokv_bench.tasks import Example, Split
 from cokv_bench.tasks.family import UncountedError
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.options import TaskOptions
@@ -99,11 +99,11 @@ def test_needles_of_one_place_keep_their_order() -> None:
 
 @pytest.mark.parametrize("name", ["needle", "ruler/niah_single_2", "ruler/niah_multikey_3", "ruler/vt"])
 @pytest.mark.parametrize("split", ["profile", "test"])
-def test_every_question_has_its_answers_in_the_context(texty: Model, name: str, split: str) -> None:
+def test_every_question_has_its_answers_in_the_context(texty: Model, name: str, split: Split) -> None:
     options = TaskOptions((name,), lengths=(1700,), examples=3, questions=3)
     (several,) = resolve((name,), texty, options)
     (single,) = resolve((name,), texty, replace(options, questions=1))
-    for example, alone in zip(several.examples(split), single.examples(split), strict=True):  # type: ignore[arg-type]
+    for example, alone in zip(several.examples(split), single.examples(split), strict=True):
         questions = (example, *example.later)
         assert (example.question, example.answers) == (alone.question, alone.answers)
         assert len({each.question for each in questions}) == 3
