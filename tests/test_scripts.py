@@ -297,3 +297,27 @@ def test_the_study_of_knobs_tells_what_each_setting_is_worth(texty_folder: Path,
         assert rows["gain"].tolist() == pytest.approx([value - tried[0] for value in tried], abs=1e-4)
         assert rows["chosen"].sum() == 1
         assert rows.set_index("chosen")["gain"][True] == rows["gain"].max()
+
+
+def test_overview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Scores by budget as the run's own table has them, and the primary tests, from the records alone."""
+    folder, page = made_run(tmp_path / "run", questions=False), tmp_path / "overview.md"
+    script("overview").main(runs=[f"{folder}:snapkv,cokv"], out=page)
+    text = page.read_text(encoding="utf-8")
+    assert text == capsys.readouterr().out.removesuffix("\n")
+    assert "## smollm2-135m: needle, 12 examples" in text
+    table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")][:6]
+    assert table[0] == ["method", "64", "128", "points over snapkv", "points over cokv"]
+    rows = {row[0]: row[1:] for row in table[2:]}
+    assert rows["full"] == ["100.0", "100.0", "", ""]
+    assert rows["snapkv"][:3] == ["66.7", "66.7", ""]
+    # CoKV is right in three of four needles, SnapKV in two of three.
+    assert rows["cokv"][2].startswith("8.3 (")
+    assert "p = " in rows["cokv"][2]
+    assert rows["snapkv"][3].startswith("-8.3 (")
+    assert not (folder / "comparisons.csv").exists()
+
+
+def test_overview_of_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is not a run"):
+        script("overview").main(runs=[str(tmp_path)], out=None)
