@@ -5,12 +5,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cokv_bench.errors import RequestError, quoted
+
+#: Characters of a line of JSON that is read by people.
+_LINE = 120
 
 
 def at_home(path: Path) -> Path:
@@ -157,8 +160,39 @@ def write_json(path: str | Path, document: Mapping[str, Any]) -> None:
 
 
 def json_bytes(document: Mapping[str, Any]) -> bytes:
-    """The content of a JSON file. Raises `ValueError` for a number that is not finite."""
-    return (json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+    """The content of a JSON file, as few lines as fit into a screen's width.
+
+    Raises `ValueError` for a number that is not finite.
+    """
+    # Keys of other types become text as JSON's rules have it.
+    return (_lines(json.loads(json.dumps(document, allow_nan=False)), 0) + "\n").encode()
+
+
+def _lines(value: Any, depth: int, before: str = "") -> str:
+    """A value as JSON behind a text, indented by one space per level below its first line."""
+    line = before + json.dumps(value, ensure_ascii=False)
+    # A comma may follow.
+    if depth + len(line) < _LINE or not isinstance(value, dict | list) or not value:
+        return line
+    margin = "\n" + " " * (depth + 1)
+    if isinstance(value, dict):
+        inner = [_lines(each, depth + 1, f"{json.dumps(key, ensure_ascii=False)}: ") for key, each in value.items()]
+        return f"{before}{{{margin}" + f",{margin}".join(inner) + f"{margin[:-1]}}}"
+    inner = [_lines(each, depth + 1) for each in value]
+    if not any(isinstance(each, dict | list) for each in value):
+        inner = _filled(inner, _LINE - depth - 2)
+    return f"{before}[{margin}" + f",{margin}".join(inner) + f"{margin[:-1]}]"
+
+
+def _filled(texts: Sequence[str], width: int) -> list[str]:
+    """Texts with commas between them, as many to a line as fit."""
+    lines = [texts[0]]
+    for text in texts[1:]:
+        if len(lines[-1]) + len(text) + 2 <= width:
+            lines[-1] += f", {text}"
+        else:
+            lines.append(text)
+    return lines
 
 
 def file_sha256(path: str | Path) -> str:

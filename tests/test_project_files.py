@@ -134,3 +134,10 @@ def test_the_changelog_is_sorted() -> None:
     assert re.findall(r"^## (.*)$", text, re.MULTILINE)[0] == "[Unreleased]"
     unreleased = re.split(r"^## ", text, flags=re.MULTILINE)[1]
     assert re.findall(r"^### (.*)$", unreleased, re.MULTILINE) == ["Added", "Changed", "Fixed"]
+
+
+def test_results_stay_small() -> None:
+    """A clone brings all results along; tables that `report --recount` makes again need not be among them."""
+    files = [path for path in (ROOT / "results").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 6_000_000
+    assert not [path for path in files if path.name in ("examples.jsonl", "records.jsonl")]

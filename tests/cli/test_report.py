@@ -74,7 +74,7 @@ def test_a_profile_among_the_estimators(cli, tmp_path: Path) -> None:
     assert "Rank correlation of the ledger's halves, profile" in out
 
 
-@pytest.mark.parametrize("folder", ["smollm2-135m", "search/universal"])
+@pytest.mark.parametrize("folder", ["smollm2-135m", "search/ruler-shipped"])
 def test_tables_are_shown_without_the_heavy_libraries(tmp_path: Path, folder: str) -> None:
     """Their imports would take longer than the report."""
     pytest.importorskip("plotly", reason="the page needs Plotly")
