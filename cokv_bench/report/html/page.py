@@ -14,6 +14,7 @@ from cokv_bench.report.folders import Bench, Run
 from cokv_bench.report.grids import Cell, Grid
 from cokv_bench.report.html.charts import chart, comparable, gradient
 from cokv_bench.report.html.embedding import data_element, text
+from cokv_bench.report.html.parts import method_colours
 from cokv_bench.report.html.predictions import columns
 from cokv_bench.report.html.shell import document, packaged, wide
 from cokv_bench.report.layout import lay_out
@@ -50,7 +51,7 @@ def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups
     data += [data_element(f"{group.key}-pairs", comparable(group.pairs)) for group in groups if group.pairs]
     data += [data_element("answers", columns(answered))] if answered else []
     scripts = [get_plotlyjs(), packaged("common.js"), packaged("page.js")]
-    write_text(path, document(names, sections, data, scripts, [packaged("page.css")]))
+    write_text(path, document(names, sections, data, scripts, [packaged("page.css"), method_colours()]))
 
 
 def check_plotly() -> None:
