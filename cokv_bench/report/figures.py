@@ -35,7 +35,10 @@ class Series:
         low, high: interval of each y; None where unknown.
         style: number of its colour and marker, the same for a method in all figures.
         reference: a level to compare with (FullKV), drawn over the whole width from its first point.
-        dash: number of its dashes, 0 for none: tells runs apart, or the two quantities of a figure.
+        ceiling: what no method can have, drawn as neutral as a level, along its points.
+        dash: number of its dashes, 0 for none: tells runs apart, the two quantities of a figure, or methods of which
+            there are more than markers.
+        about: what the line is, a sentence for those who point at its name.
     """
 
     name: str
@@ -45,7 +48,9 @@ class Series:
     high: tuple[Number, ...]
     style: int = 0
     reference: bool = False
+    ceiling: bool = False
     dash: int = 0
+    about: str = ""
 
     @classmethod
     def plain(cls, name: str, x: Iterable[float], y: Iterable[Number], **look: Any) -> "Series":
@@ -53,6 +58,18 @@ class Series:
         places, values = tuple(map(float, x)), numbers(y)
         none = (None,) * len(places)
         return cls(name, places, values, none, none, **look)
+
+
+def ranked(series: Iterable[Series]) -> tuple[Series, ...]:
+    """Lines of one point each by their numbers, so that no name's line crosses another; others as they are given."""
+    found = tuple(series)
+    if len({x for line in found if not line.reference for x in line.x}) > 1:
+        return found
+
+    def rank(line: Series) -> tuple[bool, float]:
+        return not line.reference, max((y for y in line.y if y is not None), default=-math.inf)
+
+    return tuple(sorted(found, key=rank))
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from cokv_bench.policies.names import label
+from cokv_bench.policies.names import is_ceiling, label
 from cokv_bench.report.axes import Axis, axes
-from cokv_bench.report.figures import Group, Lines, Series, number, numbers
+from cokv_bench.report.figures import Group, Lines, Series, number, numbers, ranked
 from cokv_bench.report.folders import Run
-from cokv_bench.report.scores import methods_of, styles
+from cokv_bench.report.methods import described, styles
+from cokv_bench.report.palettes import look
+from cokv_bench.report.scores import methods_of
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, OVER_GAPS, UPPER, is_sum
 from cokv_bench.scores.units import Unit
 
@@ -63,14 +65,27 @@ def _figure(title: str, rows: pd.DataFrame, unit: Unit, style: dict[str, int], a
         there = (ordered["gap_ci_low"] > 0) | (ordered["gap_ci_low"].isna() & (ordered["gap"] > 0) & summing)
         shown = ordered[["closed", "closed_ci_low", "closed_ci_high"]].where(there)
         share, low, high = (numbers(shown[name]) for name in shown)
-        series.append(Series(label(str(method)), tuple(ordered["x"]), share, low, high, style[str(method)]))
+        number = style.get(str(method), 0)
+        series.append(
+            Series(
+                label(str(method)),
+                tuple(ordered["x"]),
+                share,
+                low,
+                high,
+                number,
+                ceiling=is_ceiling(str(method)),
+                dash=look(number).dash,
+                about=described(str(method)),
+            )
+        )
     ends = [
-        Series.plain(name, [0], [share], reference=True, dash=place)
+        Series.plain(name, [0], [share], reference=True, dash=place, about=described(name))
         for place, (name, share) in enumerate(((UPPER, 1.0), (LOWER, 0.0)))
     ]
     about = f"{_gaps(rows, unit)} Where the interval reaches 0 there is nothing to close, and no share is shown."
     told = "share of the gap closed"
-    return Lines(title, about, axis.label, told, (*ends, *series), log_x=True, apart=True, x_sign=axis.sign)
+    return Lines(title, about, axis.label, told, ranked((*ends, *series)), log_x=True, apart=True, x_sign=axis.sign)
 
 
 def _gaps(rows: pd.DataFrame, unit: Unit) -> str:

@@ -16,6 +16,9 @@ class Cell:
         differs: the paired comparison with the baseline is not within noise.
         uncompared: there is no comparison, for the totals are unequal.
         interval: of a score, for tables that have room for it; the tables of costs have that of what sums a run up.
+        about: a sentence for those who point at it: what a method is, or why a score cannot tell methods apart.
+        blind: whether it is such a score.
+        ceiling: the name of a ceiling, which is no method.
     """
 
     text: str
@@ -23,6 +26,9 @@ class Cell:
     differs: bool = False
     uncompared: bool = False
     interval: str = ""
+    about: str = ""
+    blind: bool = False
+    ceiling: bool = False
 
     @property
     def marks(self) -> str:

@@ -9,7 +9,8 @@ import pandas as pd
 from cokv_bench.budget import Budget
 from cokv_bench.policies.names import FULL, competing, is_ceiling, label, parse
 from cokv_bench.report.grids import Cell, Grid, budget_text, decimal, ends
-from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_tasks
+from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_cells, blind_tasks
+from cokv_bench.report.methods import described
 from cokv_bench.report.questions import questions_grid
 from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import is_mean, overall
@@ -76,10 +77,11 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
     sections: list[list[dict[str, Cell]]] = []
     costs: dict[str, list[tuple[tuple[Cell, ...], ...]]] = {whole: [] for whole in wholes}
     kept: list[tuple[Cell, ...]] = []
+    silent = blind_cells(tables)
     for _, part in wide.groupby("budget"):
         rows = part.to_dict("records")
         best = {task: _best(part, task, measured) for task in columns}
-        sections.append([_score_row(row, columns, best, measured, compared, unit) for row in rows])
+        sections.append([_score_row(row, columns, best, measured, compared, silent, unit) for row in rows])
         for whole, of_whole in costs.items():
             of_whole.append(tuple(_cost_row(row, whole, measured, unit, sized=sized) for row in rows))
         kept.append(tuple(_kept(row, wholes, measured) for row in rows))
@@ -133,9 +135,9 @@ def _primary(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> Grid:
 
 def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
     if pd.isna(row["difference"]):
-        return (Cell(row["method"]), Cell(row["task"]), Cell("", uncompared=True), Cell(""), Cell(""))
+        return (_method(row["method"]), Cell(row["task"]), Cell("", uncompared=True), Cell(""), Cell(""))
     return (
-        Cell(row["method"]),
+        _method(row["method"]),
         Cell(row["task"]),
         Cell(decimal(row["difference"], unit.decimals), differs=not row["within_noise"]),
         Cell(ends(row["ci_low"], row["ci_high"], unit.decimals)),
@@ -201,10 +203,11 @@ def _score_row(
     best: Mapping[str, float],
     measured: Mapping[_Key, Mapping[str, Any]],
     compared: Mapping[_Key, Mapping[str, Any]],
+    silent: Mapping[tuple[Budget, str], str],
     unit: Unit,
 ) -> dict[str, Cell]:
     """The cells of a method and budget, by column."""
-    cells = {"method": Cell(label(row["method"])), "budget": Cell(str(row["budget"]) if row["budget"] else "")}
+    cells = {"method": _method(row["method"]), "budget": Cell(str(row["budget"]) if row["budget"] else "")}
     for task in columns:
         comparison = compared.get((row["method"], row["budget"], task))
         uncompared = comparison is not None and bool(pd.isna(comparison["within_noise"]))
@@ -216,8 +219,14 @@ def _score_row(
             differs=comparison is not None and not uncompared and not comparison["within_noise"],
             uncompared=uncompared,
             interval=unit.between(low, high) if low and high else "",
+            about=silent.get((row["budget"], task), ""),
+            blind=(row["budget"], task) in silent,
         )
     return cells
+
+
+def _method(name: str) -> Cell:
+    return Cell(label(name), about=described(name), ceiling=is_ceiling(name))
 
 
 def _cost_row(
@@ -228,7 +237,6 @@ def _cost_row(
     kept = decimal(total.get("kept_per_head"))
     unequal = "" if total.get("exact_total", True) else " unequal"
     texts = [
-        label(row["method"]),
         str(row["budget"]) if row["budget"] else "",
         score,
         unit.between(low, high) if low and high else "",
@@ -236,7 +244,7 @@ def _cost_row(
     ]
     if sized:
         texts.append(decimal(total.get("kv_bytes", float("nan")) / _MIB))
-    return tuple(Cell(text) for text in texts)
+    return (_method(row["method"]), *map(Cell, texts))
 
 
 def _kept(row: Mapping[Any, Any], wholes: list[str], measured: Mapping[_Key, Mapping[str, Any]]) -> Cell:

@@ -1,6 +1,7 @@
-"""Colours that the colour-blind tell apart: cividis and purple-orange for numbers, Okabe and Ito's for methods."""
+"""Colours: of numbers cividis and purple-orange, which the colour-blind tell apart, and of methods, with markers."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 #: From low to high, evenly spaced; the lightness rises all the way.
 SEQUENTIAL = (
@@ -12,18 +13,41 @@ DIVERGING = (
     *("#7f3b08", "#be630a", "#ef9e3c", "#fed7a2", "#f6f6f7"),
     *("#cecde4", "#988dbe", "#5d3790", "#2d004b"),
 )
-#: Okabe and Ito without yellow and black, which one of the two backgrounds would swallow.
-QUALITATIVE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+#: Of methods, on a white background and on the page's dark one: the same hues, lighter. Neutral colours are left to
+#: the full cache and to ceilings.
+QUALITATIVE = (
+    *("#0500d2", "#b3090d", "#008a4b", "#850063", "#c08c0f", "#3c93ff", "#8a60b0"),
+    *("#602405", "#20a5a4", "#f80f6c", "#0b4e8c", "#335d07", "#ef44e6", "#8300ff"),
+)
+QUALITATIVE_DARK = (
+    *("#239bff", "#c14909", "#28cf2a", "#d5038d", "#a5901d", "#40e7ff", "#aa0fff"),
+    *("#ffa96c", "#2bada8", "#ff688b", "#adabff", "#d7eb60", "#ffbcdb", "#8364b8"),
+)
 
-#: How many markers a drawing needs: as many as colours.
-MARKERS = len(QUALITATIVE)
+#: How many markers and patterns of dashes a drawing needs.
+MARKERS, DASHES = 7, 4
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line looks: numbers of its colour (of `QUALITATIVE`), marker and dashes (0 for none)."""
+
+    colour: int
+    marker: int
+    dash: int
+
+
+def look(style: int) -> Look:
+    """The look of a style.
+
+    Markers and dashes alone tell 28 styles apart, for print and for the colour-blind; colours and markers, where there
+    are points without lines, 98.
+    """
+    colours = len(QUALITATIVE)
+    return Look(style % colours, (style + style // colours) % MARKERS, style // MARKERS % DASHES)
+
 
 Rgb = tuple[int, int, int]
-
-
-def marker(style: int) -> int:
-    """The number of a style's marker: another one for each style that has the same colour."""
-    return (style + style // len(QUALITATIVE)) % MARKERS
 
 
 def colour(share: float, stops: Sequence[str]) -> Rgb:

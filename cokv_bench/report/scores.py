@@ -5,40 +5,19 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.policies.names import base, label
-from cokv_bench.registries import METHODS
+from cokv_bench.policies.names import is_ceiling, label
 from cokv_bench.report.axes import Axis, axes
-from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Panel, Series, known, numbers
+from cokv_bench.report.figures import Dot, Dots, Group, Heat, Lines, Panel, Series, known, numbers, ranked
 from cokv_bench.report.folders import Run
+from cokv_bench.report.methods import described, styles
+from cokv_bench.report.palettes import look
 from cokv_bench.scores.means import is_mean, overall
 from cokv_bench.scores.units import PERCENT, Unit, capital
-
-# There are fewer colours than methods: those that are compared most have one each.
-_COMPARED = ("snapkv", "cokv-search", "cokv", "ada-snapkv", "pyramidkv", "headkv")
 
 
 def methods_of(runs: Sequence[Run]) -> list[str]:
     """The methods of some runs, one after the other."""
     return [method for run in runs for method in run.configuration["methods"]]
-
-
-def styles(methods: Sequence[str]) -> dict[str, int]:
-    """The number of each method's colour and marker: of known methods the same in every report, others come after.
-
-    A method with options in its name has those of its base, where that or another of it is not in the report.
-    """
-    known = [*_COMPARED, *(name for name in METHODS if name != "full")]
-    styles = {name: place for place, name in enumerate(dict.fromkeys(known))}
-    methods = list(dict.fromkeys(methods))
-    free, taken = len(styles), set(methods)
-    for method in methods:
-        if method not in styles and base(method) in styles and base(method) not in taken:
-            styles[method] = styles[base(method)]
-            taken.add(base(method))
-        elif method not in styles:
-            styles[method] = free
-            free += 1
-    return styles
 
 
 def line_name(run: Run, method: str, runs: Sequence[Run]) -> str:
@@ -88,8 +67,8 @@ def _curve(unit: Unit, task: str, runs: Sequence[Run], axis: Axis) -> Lines:
     for place, (run, scores) in enumerate(zip(runs, _of_task(task, runs), strict=True)):
         for method, rows in axis.rows(scores).groupby("method", sort=False):
             counts |= set(rows["n"])
-            full = bool(rows["budget"].isna().all())
             ordered = rows.sort_values("x")
+            number = style.get(str(method), 0)
             series.append(
                 Series(
                     line_name(run, str(method), runs),
@@ -97,14 +76,16 @@ def _curve(unit: Unit, task: str, runs: Sequence[Run], axis: Axis) -> Lines:
                     numbers(ordered["score"]),
                     numbers(ordered["ci_low"]),
                     numbers(ordered["ci_high"]),
-                    style=style[str(method)],
-                    reference=full,
-                    dash=place,
+                    style=number,
+                    reference=bool(rows["budget"].isna().all()),
+                    ceiling=is_ceiling(str(method)),
+                    dash=look(number).dash if len(runs) == 1 else place,
+                    about=described(str(method)),
                 )
             )
     told = " or ".join(str(count) for count in sorted(counts))
     title, examples = f"{task}, {unit.noun} against {axis.noun}", f"{told} examples."
-    return Lines(title, examples, axis.label, unit.axis, tuple(series), log_x=True, apart=True, x_sign=axis.sign)
+    return Lines(title, examples, axis.label, unit.axis, ranked(series), log_x=True, apart=True, x_sign=axis.sign)
 
 
 def differences(unit: Unit, runs: Sequence[Run]) -> Group | None:

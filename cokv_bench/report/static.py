@@ -9,16 +9,21 @@ import numpy as np
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import make_folder
-from cokv_bench.report.figures import Dots, Figure, Heat, Lines, Number, number
-from cokv_bench.report.palettes import DIVERGING, QUALITATIVE, SEQUENTIAL, marker
+from cokv_bench.report.figures import Dots, Figure, Heat, Lines, Number, Series, number
+from cokv_bench.report.labels import shorten, spread
+from cokv_bench.report.palettes import DIVERGING, QUALITATIVE, SEQUENTIAL, look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 ENDINGS = ("png", "svg", "pdf")
-_MARKERS = "os^Dvp"
+_MARKERS = "os^DvP*"
 _DASHES = ("-", "--", ":", "-.")
+#: Of the full cache and of ceilings, and how a ceiling's line is drawn.
+_NEUTRAL, _CEILING = "0.3", (0, (8, 3))
+#: Inches of a name at the end of a line.
+_NAME = 0.14
 _COLUMNS = 4
 
 
@@ -118,27 +123,27 @@ def _canvas(width: float, height: float, panels: int, across: int = _COLUMNS) ->
 
 
 def _height(figure: Lines) -> float:
-    """Inches, with room for the whole legend beside the lines."""
-    return max(4.2, 0.8 + 0.15 * len(figure.series))
+    """Inches, with room for the names of all lines."""
+    return max(4.2, 1.0 + _NAME * len(figure.series))
 
 
 def _lines(axis: "Axes", figure: Lines) -> None:
     for index, series in enumerate(figure.series):
-        name = _plain(series.name)
-        if series.reference:
-            axis.axhline(_nan(series.y[0]), color="0.3", linestyle=_DASHES[series.dash % len(_DASHES)], label=name)
-            if series.low[0] is not None and series.high[0] is not None:
-                axis.axhspan(series.low[0], series.high[0], color="0.3", alpha=0.1, linewidth=0)
+        ceiling = series.ceiling and not series.reference
+        if series.reference or (ceiling and len(series.x) == 1):
+            dash: Any = _CEILING if ceiling else _DASHES[1 + series.dash % (len(_DASHES) - 1)]
+            axis.axhline(_nan(series.y[0]), color=_NEUTRAL, linestyle=dash)
+            if series.reference and series.low[0] is not None and series.high[0] is not None:
+                axis.axhspan(series.low[0], series.high[0], color=_NEUTRAL, alpha=0.1, linewidth=0)
             continue
         axis.errorbar(
             figure.placed(index),
             [_nan(y) for y in series.y],
             yerr=_reach(series.y, series.low, series.high),
-            label=name,
-            color=QUALITATIVE[series.style % len(QUALITATIVE)],
-            marker=_MARKERS[marker(series.style)],
+            color=_colour(series),
+            marker="" if ceiling else _MARKERS[look(series.style).marker],
             markersize=4,
-            linestyle=_DASHES[series.dash % len(_DASHES)],
+            linestyle=_CEILING if ceiling else _DASHES[series.dash % len(_DASHES)],
             capsize=2,
             linewidth=1.2,
         )
@@ -155,19 +160,48 @@ def _lines(axis: "Axes", figure: Lines) -> None:
         axis.set_yticks(marks, [number(mark) for mark in marks])
         axis.minorticks_off()
     axis.grid(alpha=0.3)
-    if figure.series:
-        axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    _name(axis, figure)
+
+
+def _name(axis: "Axes", figure: Lines) -> None:
+    """Write the names of lines at their ends, right of the plot; its limits are those of all that is drawn."""
+    axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())
+    to_share = axis.transScale + axis.transLimits
+    named = []
+    for index, series in enumerate(figure.series):
+        known = [place for place, y in enumerate(series.y) if y is not None]
+        if known:
+            level = series.reference or (series.ceiling and len(series.x) == 1)
+            x, y = to_share.transform((figure.placed(index)[known[-1]] or 1.0, _nan(series.y[known[-1]])))
+            named.append((series, 1.0 if level else x, y))
+    gap = _NAME / (0.8 * _height(figure))
+    places = spread([y for *_, y in named], gap, 0.0, 1.0)
+    for (series, x, y), place in zip(named, places, strict=True):
+        colour = _colour(series)
+        axis.plot([x, 1], [y, place], color=colour, linewidth=0.6, linestyle=":", transform=axis.transAxes)
+        axis.text(
+            *(1.01, place),
+            _plain(shorten(series.name)),
+            color=colour,
+            fontsize=7,
+            va="center",
+            transform=axis.transAxes,
+        )
+
+
+def _colour(series: Series) -> str:
+    return _NEUTRAL if series.reference or series.ceiling else QUALITATIVE[look(series.style).colour]
 
 
 def _dots(axis: "Axes", figure: Dots) -> None:
     for place, dot in enumerate(figure.dots):
-        colour = QUALITATIVE[dot.style % len(QUALITATIVE)]
+        colour = QUALITATIVE[look(dot.style).colour]
         axis.errorbar(
             [_nan(dot.value)],
             [place],
             xerr=_reach((dot.value,), (dot.low,), (dot.high,)),
             color=colour,
-            marker=_MARKERS[marker(dot.style)],
+            marker=_MARKERS[look(dot.style).marker],
             markerfacecolor="white" if dot.faint else colour,
             markersize=5,
             capsize=2,

@@ -375,7 +375,7 @@ def test_many_tasks_of_a_benchmark_are_told_by_their_number() -> None:
 
 def test_methods_that_are_compared_most_differ_in_colour() -> None:
     from cokv_bench.report.palettes import QUALITATIVE
-    from cokv_bench.report.scores import styles
+    from cokv_bench.report.methods import styles
 
     style = styles([])
     compared = ("snapkv", "ada-snapkv", "pyramidkv", "headkv", "cokv", "cokv-search")

@@ -19,7 +19,7 @@ from cokv_bench.policies import find_method, get_policy, register_policy
 from cokv_bench.policies.allocators import Adaptive, Static, Uniform
 from cokv_bench.policies.scorers import WindowAttention
 from cokv_bench.report.layout import lay_out
-from cokv_bench.report.scores import styles
+from cokv_bench.report.methods import styles
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import read_records, read_run

@@ -14,7 +14,7 @@ from cokv_bench.policies.names import FULL, competing, label
 from cokv_bench.report.figures import known
 from cokv_bench.report.grids import decimal
 from cokv_bench.report.html.embedding import data_element, text
-from cokv_bench.report.html.shell import Section, breakable, document, packaged, wide
+from cokv_bench.report.html.shell import Section, breakable, document, packaged, scrolling, wide
 from cokv_bench.scores.boards import MEAN, Board, Entry, ExampleSet, Submission
 from cokv_bench.scores.units import PERCENT
 
@@ -102,7 +102,7 @@ def _overview(submissions: Sequence[Submission], boards: Sequence[Board]) -> str
         link = f'<td><a href="#board-{number}">{text(board.benchmark)}</a></td>'
         rows.append(link + "".join(f"<td>{text(cell)}</td>" for cell in cells))
     header = ("benchmark", "model", "measured", "examples", "submissions", "rows", "budgets")
-    return _ABOUT.format(count=len(submissions)) + wide("numbers plain", header, rows)
+    return _ABOUT.format(count=len(submissions)) + wide("numbers plain", "Boards", header, rows)
 
 
 def _board(number: int, board: Board, compared: _Compared) -> str:
@@ -148,7 +148,7 @@ def _set(board: Board, of: ExampleSet, compared: _Compared) -> str:
     header = "".join(f'<th scope="col"{_SORTED[kind]}>{breakable(name)}</th>' for name, kind in head)
     over = f'<td colspan="{6 + several}"></td><th scope="colgroup" colspan="4" class="against">{_FROM_BEST}</th>'
     return (
-        f'<section class="set">{_about(of)}<div class="wide" tabindex="0">'
+        f'<section class="set">{_about(of)}{scrolling(_heading(board))}'
         f'<table class="scores ranks"{_level(rows, scale)}><thead><tr class="over"><th></th>{over}</tr>'
         f"<tr>{header}</tr></thead>{body}</table></div></section>"
     )
@@ -316,7 +316,7 @@ def _submissions(submissions: Sequence[Submission]) -> str:
         )
     header = ("submission", "model", "weights", "dtype", "measured", "benchmarks (tasks)", "budgets", "split", "knobs")
     cells = ("".join(f"<td>{text(cell)}</td>" for cell in row) for row in rows)
-    return wide("words", (*header, "code", "records"), cells)
+    return wide("words", "Submissions", (*header, "code", "records"), cells)
 
 
 def _digest(knobs: Mapping[str, Any]) -> str:

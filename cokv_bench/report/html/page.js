@@ -8,37 +8,57 @@
   // Figures
 
   const drawn = new Map(); // element -> plot
+  // Pixels: width below which lines are not named at their ends, and height of their plot and of a row of the legend.
+  const NARROW = 620;
+  const NARROW_HEIGHT = 340;
+  const LEGEND_ROW = 19;
 
   function theme() {
     const style = getComputedStyle(root);
-    return { ink: style.getPropertyValue("--ink").trim(), line: style.getPropertyValue("--line").trim() };
+    return (name) => style.getPropertyValue(name).trim();
   }
 
-  /** A copy in which "ink" is the theme's colour of text. */
-  function coloured(value, colours) {
-    if (value === "ink") return colours.ink;
-    if (Array.isArray(value)) return value.map((item) => coloured(item, colours));
+  /** A copy in which colours that are properties of the page's style, such as "--ink", are those of the theme. */
+  function coloured(value, colour) {
+    if (Array.isArray(value)) return value.map((item) => coloured(item, colour));
     if (value === null || typeof value !== "object") return value;
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item, colours)]));
+    const named = (key, item) => key.endsWith("color") && typeof item === "string" && item.startsWith("--");
+    return Object.fromEntries(Object.entries(value).map(
+      ([key, item]) => [key, named(key, item) ? colour(item) : coloured(item, colour)]));
   }
+
+  /** The name of a line behind the sign of its markers, which has the line's colour. */
+  const signed = ({ sign, text, ...place }) =>
+    ({ ...place, text: `${sign} <span style="color: ${theme()("--ink")}">${text}</span>` });
 
   function draw(element, plot) {
     drawn.set(element, plot);
-    const colours = theme();
+    const colour = theme();
     const map = plot.data.length > 0 && plot.data[0].type === "heatmap";
-    const narrow = element.clientWidth < 560;
+    const narrow = element.clientWidth < NARROW;
+    // Lines are named at their ends where there is room, else in a legend above them.
+    const named = !narrow && plot.named ? plot.named : null;
+    const entries = named || map ? [] : plot.data.filter((trace) => trace.name !== undefined);
+    const across = Math.max(1, Math.floor(element.clientWidth / (40 + 7 * Math.max(0, ...entries.map((e) => e.name.length)))));
+    const legend = entries.length > 1 ? LEGEND_ROW * Math.ceil(entries.length / across) : 0;
     const axis = {
-      gridcolor: colours.line, zerolinecolor: colours.line, linecolor: colours.line, automargin: true,
-      showgrid: !map, fixedrange: narrow || map,
+      gridcolor: colour("--line"), zerolinecolor: colour("--line"), linecolor: colour("--line"), automargin: true,
+      showgrid: !map, fixedrange: narrow || map || named !== null,
     };
-    const { xaxis, yaxis } = coloured(plot.layout, colours);
+    const { xaxis, yaxis, margin } = coloured(plot.layout, colour);
     const layout = {
-      height: plot.height, font: { color: colours.ink, size: narrow ? 11 : 12, family: "system-ui, sans-serif" },
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 50, r: 12, t: 12, b: 45 },
-      legend: { orientation: "h", traceorder: "normal", y: 1.02, yanchor: "bottom", x: 0 }, showlegend: !map && plot.data.length > 1,
-      xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, hoverlabel: { align: "left" },
+      height: (narrow && plot.named ? NARROW_HEIGHT : plot.height) + legend,
+      font: { color: colour("--ink"), size: narrow ? 11 : 12, family: "system-ui, sans-serif" },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: { l: 50, r: named ? Math.min(named.right, element.clientWidth / 3) : 12, t: 12, b: 45, ...margin },
+      legend: { orientation: "h", traceorder: "normal", y: 1.02, yanchor: "bottom", x: 0 },
+      showlegend: legend > 0, xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis }, hoverlabel: { align: "left" },
+      annotations: named ? coloured(named.annotations, colour).map(signed) : [],
+      shapes: named ? coloured(named.shapes, colour) : [],
     };
-    Plotly.react(element, coloured(plot.data, colours), layout, {
+    // Places of names hold for fixed margins alone.
+    if (named) { layout.xaxis.automargin = false; layout.yaxis.automargin = "left"; }
+    Plotly.react(element, coloured(plot.data, colour), layout, {
       responsive: true, displaylogo: false, displayModeBar: false,
     });
   }
@@ -317,7 +337,9 @@
     filter();
   }
 
-  themes(() => drawn.forEach((plot, element) => draw(element, plot)));
+  const redraw = () => drawn.forEach((plot, element) => draw(element, plot));
+  themes(redraw);
+  matchMedia(`(max-width: ${NARROW}px)`).addEventListener("change", redraw);
   figures().catch((error) => { byId("overview").append(make("p", "", `Figures: ${error.message}`)); });
   for (const figure of document.querySelectorAll("[data-pairs]")) {
     pairs(figure).catch((error) => { figure.hidden = false; figure.append(make("p", "", error.message)); });

@@ -4,24 +4,31 @@ import importlib.util
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
+from cokv_bench.policies.names import label
 from cokv_bench.report.figures import Figure, Group, Heat, Table
 from cokv_bench.report.folders import Bench, Run
 from cokv_bench.report.grids import Cell, Grid
 from cokv_bench.report.html.charts import chart, comparable, gradient
 from cokv_bench.report.html.embedding import data_element, text
+from cokv_bench.report.html.parts import method_colours
 from cokv_bench.report.html.predictions import columns
-from cokv_bench.report.html.shell import document, packaged, wide
+from cokv_bench.report.html.shell import document, packaged, scrolling, wide
 from cokv_bench.report.layout import lay_out
+from cokv_bench.report.methods import described
+from cokv_bench.report.scores import methods_of
+from cokv_bench.report.summary import summary
 from cokv_bench.scores.units import PERCENT
 from cokv_bench.tasks.registry import family_of
 
 # Tasks of one benchmark that the overview names one by one.
 _FEW = 3
+_GREY = "Grey: this task cannot tell methods apart at this budget; point at a number to read why."
 
 
 def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups: Sequence[Group]) -> None:
@@ -40,7 +47,7 @@ def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups
 
     folders: list[Run | Bench] = [*runs, *benches]
     figures = [chart(figure) for group in groups for figure in group.figures]
-    sections = [_overview(runs, benches), *_tables(runs), *_groups(groups)]
+    sections = [("overview", "Overview", _overview(runs, benches)), *_tables(runs), *_groups(groups)]
     answered = [run for run in runs if run.unit is PERCENT and run.has_answers]
     if answered:
         sections.append(("predictions", "Predictions", _BROWSER))
@@ -50,7 +57,7 @@ def write_page(path: Path, runs: Sequence[Run], benches: Sequence[Bench], groups
     data += [data_element(f"{group.key}-pairs", comparable(group.pairs)) for group in groups if group.pairs]
     data += [data_element("answers", columns(answered))] if answered else []
     scripts = [get_plotlyjs(), packaged("common.js"), packaged("page.js")]
-    write_text(path, document(names, sections, data, scripts, [packaged("page.css")]))
+    write_text(path, document(names, sections, data, scripts, [packaged("page.css"), method_colours()]))
 
 
 def check_plotly() -> None:
@@ -59,7 +66,30 @@ def check_plotly() -> None:
         raise RequestError("The report's charts need Plotly, which is not installed: pip install 'cokv-bench[report]'")
 
 
-def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, str]:
+def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> str:
+    """What was found in words, what was measured, and what the methods are."""
+    methods = dict.fromkeys(methods_of(runs))
+    for bench in benches:
+        methods |= dict.fromkeys(bench.table["method"])
+    return "".join([*map(partial(_summary, several=len(runs) > 1), runs), _measured(runs, benches), _methods(methods)])
+
+
+def _summary(run: Run, *, several: bool) -> str:
+    sentences = " ".join(summary(run.tables, run.configuration, run.unit))
+    if not sentences:
+        return ""
+    name = f"<strong>{text(run.name)}.</strong> " if several else ""
+    return f'<p class="summary">{name}{text(sentences)}</p>'
+
+
+def _methods(methods: Iterable[str]) -> str:
+    """One line about each method, for those who cannot point at a name."""
+    lines = {method: described(method) for method in methods}
+    told = "".join(f"<dt>{text(label(name))}</dt><dd>{text(line)}</dd>" for name, line in lines.items() if line)
+    return f'<details><summary>What the methods are</summary><dl class="methods">{told}</dl></details>' if told else ""
+
+
+def _measured(runs: Sequence[Run], benches: Sequence[Bench]) -> str:
     rows = []
     for run in runs:
         configuration = run.configuration
@@ -84,7 +114,7 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> tuple[str, str, 
         about = f"memory and latency of prompts of {lengths} tokens"
         rows.append((bench.name, str(table["model"].iloc[0]), methods, budgets, about, "", revision))
     header = ("folder", "model", "methods", "budgets", "tasks", "measured", "revision")
-    return "overview", "Overview", _table(Table(header, tuple(rows)), numeric=False)
+    return _table("What was measured", Table(header, tuple(rows)), numeric=False)
 
 
 def _in_short(tasks: Iterable[str]) -> str:
@@ -100,7 +130,8 @@ def _in_short(tasks: Iterable[str]) -> str:
 def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
     for number, run in enumerate(runs):
         layout = lay_out(run.tables, run.configuration, run.unit)
-        marks = [*layout.legend, *["Without a mark: within noise of it."] * bool(layout.differs)]
+        grey = any(cell.blind for cell in layout.scores.cells)
+        marks = [*[_GREY] * grey, *layout.legend, *["Without a mark: within noise of it."] * bool(layout.differs)]
         notes = "".join(f"<p>{text(note)}</p>" for note in (*layout.notes, " ".join(marks)) if note)
         costs = "".join(
             f"<details><summary>{text(grid.caption)}: {text(grid.header[2])}</summary>{_grid(grid)}</details>"
@@ -117,16 +148,22 @@ def _tables(runs: Sequence[Run]) -> Iterable[tuple[str, str, str]]:
 
 
 def _grid(grid: Grid) -> str:
-    return wide("scores", grid.header, *([_row(row) for row in section] for section in grid.sections))
+    return wide("scores", grid.caption, grid.header, *([_row(row) for row in section] for section in grid.sections))
 
 
 def _row(row: tuple[Cell, ...]) -> str:
     first, *others = row
-    return f'<th scope="row">{text(first.text)}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in others)
+    cells = f'<th scope="row"{_about(first)}>{text(first.text)}</th>' + "".join(map(_cell, others))
+    return f'<tr class="ceiling">{cells}</tr>' if first.ceiling else cells
 
 
 def _cell(cell: Cell) -> str:
-    return (f"<strong>{text(cell.text)}</strong>" if cell.bold else text(cell.text)) + cell.marks
+    told = (f"<strong>{text(cell.text)}</strong>" if cell.bold else text(cell.text)) + cell.marks
+    return f"<td{' class=blind' if cell.blind else ''}{_about(cell)}>{told}</td>"
+
+
+def _about(cell: Cell) -> str:
+    return f' title="{text(cell.about)}"' if cell.about else ""
 
 
 def _groups(groups: Sequence[Group]) -> Iterable[tuple[str, str, str]]:
@@ -151,7 +188,7 @@ def _pairs(group: Group) -> str:
         '<span role="status"></span></figcaption><form><label>Map <select name="one"></select></label>'
         '<label>Compared with <select name="other"></select></label></form>'
         f'{_scale(group.pairs[0].difference)}<div class="maps" role="img"></div>'
-        f"<details><summary>Numbers of this figure</summary>{_table(Table((), ()))}</details></figure>"
+        f"{_numbers('any two maps', Table((), ()))}</figure>"
     )
 
 
@@ -171,13 +208,17 @@ def _figure(number: int, figure: Figure) -> str:
         f'<figure class="figure"><figcaption><strong>{text(figure.title)}.</strong> {text(figure.about)}</figcaption>'
         f'{scale}<div class="{kind}" data-figure="{number}" role="img" aria-label="{text(figure.title)}; '
         f'its numbers are in the table below"></div>'
-        f"<details><summary>Numbers of this figure</summary>{_table(figure.table)}</details></figure>"
+        f"{_numbers(figure.title, figure.table)}</figure>"
     )
 
 
-def _table(table: Table, *, numeric: bool = True) -> str:
+def _numbers(name: str, table: Table) -> str:
+    return f"<details><summary>Numbers of this figure</summary>{_table(f'Numbers of {name}', table)}</details>"
+
+
+def _table(name: str, table: Table, *, numeric: bool = True) -> str:
     rows = ("".join(f"<td>{text(cell)}</td>" for cell in row) for row in table.rows)
-    return wide("numbers" if numeric else "words", table.header, rows)
+    return wide("numbers" if numeric else "words", name, table.header, rows)
 
 
 def _configuration(folders: Sequence[Run] | Sequence[Bench]) -> str:
@@ -195,7 +236,7 @@ def _configuration(folders: Sequence[Run] | Sequence[Bench]) -> str:
     head = "".join(f'<th scope="col">{text(one.name)}</th>' for one in folders)
     told = "<p>≠ marks settings that differ between the folders.</p>" if len(folders) > 1 else ""
     return (
-        f'{told}<div class="wide" tabindex="0"><table class="words"><thead><tr><th scope="col">setting</th>{head}</tr>'
+        f'{told}{scrolling("Configuration")}<table class="words"><thead><tr><th scope="col">setting</th>{head}</tr>'
         f"</thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
 

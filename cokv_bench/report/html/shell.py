@@ -31,7 +31,7 @@ def document(
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
         f'content="light dark"><title>{text(title)} · cokv-bench</title><style>{"".join(styles)}</style></head><body>'
         f'<header><h1>{text(title)}</h1><button id="theme" type="button" hidden>Dark or light</button>'
-        f"<nav>{links}</nav></header><main>{body}</main>{''.join(data)}"
+        f'<nav aria-label="Sections">{links}</nav></header><main>{body}</main>{"".join(data)}'
         f"{''.join(f'<script>{script}</script>' for script in scripts)}</body></html>\n"
     )
 
@@ -41,11 +41,27 @@ def packaged(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
-def wide(kind: str, header: Sequence[str], *sections: Iterable[str]) -> str:
-    """A table that scrolls where the window is narrow, from the cells of its rows."""
+def wide(kind: str, label: str, header: Sequence[str], *sections: Iterable[str]) -> str:
+    """A table that scrolls where the window is narrow, from its rows, each its cells or a whole row.
+
+    Args:
+        kind: its class.
+        label: plain text that names it for those who do not see it.
+        header: plain text.
+        sections: rows of HTML.
+    """
     head = "".join(f'<th scope="col">{breakable(name)}</th>' for name in header)
-    body = "".join(f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody>" for rows in sections)
-    return f'<div class="wide" tabindex="0"><table class="{kind}"><thead><tr>{head}</tr></thead>{body}</table></div>'
+    body = "".join(f"<tbody>{''.join(map(_whole, rows))}</tbody>" for rows in sections)
+    return f'{scrolling(label)}<table class="{kind}"><thead><tr>{head}</tr></thead>{body}</table></div>'
+
+
+def _whole(row: str) -> str:
+    return row if row.startswith("<tr") else f"<tr>{row}</tr>"
+
+
+def scrolling(label: str) -> str:
+    """The start of a box that scrolls by itself, also by keyboard; the label is plain text."""
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{text(label)}">'
 
 
 def breakable(name: str) -> str:
