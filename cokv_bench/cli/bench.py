@@ -75,7 +75,8 @@ def bench(
     request.check()
     loaded: Model
     if random_weights is None:
-        loaded = o.load(spec if model is None else replace(spec, name=model))
+        # Another number of threads would be another measurement, so none is chosen.
+        loaded = o.load(spec if model is None else replace(spec, name=model), threads=False)
     else:
         check_preset(random_weights, layers)
         o.note(f"Making random weights in the shape of {random_weights} ...")
@@ -83,7 +84,7 @@ def bench(
     folder = out or Path("results") / f"bench-{loaded.folder_name}"
     command = shlex.join(["cokv-bench", *sys.argv[1:]])
     try:
-        with progress_bar(o.progress_console, "Measuring") as progress:
+        with progress_bar(o.progress_console, "Measuring", "measurement") as progress:
             table = measure_all(loaded, request, folder, progress, command=command)
     except KeyboardInterrupt:
         o.tell(f"Stopped; bench.csv in {folder} has what was measured.")

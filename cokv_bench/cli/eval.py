@@ -86,7 +86,7 @@ def evaluate(
                 print_power(o.console, planned(plan.configuration), measured=False)
             return
         folder = out or Path("results") / plan.name
-        with progress_bar(o.progress_console, "Evaluating") as progress:
+        with progress_bar(o.progress_console, "Evaluating", "prompt") as progress:
             execute(plan, folder, progress, request=asked, workers=pool, shard=share, memory=memory)
     show_outcome(plan, folder, list(comparing.baselines), comparing.reference)
     if grid.knobs == TUNED and "knobs" not in plan.configuration:

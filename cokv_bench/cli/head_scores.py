@@ -30,7 +30,7 @@ def measure_head_scores(
     check_target(out)
     loaded = o.load(model)
     (task,) = resolve(tasks.names, loaded, tasks)
-    with progress_bar(o.progress_console, "Scoring heads") as progress:
+    with progress_bar(o.progress_console, "Scoring heads", "example") as progress:
         scores = game.measure_head_scores(loaded, task, window=window, progress=progress)
     scores.save(out)
     o.tell(f"Wrote {out}: {len(scores.examples)} examples, highest score {scores.scores.max():.3f}")

@@ -115,18 +115,24 @@ def check_tasks(options: TaskOptions) -> None:
     check_names("metrics", [] if options.metric is None else [options.metric])
 
 
-def load(spec: "ModelSpec", *, runs: bool = True) -> "Model":
+def load(spec: "ModelSpec", *, runs: bool = True, threads: bool = True) -> "Model":
     """Load a model, saying so, since the first load of the embedded one takes a while.
 
     Args:
         runs: whether it runs in this process, which it is checked for.
+        threads: whether, running here on a CPU, it gets the number of threads that is asked for or fastest.
     """
     from transformers.utils import logging
 
     from cokv_bench.kvcache.check import verify
     from cokv_bench.models.greedy import in_words
+    from cokv_bench.models.threads import choose, take
 
     logging.disable_progress_bar()
+    if runs and threads and spec.on_cpu:
+        chosen = choose(spec.threads)
+        take(chosen)
+        note(chosen.line)
     note(f"Loading {spec.name} ...")
     model = spec.load()
     if model.ignored_generation_settings:

@@ -44,6 +44,15 @@ def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference
     if there < plan.answers:
         what = "answers" if plan.utility is None else "values"
         o.tell(f"{there} of {plan.answers} {what} are there so far; the other shards bring the rest.")
+    print_summary(results)
+
+
+def print_summary(results: "Results") -> None:
+    """Print what the run found, a sentence a line; nothing where no methods are compared."""
+    from cokv_bench.report.summary import summary
+
+    for sentence in summary(*results):
+        o.tell(sentence)
 
 
 def print_results(results: "Results") -> None:

@@ -72,7 +72,7 @@ def profile_heads(
             spill_folder=folder,
             workers=pool,
         )
-        with progress_bar(o.progress_console, "Profiling", "evaluations") as progress:
+        with progress_bar(o.progress_console, "Profiling", "evaluation") as progress:
             values = profile(
                 game,
                 folder,

@@ -14,17 +14,18 @@ _SECONDS_BETWEEN_LINES = 20.0
 
 
 @contextmanager
-def progress_bar(console: Console, what: str, unit: str = "") -> Iterator[Callback]:
+def progress_bar(console: Console, what: str, unit: str) -> Iterator[Callback]:
     """A callback (done, total, note) that shows how far the work is, its rate and what is left.
 
-    A total of None is an end that is not known yet. `unit` names what is counted.
+    A total of None is an end that is not known yet. `unit` names one of what is counted.
     """
+    units = f"{unit}es" if unit.endswith("s") else f"{unit}s"
     if console.is_terminal:
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn(unit),
+            TextColumn(units),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -45,7 +46,6 @@ def progress_bar(console: Console, what: str, unit: str = "") -> Iterator[Callba
         return
     started = last = begun = time.monotonic()
     first: int | None = None
-    suffix = f" {unit}" if unit else ""
 
     def write(done: int, total: int | None, note: str) -> None:
         nonlocal last, first, begun
@@ -56,12 +56,26 @@ def progress_bar(console: Console, what: str, unit: str = "") -> Iterator[Callba
         if done != total and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
-        spent = now - started
         speed = (done - first) / (now - begun) if now > begun else 0.0
-        rate = f", {speed:.1f} a second" if speed else ""
-        left = f", about {(total - done) / speed:.0f} s left" if total is not None and speed and done < total else ""
+        rate = f", {_rate(speed, unit)}" if speed else ""
+        ahead = 0 if total is None else total - done
+        left = f", about {_duration(ahead / speed)} left" if speed and ahead > 0 else ""
         count = f"{done}" if total is None else f"{done} of {total}"
-        line = f"{what}: {count}{suffix} after {spent:.0f} s{rate}{left} ({note})"
+        line = f"{what}: {count} {units} after {_duration(now - started)}{rate}{left} ({note})"
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     yield write
+
+
+def _rate(speed: float, unit: str) -> str:
+    """How fast work goes, as a number that is not below one."""
+    return f"{speed:.1f} per second" if speed >= 1 else f"{_duration(1 / speed)} per {unit}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in the unit in which they are one or two digits, or three."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

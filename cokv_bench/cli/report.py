@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cokv_bench.cli import options as o
+from cokv_bench.cli.outcome import print_summary
 from cokv_bench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def report(
     from cokv_bench.report.heads import named_map
     from cokv_bench.report.html.page import check_plotly, write_page
     from cokv_bench.report.static import check_drawing, draw_all
+    from cokv_bench.scores.tables import Results
 
     if not terminal:
         check_plotly()
@@ -80,10 +82,12 @@ def report(
         target = out or runs[0] / "report.html"
         write_page(target, found, benches, groups)
         size = target.stat().st_size / 2**20
+        for run in found:
+            print_summary(Results(run.tables, run.configuration, run.unit))
         o.tell(f"Wrote {target} ({size:.1f} MiB)")
     if figures is not None:
         drawn = list(named(groups))
-        with progress_bar(o.progress_console, "Drawing") as progress:
+        with progress_bar(o.progress_console, "Drawing", "figure") as progress:
             draw_all(drawn, figures, progress)
         o.tell(f"{len(drawn)} figures are in {figures}")
 
@@ -104,11 +108,13 @@ def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:
     """Tables of each run, then the maps, and costs as tables; what else the page has needs the page."""
     from cokv_bench.report.layout import lay_out
     from cokv_bench.report.terminal import print_lines, print_maps, print_tables
+    from cokv_bench.scores.tables import Results
 
     for run in runs:
         if len(runs) > 1:
             o.console.print(run.name, highlight=False, markup=False, style="bold")
         print_tables(o.console, lay_out(run.tables, run.configuration, run.unit), run.unit)
+        print_summary(Results(run.tables, run.configuration, run.unit))
     for group in groups:
         print_maps(o.console, group)
         if group.key in ("costs", "estimators"):

@@ -130,7 +130,7 @@ def _search_all(material: "SearchExamples", folder: Path, aim: Aim, seed: int, l
     for ranking, name in enumerate(material.rankings):
         own = folder if len(material.rankings) == 1 else folder / folder_name(name)
         with progress_bar(
-            o.progress_console, f"Searching ({name})" if own != folder else "Searching", "steps"
+            o.progress_console, f"Searching ({name})" if own != folder else "Searching", "step"
         ) as progress:
             shares = search(
                 material,
@@ -155,7 +155,7 @@ def _search_experts(
     from cokv_bench.search import search_experts
 
     rankings = [number % len(material.rankings) for number in range(count)]
-    with progress_bar(o.progress_console, "Searching together", "steps") as progress:
+    with progress_bar(o.progress_console, "Searching together", "step") as progress:
         found = search_experts(
             material, folder, aim.budgets, rankings=rankings, seed=seed, stopping=limits, progress=progress
         )

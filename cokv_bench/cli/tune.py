@@ -95,7 +95,7 @@ def tune_knobs(
         left = untried(earlier, game, methods, budgets, hashes)
         if left:
             check_target(path)
-            with progress_bar(o.progress_console, "Tuning", "passes over an example") as progress:
+            with progress_bar(o.progress_console, "Tuning", "pass") as progress:
                 tell = partial(_tell, progress, benchmark)
                 hashes = {each: hashes[each] for each in left if each in hashes}
                 tuning = tune(game, left, budgets, make, window=grid.window, heads=hashes, progress=tell)

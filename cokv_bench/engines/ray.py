@@ -137,7 +137,7 @@ class RayWorkers:
 
     def _start(self) -> Any:
         # Rounding may differ with the number of threads, so a number that the user has set holds everywhere.
-        threads = int(os.environ.get("OMP_NUM_THREADS") or self._cpus)
+        threads = self.spec.threads or int(os.environ.get("OMP_NUM_THREADS") or self._cpus)
         options = ray.remote(Worker).options(num_cpus=self._cpus, num_gpus=int(self.gpu))
         return options.remote(self.spec, os.getcwd(), threads, loaded())
 

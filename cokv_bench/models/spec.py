@@ -13,7 +13,7 @@ _PANEL = "Model"
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The arguments of `load_model` that the command line has."""
+    """The arguments of `load_model` that the command line has, and with how many CPU threads the model runs."""
 
     name: Annotated[
         str,
@@ -34,8 +34,26 @@ class ModelSpec:
         bool, Option("Run the model without first comparing its logits with plain transformers'.", _PANEL)
     ] = False
 
+    threads: Annotated[
+        int | None,
+        Option(
+            "CPU threads. Default: OMP_NUM_THREADS where it is set, else the number that a short timing finds fastest.",
+            _PANEL,
+            least=1,
+        ),
+    ] = None
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the model runs on the CPU of this machine."""
+        import torch
+
+        if self.device is None:
+            return self.device_map is None and not torch.cuda.is_available()
+        return self.device == "cpu"
+
     def load(self) -> "Model":
         """The model. Raises `RequestError` as `load_model` does."""
         from cokv_bench.models.loading import load_model  # Imports torch.
 
-        return load_model(**asdict(self))
+        return load_model(**{name: value for name, value in asdict(self).items() if name != "threads"})

@@ -5,6 +5,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
+
 from cokv_bench.budget import written
 from cokv_bench.engines import Call, LocalWorkers, Workers
 from cokv_bench.models import Model
@@ -48,6 +50,8 @@ def execute(
     """
     jobs = plan.jobs if shard is None else shard.of(plan.jobs)
     produced_by: dict[str, Any] = versions()
+    if workers is None and plan.model.device.type == "cpu":
+        produced_by["threads"] = torch.get_num_threads()
     if plan.model.ignored_generation_settings:
         produced_by["generation settings left out"] = in_words(plan.model.ignored_generation_settings)
     with Journal(folder, plan.configuration, produced_by, shard, request) as journal:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 NEEDLES = ("--tasks", "needle", "--lengths", "500", "--depths", "4", "--method", "full,snapkv", "--budget", "16")
 
@@ -111,3 +112,33 @@ def test_a_run_that_is_refused_at_its_first_example_leaves_nothing(cli, texty_fo
     assert status == 2
     assert "other settings" in err
     assert (Path("run") / "records.jsonl").stat().st_size > 0
+
+
+def test_a_run_of_several_methods_ends_with_what_it_found(cli, texty_folder: Path) -> None:
+    command = ("eval", "--model", texty_folder, *NEEDLES, "--out", "run")
+    assert "On needles" not in cli(*command)[1]  # One method besides the full cache: nothing is compared.
+    status, out, err = cli("eval", "--config", "run/run.json", "--method", "full,snapkv,streaming-llm", "--out", "two")
+    assert status == 0, err
+    told = "On needles this run cannot tell methods apart: there are too few examples"
+    assert told in out
+    status, out, err = cli("report", "two", "--terminal")
+    assert status == 0, err
+    assert told in out
+
+
+def test_threads_are_told_and_kept_with_the_run(cli, texty_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("eval", "--model", texty_folder, *NEEDLES)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status, _, err = cli(*command, "--out", "run")
+    assert status == 0
+    assert "1 CPU thread: OMP_NUM_THREADS is set." in err
+    usual = torch.get_num_threads()
+    try:
+        status, _, err = cli(*command, "--threads", "2", "--out", "two")
+        assert status == 0
+        assert "2 CPU threads: asked for with --threads." in err
+        assert json.loads(Path("two/run.json").read_text())["versions"]["threads"] == 2
+        # The number is no setting of the run: with another one it is resumed.
+        assert cli(*command, "--threads", "1", "--out", "two")[0] == 0
+    finally:
+        torch.set_num_threads(usual)

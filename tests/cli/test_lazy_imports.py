@@ -1,5 +1,6 @@
 """What lists, helps, shows files or refuses a name imports no PyTorch, whose import takes longer than all of it."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,9 @@ for line in lines:
 def do_without(modules: tuple[str, ...], lines: list[str], folder: Path) -> None:
     """Run commands, in one process of its own, that must not import these modules."""
     command = [sys.executable, "-c", RUN, ",".join(modules), "\n".join(lines)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # Where no number of threads is set, `doctor` times PyTorch.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
