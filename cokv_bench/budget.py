@@ -42,8 +42,8 @@ class PromptShare:
         found = _SHARE.fullmatch(text.strip())
         if found is None:
             raise RequestError(
-                f"{quoted(text)} is no budget; give a whole number of tokens per head, or a share of the prompt such "
-                "as 25% or 12.5%."
+                f"{quoted(text)} is not a budget; give a whole number of tokens per head, or a share of the prompt "
+                "such as 25% or 12.5%."
             )
         return cls(Decimal(found[1]))
 

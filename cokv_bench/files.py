@@ -45,7 +45,7 @@ def make_folder(path: str | Path) -> None:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RequestError(f"The folder {path} cannot be made ({error.strerror}).") from error
+        raise RequestError(f"The folder {path} cannot be created ({error.strerror}).") from error
 
 
 def check_target(path: str | Path) -> None:

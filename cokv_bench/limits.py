@@ -35,7 +35,9 @@ class Stopping:
     samples: Annotated[
         int | None,
         Option(
-            "Pairs of a coalition and its complement. Default: 240, or no end if another criterion is given.", _STOP
+            "Stop after this many pairs of a coalition and its complement. Default: 240, or no limit if another "
+            "criterion is given.",
+            _STOP,
         ),
     ] = None
     seconds: Annotated[
@@ -44,22 +46,28 @@ class Stopping:
     ] = None
     standard_error: Annotated[
         float | None,
-        Option("Stop when half of the heads have a standard error of at most this.", _STOP, name="target_se"),
+        Option("Stop once the median standard error over heads is at most this.", _STOP, name="target_se"),
     ] = None
     rank_correlation: Annotated[
         float | None,
         Option(
-            "Stop when two halves of the ledger rank the heads alike to this.", _STOP, name="target_rank_correlation"
+            "Stop once the rankings of the heads by two halves of the ledger correlate by at least this.",
+            _STOP,
+            name="target_rank_correlation",
         ),
     ] = None
     published: Annotated[
         bool,
-        Option("Stop as CoKV does: two halves differ by less than 1/heads on average.", _STOP, name="published_stop"),
+        Option(
+            "Stop as CoKV does: once two halves of the ledger differ by less than 1/heads on average.",
+            _STOP,
+            name="published_stop",
+        ),
     ] = False
 
     def __post_init__(self) -> None:
         if self.samples is not None and self.samples < 1:
-            raise RequestError(f"{self.samples} samples estimate nothing; ask for at least one pair.")
+            raise RequestError(f"{self.samples} samples are too few; ask for at least one pair.")
         for what, value in (("time limit", self.seconds), ("target standard error", self.standard_error)):
             if value is not None and not 0 < value < math.inf:
                 raise RequestError(f"The {what} is {value}; it must be above 0.")
@@ -104,15 +112,19 @@ class SearchLimits:
         RequestError: a number out of range.
     """
 
-    steps: Annotated[int | None, Option("Steps. Default: 200, or no end with a time limit.", _STOP)] = None
+    steps: Annotated[
+        int | None, Option("Number of steps. Default: 200, or no limit if there is a time limit.", _STOP)
+    ] = None
     seconds: Annotated[
         float | None,
-        Option("Time of all calls, such as 90s, 15m or 2h.", _STOP, name="time_limit", read=in_seconds),
+        Option(
+            "Stop after this time over all calls, such as 90s, 15m or 2h.", _STOP, name="time_limit", read=in_seconds
+        ),
     ] = None
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < 1:
-            raise RequestError(f"{self.steps} steps lead nowhere; ask for at least one.")
+            raise RequestError(f"{self.steps} steps are too few; ask for at least one.")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise RequestError(f"The time limit is {self.seconds}; it must be above 0.")
 

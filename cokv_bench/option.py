@@ -26,6 +26,7 @@ class Option:
         panel: heading that it stands under in the help.
         least: the smallest value.
         name: where it is not the field's, as in "--method" of `methods`.
+        earlier: what the option was called in earlier releases; it is still read.
         read: from what is written (of the type `written`) to the field's value.
         written: type of what is written, where `read` is given.
     """
@@ -34,6 +35,7 @@ class Option:
     panel: str | None = None
     least: int | None = None
     name: str | None = None
+    earlier: str | None = None
     read: Callable[[Any], Any] | None = None
     written: type = str
 
@@ -58,7 +60,9 @@ def integers(text: str, what: str) -> list[int]:
         raise RequestError(f"{quoted(text)} is not a list of whole numbers for {what}, such as 64,128.") from None
     for number in numbers:
         if not 0 < number < _LARGEST:
-            raise RequestError(f"{quoted(number)} is no {what}; it must be a whole number above 0, and below 2**31.")
+            raise RequestError(
+                f"{quoted(number)} is not a valid {what}; it must be a whole number above 0, and below 2**31."
+            )
     return numbers
 
 

@@ -173,7 +173,7 @@ ENGINES: "Registry[EngineKind]" = Registry(
     "engine",
     {
         "local": ("this process, with one model", f"{_ENGINES}:LOCAL"),
-        "ray": ("workers on several GPUs or hosts, with a model each (docs/cluster.md)", f"{_ENGINES}:RAY"),
+        "ray": ("workers on several GPUs or hosts; each loads the model (docs/cluster.md)", f"{_ENGINES}:RAY"),
     },
 )
 

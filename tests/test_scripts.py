@@ -188,9 +188,9 @@ BAD_REQUESTS = {
     "head_maps --map one=none.json --out maps.txt": "'maps.txt' is no name of a figure",
     "headkv_scores --model nowhere": "nowhere",
     "search_curve .": "search.jsonl cannot be read (No such file or directory)",
-    "search_curve --out file/curve ledger": "The folder file/curve cannot be made",
+    "search_curve --out file/curve ledger": "The folder file/curve cannot be created",
     "search_curve --out curve ledger": "search.jsonl has schema version None",
-    "transfer_matrix --out file": "The folder file cannot be made",
+    "transfer_matrix --out file": "The folder file cannot be created",
 }
 
 

@@ -27,12 +27,14 @@ class BenchOptions:
         ),
     ] = (128,)
     lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.")] = (1024, 2048)
-    new_tokens: Annotated[int, Option("Tokens of an answer, 2 or more.")] = 32
-    rows: Annotated[int, Option("Equal prompts that decode as one batch.", least=1)] = 1
-    repeats: Annotated[int, Option("Measurements of each, of which the median counts.", least=1)] = 3
+    new_tokens: Annotated[int, Option("Tokens per answer, 2 or more.")] = 32
+    rows: Annotated[int, Option("Number of equal prompts that decode as one batch.", least=1)] = 1
+    repeats: Annotated[int, Option("Repeat each measurement this often and report the median.", least=1)] = 3
     chunk: Annotated[
         int | None,
-        Option("Prompt tokens that a layer reads at a time. Default: as many as fit; FullKV takes one pass.", least=1),
+        Option(
+            "Prompt tokens that a layer reads at a time. Default: as many as fit; FullKV reads all at once.", least=1
+        ),
     ] = None
     window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
     seed: Annotated[int, Option("Fixes the prompt and random weights.", least=0)] = 0

@@ -40,7 +40,7 @@ class BenchRequest(BenchOptions):
         self._policies().check()
         if self.new_tokens < 2:
             raise RequestError(
-                f"{self.new_tokens} new token says nothing of decoding, since the first comes from the prompt alone; "
+                f"{self.new_tokens} new token does not measure decoding, since the first comes from the prompt alone; "
                 "ask for at least 2."
             )
 
@@ -63,7 +63,7 @@ class BenchRequest(BenchOptions):
             if limit is not None and tokens + self.new_tokens - 1 > limit:
                 raise RequestError(
                     f"A prompt of {tokens} tokens and {self.new_tokens} new ones cross the {limit} tokens at which "
-                    f"'{model.name}' changes its rotary factors (longrope), and a compact cache cannot go on there; "
+                    f"'{model.name}' changes its rotary factors (longrope), and a compact cache cannot cross it; "
                     "ask for other lengths."
                 )
         request = self._policies()

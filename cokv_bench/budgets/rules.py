@@ -56,7 +56,7 @@ def from_head_values(
     base = _base(budget, window)
     count = table.size
     if not 1 <= operator.index(zeroed) <= count:
-        raise RequestError(f"{zeroed} heads cannot be zeroed: give 1 to {count}, the number of KV heads.")
+        raise RequestError(f"alpha is {zeroed}; it must be 1 to {count}, the number of KV heads.")
     floor = np.sort(table, axis=None)[zeroed - 1]
     excess = np.maximum(table - floor, 0.0)
     if not excess.any():

@@ -54,13 +54,15 @@ def make_app() -> typer.Typer:
         version: Annotated[
             bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
         ] = False,
-        debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; anywhere in the line."),
+        debug: bool = typer.Option(
+            False, "--debug", help="Show the traceback of an error; may stand anywhere in the line."
+        ),
         plugin: Annotated[
             list[Path] | None,
             typer.Option(
                 metavar="FILE.py",
-                help="Python file that adds methods, utilities, estimators or metrics; repeatable, anywhere in the "
-                "line. Installed plug-ins and the files in $COKV_BENCH_PLUGINS are always loaded.",
+                help="Python file that adds methods, utilities, estimators or metrics; repeatable, and may stand "
+                "anywhere in the line. Installed plug-ins and the files in $COKV_BENCH_PLUGINS are always loaded.",
             ),
         ] = None,
     ) -> None:

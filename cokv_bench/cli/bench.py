@@ -42,14 +42,16 @@ def bench(
     ] = None,
     random_weights: Annotated[
         str | None,
-        typer.Option(help="Instead of a model: a shape, such as llama3-8b or llama3-1b.", rich_help_panel=MODEL),
+        typer.Option(
+            help="Use random weights in the shape of llama3-8b or llama3-1b instead of a model.", rich_help_panel=MODEL
+        ),
     ] = None,
     layers: Annotated[
-        int | None, typer.Option(min=1, help="Layers of the random weights.", rich_help_panel=MODEL)
+        int | None, typer.Option(min=1, help="Number of layers of the random weights.", rich_help_panel=MODEL)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/bench-<model>.")] = None,
 ) -> None:
-    """Measure prefill, time to first token, decoding and memory under eviction methods, beside FullKV.
+    """Measure prefill, time to first token, decoding and memory under eviction methods, compared with FullKV.
 
     Rounds over all methods, medians and spread over the rounds, ratios to FullKV within the run. The prompt is random
     token ids: speed and memory do not depend on what it says. docs/bench.md explains the columns of bench.csv.

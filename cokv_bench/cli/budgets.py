@@ -16,9 +16,15 @@ def make_budgets(
     budget: Annotated[
         str, typer.Option(help="Tokens per KV head on average, window included; comma separated.")
     ] = "128",
-    zeroed: Annotated[
+    alpha: Annotated[
         int | None,
-        typer.Option(min=1, help="CoKV's alpha: heads with the window only. Default: the profile's choice."),
+        typer.Option(
+            "--alpha",
+            "--zeroed",
+            min=1,
+            help="CoKV's alpha: how many of the lowest-valued heads keep only the window. Default: chosen with the "
+            "profile.",
+        ),
     ] = None,
     window: Annotated[
         int | None, typer.Option(min=1, help="Window of the budgets. Default: that of the profile.")
@@ -32,8 +38,8 @@ def make_budgets(
 ) -> None:
     """Turn head values into tokens per head by CoKV's rule, one budget JSON for each budget.
 
-    The total is exactly budget x layers x KV heads. `cokv-bench eval --method cokv --heads FILE` uses the file;
-    it names the model it is for and is checked when it is read.
+    The total is exactly budget x layers x KV heads. Use the file as `cokv-bench eval --method cokv --heads FILE`;
+    it names its model and is checked when it is read.
     """
     from cokv_bench.budgets.from_profile import write_budgets
     from cokv_bench.cli.tables import print_budgets
@@ -42,7 +48,7 @@ def make_budgets(
         profile,
         integers(budget, "budget"),
         window=window,
-        zeroed=zeroed,
+        zeroed=alpha,
         published_rounding=published_rounding,
         folder=out,
     )

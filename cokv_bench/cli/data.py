@@ -12,7 +12,9 @@ def fetch_data(
     name: Annotated[str, typer.Argument(help="Benchmark, as `cokv-bench data ls` lists them.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to make for the data. Default: the hub's cache, where tasks find it by themselves."),
+        typer.Option(
+            help="Folder to create for the data. Default: the hub's cache, where tasks find it without an option."
+        ),
     ] = None,
 ) -> None:
     """Download a benchmark's data, compare it with the hub's hashes, and print the folder for --data-dir.

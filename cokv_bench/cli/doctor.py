@@ -18,13 +18,13 @@ def doctor(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Also check whether this model's logits are plain transformers': an embedded name, a folder, "
+            help="Also check that this model's logits equal those of plain transformers: an embedded name, a folder, "
             "a GGUF file or a hub id (owner/name).",
             rich_help_panel="Model",
         ),
     ] = None,
 ) -> None:
-    """Show versions, devices, model and data found, what is missing, and the command that fixes it."""
+    """Check the installation and print the command that fixes each problem."""
     from cokv_bench.doctor import findings, model_finding
 
     found = list(findings(context.obj))

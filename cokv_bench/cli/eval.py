@@ -34,17 +34,21 @@ def evaluate(
         Path | None, typer.Option(help="Folder of the run. Default: results/<model>-<hash of the settings>.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(help="Share of the work of this process, such as 2/8; all share one --out.")
+        str | None, typer.Option(help="Do only this part of the work, such as 2/8; all parts share one --out.")
     ] = None,
     memory_limit: Annotated[
-        float | None, typer.Option(help="GiB for a prompt and all that decodes from it. Default: 2 for the latter.")
+        float | None,
+        typer.Option(
+            help="Memory limit in GiB for a prompt and its answers. Default: no limit for the prompt, 2 GiB for the "
+            "answers."
+        ),
     ] = None,
     dry_run: o.DryRun = False,
 ) -> None:
     """Evaluate eviction methods at the same budgets, as scored CSV tables.
 
-    Every example passes prefill once; all methods and budgets decode from it. The run's folder keeps each answer
-    (records.jsonl), so the same command resumes where a stopped one left off.
+    Every example is prefilled once, and all methods and budgets decode from it. The run's folder keeps each answer
+    (records.jsonl); repeat the command to resume an interrupted run.
     """
     o.check_engine(engine)
     o.check_tasks(grid.with_questions(tasks))

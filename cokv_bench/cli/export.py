@@ -28,27 +28,29 @@ def export_heads(
         str | None,
         typer.Option(
             help="Tokens per KV head on average, window included, for transformers, duo and layers. Default: the only "
-            "budget of the file, or 128. For transformers several may be named, and shares serve any."
+            "budget of the file, or 128. transformers takes several; shares give any budget."
         ),
     ] = None,
     prompt: Annotated[
         int | None,
         typer.Option(
             min=2,
-            help="For kvpress and duo: tokens of the prompt in which budgets become shares or whole heads. Default: "
-            "4096. Curves are shares already.",
+            help="For kvpress and duo: prompt length, in tokens, for which budgets are turned into shares or whole "
+            "heads. Default: 4096. Not needed for curves.",
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The file or folder. Default: in the current folder, named as the head file and the target."),
+        typer.Option(
+            help="The file or folder. Default: in the current folder, named after the head file and the target."
+        ),
     ] = None,
 ) -> None:
     """Write a head file for another project, without running a model.
 
-    transformers generates from a compressed cache with the folder, and this package need not be installed. kvpress and
-    LU-KV's own code read the curves, which `cokv-bench import` reads back. DuoAttention reads which heads keep the
-    whole prompt. The list of layers is for runtimes that give all heads of a layer the same.
+    With the transformers folder, `generate` uses a compressed cache without this package. kvpress and LU-KV's code
+    read the curves, and so does `cokv-bench import`. DuoAttention reads which heads keep the whole prompt. The list of
+    layers is for runtimes that give all heads of a layer the same budget.
     """
     from cokv_bench.budgets import embedded, load_head_file
     from cokv_bench.budgets.head_file import head_file_path

@@ -55,8 +55,9 @@ class _Group:
     def _parameter(self, name: str, kind: Any, option: Option) -> inspect.Parameter:
         default = getattr(self.default, name)
         written, shown = _written(kind, option, default)
+        called = (option.name or name, *([] if option.earlier is None else [option.earlier]))
         told = typer.Option(
-            f"--{(option.name or name).replace('_', '-')}",
+            *(f"--{each.replace('_', '-')}" for each in called),
             help=option.help,
             min=option.least,
             rich_help_panel=option.panel,
@@ -150,7 +151,7 @@ def grouped(function: Callable[..., None]) -> Callable[..., None]:
             typer.Option(
                 is_eager=True,
                 callback=_take_settings,
-                help="File of options, YAML or a run's run.json; options of the command line come before it.",
+                help="Read options from a YAML file or a run's run.json; the command line overrides it.",
             ),
         ],
     )
@@ -246,7 +247,7 @@ def settings_of(context: Any, settings: Mapping[str, Any], where: str) -> dict[s
         if name not in known:
             raise unknown(f"option in {where}", key, known)
         if str(known[name].name) in found:
-            raise RequestError(f"The option '{name}' stands twice in {where}; leave one out.")
+            raise RequestError(f"The option '{name}' is given twice in {where}; leave one out.")
         if value is not None:
             found[str(known[name].name)] = _default(context, known[name], value, f"The option '{key}' in {where}")
     return found

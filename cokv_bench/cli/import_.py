@@ -21,16 +21,22 @@ def import_scores(
         str | None, typer.Option(help="Only this task, such as trec. Default: all that the files hold.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model as eval will be given it. Default: the published one that the name says.")
+        str | None, typer.Option(help="Name of the model as `eval` will get it. Default: read from the file's name.")
     ] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="Layers. Default: known for published models.")] = None,
-    kv_heads: Annotated[int | None, typer.Option(min=1, help="KV heads a layer. Default: as --layers.")] = None,
-    head_dim: Annotated[int | None, typer.Option(min=1, help="Size of a head. Default: as --layers.")] = None,
+    layers: Annotated[
+        int | None, typer.Option(min=1, help="Number of layers. Default: known for published models.")
+    ] = None,
+    kv_heads: Annotated[
+        int | None, typer.Option(min=1, help="KV heads per layer. Default: known for published models.")
+    ] = None,
+    head_dim: Annotated[
+        int | None, typer.Option(min=1, help="Dimension of a head. Default: known for published models.")
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for one result. Default: profiles/<model>/<task>, one a task.")
+        Path | None, typer.Option(help="Folder for a single result. Default: profiles/<model>/<task>, one per task.")
     ] = None,
 ) -> None:
-    """Turn what was published on heads with CoKV, HeadKV and LU-KV into checked files, without running a model.
+    """Turn the head data published with CoKV, HeadKV and LU-KV into checked files, without running a model.
 
     CoKV's slices become a values.json for `cokv-bench budgets` and `cokv-bench eval --heads`; HeadKV's scores become
     a *.head_scores.json and LU-KV's curves a *.curves.json (the split `curves`) for `cokv-bench eval --heads`. Pickles

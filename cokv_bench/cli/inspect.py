@@ -23,7 +23,7 @@ def inspect(
     ] = None,
     budget: Annotated[int, typer.Option(min=1, help="Budget at which values, shares and head scores are shown.")] = 128,
 ) -> None:
-    """Show one of our files, or what a folder holds, on one screen."""
+    """Summarise a budget, profile or run on one screen."""
     from cokv_bench.budgets import load_head_file
     from cokv_bench.budgets.checked_json import kind_of
     from cokv_bench.budgets.embedded import values_path

@@ -16,7 +16,7 @@ def list_things(
         ),
     ] = "methods",
 ) -> None:
-    """List methods, tasks, models, estimators, samplings, utilities, metrics, engines or exports, one a line."""
+    """List methods, tasks, models, estimators, samplings, utilities, metrics, engines or exports, one per line."""
     from cokv_bench.catalogue import NOTES, catalogue, origins
     from cokv_bench.registry import PACKAGE
 

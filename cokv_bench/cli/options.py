@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 console = Console()
 progress_console = Console(stderr=True)
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done: counts, memory, rough time.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done (counts, memory, rough time) and stop.")
+]
 Window = Annotated[int, typer.Option(min=1, help="Last prompt tokens that every head keeps; part of the budget.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="File for the figures.")]
-Seed = Annotated[int, typer.Option(min=0, help="Fixes the split, the needles and the sampling.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the numbers to this JSON file.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the splits, the needles and the sampling.")]
 MemoryLimit = Annotated[
     float | None,
-    typer.Option(help="GiB for prompts and batches. Default: 60% of what is free; prompts beyond go to a file."),
+    typer.Option(
+        help="Memory limit in GiB for prompts and batches; more prompts go to a file. Default: 60% of free memory."
+    ),
 ]
 
 

@@ -43,7 +43,7 @@ def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference
     there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
     if there < plan.answers:
         what = "answers" if plan.utility is None else "values"
-        o.tell(f"{there} of {plan.answers} {what} are there so far; the other shards bring the rest.")
+        o.tell(f"{there} of {plan.answers} {what} exist so far; the other shards add the rest.")
     print_summary(results)
 
 

@@ -26,7 +26,11 @@ def profile_heads(
     left_out: LeaveOut,
     engine: EngineOptions,
     utility: Annotated[
-        str, typer.Option(help="loglik (fast), metric (as published), or agreement or acceptance (need no labels).")
+        str,
+        typer.Option(
+            help="What a coalition is worth: loglik (fast), metric (as published), agreement or acceptance (need no "
+            "labels)."
+        ),
     ] = "loglik",
     estimator: Annotated[
         str, typer.Option(help="ridge (regression) or ssv (as published); see `cokv-bench ls estimators`.")
@@ -42,7 +46,7 @@ def profile_heads(
     """Measure what each KV head is worth, as a player of a cooperative game.
 
     Heads in a coalition keep the whole prompt, the others its last tokens only; a coalition is worth how well the model
-    then answers the task's validation examples. Each example passes prefill once for all coalitions. The ledger of all
+    then answers the task's validation examples. Each example is prefilled once for all coalitions. The ledger of all
     coalitions (ledger.jsonl) and the head values with standard errors (values.json) stay in the profile's
     folder; the same command resumes where a stopped one left off, and more --samples extend it. Head values without the
     families of --leave-out are estimated from the same ledger.
@@ -86,7 +90,8 @@ def profile_heads(
     print_heads(values)
     if game.prompts.spilled:
         o.tell(
-            f"{game.prompts.spilled} of {len(game.rows)} prompts lay in a file; --memory-limit can keep more in memory."
+            f"{game.prompts.spilled} of {len(game.rows)} prompts were kept in a file; raise --memory-limit "
+            "to keep more in memory."
         )
     o.tell(f"Ledger and head values are in {folder}")
     for family in families:

@@ -11,15 +11,17 @@ from cokv_bench.errors import RequestError
 
 def push_heads(
     file: Annotated[Path, typer.Argument(help="Budgets, values, shares, head scores or curves, or a folder with one.")],
-    repository: Annotated[str, typer.Argument(metavar="OWNER/REPO", help="Hub repository; made if it is not there.")],
+    repository: Annotated[
+        str, typer.Argument(metavar="OWNER/REPO", help="Hub repository; created if it does not exist.")
+    ],
     run: Annotated[
         Path | None,
-        typer.Option(help="A run's folder, whose table of scores and primary tests goes into the card."),
+        typer.Option(help="Folder of a run whose scores and primary tests go into the card."),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a new repository as private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the file's section of the card.")] = False,
 ) -> None:
-    """Publish a head file on the Hugging Face hub, with a card that tells how it was made.
+    """Publish a head file on the Hugging Face hub, with a card that says how it was made.
 
     Others use it as `--heads hf:OWNER/REPO/FILE.json`. You need to be logged in (`hf auth login`).
     """

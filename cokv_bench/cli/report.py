@@ -25,7 +25,7 @@ def report(
         list[str] | None,
         typer.Option(
             "--heads",
-            help="NAME=FILE: a head map of budgets, values, shares or head scores; once for each. "
+            help="NAME=FILE: show a map of budgets, values, shares or head scores; repeatable. "
             "Those of the embedded files are known.",
         ),
     ] = None,
@@ -36,22 +36,22 @@ def report(
     estimators: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Folder of a profile, whose ledger is estimated again at growing lengths, or what "
-            "scripts/estimator_quality.py --json wrote; once for each."
+            help="Show how estimates change as the ledger of this profile folder grows, or what "
+            "scripts/estimator_quality.py --json wrote; repeatable."
         ),
     ] = None,
     figures: Annotated[
         Path | None, typer.Option(help="Folder for every figure as PNG, SVG and PDF (needs matplotlib).")
     ] = None,
     terminal: Annotated[
-        bool, typer.Option("--terminal", help="Show the report here instead of writing a page.")
+        bool, typer.Option("--terminal", help="Show the report in the terminal instead of writing a page.")
     ] = False,
     recount: Annotated[
         bool,
         typer.Option(
             "--recount",
-            help="First count the tables of the runs again from their records, with the baselines that they have, and "
-            "write them into their folders. Default: stored tables are shown.",
+            help="Recompute the tables of the runs from their records, with the same baselines, and write them into "
+            "their folders. Default: show the stored tables.",
         ),
     ] = False,
 ) -> None:
@@ -101,7 +101,7 @@ def _recount(folders: "Sequence[Path]") -> None:
     for folder in folders:
         if not (folder / BENCH).is_file():
             write_results(folder, named_baselines(folder, read_run(folder)["configuration"]))
-            o.tell(f"The tables of {folder} are counted again")
+            o.tell(f"Recomputed the tables of {folder}")
 
 
 def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:

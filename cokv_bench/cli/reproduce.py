@@ -34,10 +34,10 @@ SHIPPED = Path(__file__).parents[1] / "reproductions"
 
 def reproduce(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="YAML file, or the name of one that ships, such as smollm2.")],
+    config: Annotated[Path, typer.Argument(help="YAML file, or the name of a built-in one, such as smollm2.")],
     dry_run: o.DryRun = False,
 ) -> None:
-    """Run the profiles and evaluations that a file lists; finished ones are gone through in seconds.
+    """Run the profiles and evaluations that a file lists; finished ones are skipped in seconds.
 
     Options that follow are given to each command that takes them, such as --data-dir FOLDER, --device cuda or
     --engine ray.

@@ -28,39 +28,43 @@ class Aim:
 
     budgets: Annotated[
         tuple[int, ...],
-        Option("Tokens per KV head on average, window included; several are searched as one.", name="budget"),
+        Option(
+            "Tokens per KV head on average, window included. Several, comma separated, share one search.", name="budget"
+        ),
     ] = (64,)
     utilities: Annotated[
         tuple[str, ...],
         Option(
-            "agreement or acceptance (need no labels) or loglik; several, with commas, count alike.", name="utility"
+            "What is maximised: agreement or acceptance (need no labels) or loglik. Several, comma separated, have "
+            "equal weight.",
+            name="utility",
         ),
     ] = ("agreement",)
     window: Annotated[int, Option("Last prompt tokens that every head keeps; part of the budget.", least=1)] = 8
     choose_on: Annotated[
         tuple[str, ...],
         Option(
-            "Tasks, or benchmarks of tasks, that no step follows and that choose what is kept, so that it carries over "
-            "to others. Default: every fourth example of each task."
+            "Tasks or benchmarks that choose the result and are never optimised on, so that it carries over to other "
+            "tasks. Default: every fourth example of each task."
         ),
     ] = ()
     rankings: Annotated[
         tuple[str, ...],
         Option(
-            "How the tokens of a head are ranked: a scorer of `cokv-bench ls`, with options of its own or without. "
-            "Several, with a comma, are searched one by one on the same prompts, each into a folder of its own.",
+            "Scorer that ranks the tokens of each head, with or without options (`cokv-bench ls scorers`). Several, "
+            "comma separated, are searched one by one on the same prompts, each into its own folder.",
             name="ranking",
         ),
     ] = ("window",)
     experts: Annotated[
         int | None,
         Option(
-            "Splits that are searched together, each improved by the examples that it serves best; they go round the "
-            "rankings. Default: one for each ranking, on its own.",
+            "Search this many splits together; each example improves the split that suits it best. They take turns "
+            "over the rankings. Default: one split per ranking, searched alone.",
             least=2,
         ),
     ] = None
-    kernel: Annotated[int, Option("Width of the pooling over scores, where the ranking pools.", least=1)] = 7
+    kernel: Annotated[int, Option("Width of the pooling over scores, in tokens, for rankings that pool.", least=1)] = 7
     pooling: Annotated[str, Option("Pooling over scores: max or avg.")] = "max"
 
 
@@ -83,7 +87,8 @@ def search_budgets(
 ) -> None:
     """Search how the KV heads should share a budget, on the profile split of some tasks, and write budget files.
 
-    Gradient ascent on the answers' log-probability at the deployed total. The same command resumes a stopped search.
+    Gradient ascent on the answers' log-probability at the deployed total. Repeat the command to resume an interrupted
+    search.
     """
     o.check_tasks(tasks)
     o.check_names("utilities", aim.utilities)

@@ -12,7 +12,7 @@ def submit(
     run: Annotated[Path, typer.Argument(help="Folder of a finished `eval`.", show_default=False)],
     name: Annotated[
         str | None,
-        typer.Option(help="One word that tells this submission from others. Default: the name of the run's folder."),
+        typer.Option(help="Short name of this submission, one word. Default: the name of the run's folder."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write. Default: submissions/NAME in the current folder.")

@@ -30,7 +30,7 @@ def tune_knobs(
     heads: Annotated[HeadSources, Only("heads", "budget_files", "profiles", "head_scores")],
     grid: Annotated[Grid, Only("methods", "budgets", "window")] = Grid(METHODS, (64, 128, 256, 512), knobs=PAPERS),  # noqa: B008 - frozen
     utility: Annotated[
-        str, typer.Option(help="What decides: loglik (fast), metric, or agreement or acceptance (need no labels).")
+        str, typer.Option(help="What decides: loglik (fast), metric, agreement or acceptance (need no labels).")
     ] = "loglik",
     memory_limit: o.MemoryLimit = None,
     out: Annotated[Path | None, typer.Option(help="File to write. Default: profiles/<model>/knobs.json.")] = None,

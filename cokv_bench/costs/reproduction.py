@@ -116,7 +116,7 @@ def _steps(entry: dict[str, Any], model: str, tasks: list[str], path: Path) -> I
 
 def _refuse(path: Path, found: str | None) -> None:
     if found:
-        raise RequestError(f"{path} is no reproduction: {found}; see configs/reproduce for how one is written.")
+        raise RequestError(f"{path} is not a reproduction: {found}; see configs/reproduce for how one is written.")
 
 
 def _steps_listed(value: Any) -> str | None:

@@ -31,8 +31,9 @@ def connect(address: str | None) -> None:
         ray.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError, exceptions.AuthenticationError) as error:
         raise RequestError(
-            f"No Ray cluster lets this process in at '{address}' ({type(error).__name__}); start one with "
-            "`ray start --head`, run this on one of its hosts, with its token if it has one (docs/cluster.md)."
+            f"This process cannot join a Ray cluster at '{address}' ({type(error).__name__}); start one with "
+            "`ray start --head`, then run this command on one of its hosts, with the cluster's token if it "
+            "has one (docs/cluster.md)."
         ) from error
 
 

@@ -15,8 +15,11 @@ class EngineOptions:
     engine: Annotated[str, Option("local (this process) or ray (pip install 'cokv-bench\\[ray]').", _PANEL)] = "local"
     workers: Annotated[
         int | None,
-        Option("Ray workers, a model each. Default: one per GPU, or one per host without.", _PANEL, least=1),
+        Option(
+            "Ray workers; each loads the model. Default: one per GPU, or one per host without GPUs.", _PANEL, least=1
+        ),
     ] = None
-    address: Annotated[str | None, Option("Ray cluster: auto, or host:port. Default: Ray on this machine.", _PANEL)] = (
-        None
-    )
+    address: Annotated[
+        str | None,
+        Option("Address of the Ray cluster: auto, or host:port. Default: start Ray on this machine.", _PANEL),
+    ] = None

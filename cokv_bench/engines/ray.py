@@ -59,7 +59,7 @@ class RayWorkers:
             RequestError: no cluster at the address, fewer GPUs or CPUs than workers, or a device by its number.
         """
         if spec.device is not None and ":" in spec.device:
-            raise RequestError(f"Each Ray worker gets a GPU of its own; leave '--device {spec.device}' out.")
+            raise RequestError(f"Each Ray worker gets its own GPU; leave '--device {spec.device}' out.")
         self.spec = spec
         self._owned = not ray.is_initialized()
         self._actors: list[Any] = []
@@ -173,7 +173,7 @@ class RayEngine(Generic[Context]):
             RequestError: raised by a call, or workers end again and again.
         """
         if not self._workers.serve(self):
-            raise RuntimeError("These workers were opened again for something else; open them anew for these calls.")
+            raise RuntimeError("These workers were opened again for something else; open new ones for these calls.")
         source = iter(calls)
         for seat in self._seats:
             seat.drop()
@@ -226,7 +226,7 @@ class RayEngine(Generic[Context]):
             if all(seat.opening is not None for seat in self._seats):
                 gpu = self._workers.gpu
                 if not any(host.holds(1, gpu) for host in hosts_alive()):
-                    raise RequestError("Ray has no host left for a worker; bring hosts up and run the command again.")
+                    raise RequestError("Ray has no host left for a worker; start more hosts and run the command again.")
 
     def _replace(self, seat: "_Seat", error: Exception) -> list[Call[Context]]:
         """Start a worker anew; the calls that the old one still had."""

@@ -64,5 +64,5 @@ def departing(model: Model) -> str:
 def arriving(name: str) -> Model:
     """This worker's own model in place of the name of one."""
     if _here is None or _here.name != name:
-        raise RuntimeError(f"Model '{name}' has come to a process that has not loaded it.")
+        raise RuntimeError(f"Model '{name}' was sent to a process that has not loaded it.")
     return _here

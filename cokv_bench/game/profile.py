@@ -100,7 +100,7 @@ def profile(
     if not np.isfinite(result.values).all():
         raise RequestError(
             f"{len(ledger.done)} coalitions are too few for the estimator '{estimator}' on {game.players} heads; they "
-            f"are kept in {path}: go on with more --samples."
+            f"are kept in {path}: repeat the command with more --samples."
         )
     digest = file_sha256(path)
 
@@ -141,7 +141,7 @@ def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) 
     check_some(family.tasks, {task.name for task, _ in game.rows}, "this profile", "leave out")
     if plan.pilot_rows:
         raise RequestError(
-            f"The sampling '{sampling}' draws coalitions by what all examples say of its first ones, so nothing it "
+            f"The sampling '{sampling}' chooses coalitions by the utilities of all examples, so nothing it "
             "measures is without a family; leave families out with another --sampling."
         )
     indices = [index for index, (task, _) in enumerate(game.rows) if not family.has(task.name)]

@@ -51,7 +51,7 @@ class EvictingModel(LightevalModel):
 
     def loglikelihood_rolling(self, docs: list[Doc]) -> list[ModelResponse]:
         """Raises `RequestError`: no context stands before a whole text."""
-        raise RequestError("A task that scores whole texts leaves no method anything to evict; leave it out.")
+        raise RequestError("A task that scores whole texts has no context to evict from; leave it out.")
 
     def _answer(self, doc: Doc) -> ModelResponse:
         if doc.num_samples > 1:

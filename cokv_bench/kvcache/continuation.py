@@ -39,8 +39,8 @@ class Continuation:
         rows = len(compressed.cache.evicted[0].lengths)
         if len(token_ids) != compressed.tokens or rows != 1:
             raise RequestError(
-                f"A text of {len(token_ids)} tokens cannot go on from a cache of {compressed.tokens} tokens and {rows} "
-                "rows; give the ids of the prompt that was compressed, with one row."
+                f"A text of {len(token_ids)} tokens cannot continue from a cache of {compressed.tokens} tokens and "
+                f"{rows} rows; give the ids of the prompt that was compressed, with one row."
             )
         self._model, self._logits = model, compressed.logits
         self.token_ids: list[int] = list(token_ids)

@@ -116,7 +116,7 @@ class RaggedCache(RowCache):
         if self._limit is not None and length > self._limit:
             raise RequestError(
                 f"A text of {length} tokens goes beyond the {self._limit} at which this model changes its rotary "
-                "factors (longrope), so a compact cache cannot go on; use `decode`, or a prompt and an answer that "
+                "factors (longrope), which a compact cache cannot cross; use `decode`, or a prompt and an answer that "
                 "together stay within them, or a longer prompt."
             )
 

@@ -177,7 +177,7 @@ def rank_positions(scores: Sequence[Any]) -> Tensor:
     layers = [torch.as_tensor(layer) for layer in scores]
     shapes = sorted({tuple(layer.shape) for layer in layers})
     if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise RequestError(f"Scores are one [kv_heads, tokens - window] a layer; given shapes {shapes}.")
+        raise RequestError(f"Scores are one [kv_heads, tokens - window] per layer; given shapes {shapes}.")
     # NaN would sort as the largest score, so a broken forward pass would look like a choice of tokens.
     broken = [index for index, layer in enumerate(layers) if layer.isnan().any()]
     if broken:

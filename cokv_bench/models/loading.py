@@ -138,7 +138,7 @@ def _dtype(dtype: str | torch.dtype) -> torch.dtype | Literal["auto"]:
         return "auto"
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if not isinstance(found, torch.dtype) or not found.is_floating_point or found.itemsize < 2:
-        raise RequestError(f"'{dtype}' is no dtype to compute in; use float32, bfloat16, float16 or auto.")
+        raise RequestError(f"'{dtype}' is not a dtype to compute in; use float32, bfloat16, float16 or auto.")
     return found
 
 
@@ -150,7 +150,7 @@ def _place(device: str | None) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise RequestError(f"'{device}' is no device; use cpu, cuda or cuda:1.") from None
+        raise RequestError(f"'{device}' is not a device; use cpu, cuda or cuda:1.") from None
     there = {"cuda": cuda, "mps": int(torch.backends.mps.is_available())}.get(place.type)
     if there is not None and (place.index or 0) >= there:
         has = f"{there} {place.type} device{'s' if there > 1 else ''}" if there else f"no {place.type} device"

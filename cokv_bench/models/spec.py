@@ -27,11 +27,13 @@ class ModelSpec:
     dtype: Annotated[str | None, Option("float32, bfloat16, float16 or auto. Default: float32 on the CPU.", _PANEL)] = (
         None
     )
-    device: Annotated[str | None, Option("cpu, cuda, cuda:1. Default: a GPU if any.", _PANEL)] = None
-    device_map: Annotated[str | None, Option("Spread a large model, such as 'auto' (accelerate).", _PANEL)] = None
-    trust_remote_code: Annotated[bool, Option("Run code that a hub model brings along.", _PANEL)] = False
+    device: Annotated[str | None, Option("cpu, cuda or cuda:1. Default: a GPU if there is one.", _PANEL)] = None
+    device_map: Annotated[
+        str | None, Option("How to spread a large model over devices, such as 'auto' (needs accelerate).", _PANEL)
+    ] = None
+    trust_remote_code: Annotated[bool, Option("Run code that comes with a hub model.", _PANEL)] = False
     skip_check: Annotated[
-        bool, Option("Run the model without first comparing its logits with plain transformers'.", _PANEL)
+        bool, Option("Skip the check that the model's logits equal those of plain transformers.", _PANEL)
     ] = False
 
     threads: Annotated[

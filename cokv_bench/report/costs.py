@@ -21,7 +21,7 @@ def benchmarks(benches: Sequence[Bench]) -> Group | None:
             _memory(bench.table, bench.name, _machine(bench.table, bench.description)),
         )
     ]
-    about = "Measured beside FullKV on the same machine and prompt; see docs/bench.md for how."
+    about = "Measured alongside FullKV on the same machine and prompt; docs/bench.md says how."
     return Group("costs", "Memory and latency", about, tuple(figures)) if figures else None
 
 

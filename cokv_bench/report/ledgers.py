@@ -47,7 +47,7 @@ def read_growth(folder: Path) -> Grown:
     path = folder / LEDGER
     ledger = Ledger.read(path)
     if not ledger.done:
-        raise RequestError(f"{path} holds no coalition yet; go on with the profile.")
+        raise RequestError(f"{path} holds no coalition yet; resume the profile.")
     header = ledger.header
     sampling = str(header.config.get("sampling"))
     units = get_sampling(sampling).plan(header.count, header.seed).units(0, len(ledger.done))

@@ -34,4 +34,4 @@ def beside_reference(reference: pd.DataFrame) -> tuple[Grid, str]:
     if not reference["same_model"].any():
         models = " and ".join(reference["published_model"].unique())
         note = f"Published for {models}, another model than this run's: no differences are taken."
-    return Grid(f"Beside {', '.join(reference['source'].unique())}", header, (tuple(rows),)), note
+    return Grid(f"Next to {', '.join(reference['source'].unique())}", header, (tuple(rows),)), note

@@ -46,22 +46,24 @@ class Grid:
             name="budget",
         ),
     ] = (128,)
-    split: Annotated[str, Option("test (not profiled on), profile, report (kept for the last word) or all.")] = "test"
+    split: Annotated[
+        str, Option("Examples to use: test (never profiled on), profile, report (reserved for final results) or all.")
+    ] = "test"
     leave_out_seen: Annotated[
         bool,
         Option(
-            "Leave out, for all methods, the examples that a head file was made from and all others of their "
-            "documents. Default: refuse to evaluate on them."
+            "Leave out, for all methods, the examples that a head file was made from and others from the same "
+            "documents. Default: stop with an error."
         ),
     ] = False
     leave_out_runs: Annotated[
         tuple[Path, ...],
-        Option("Leave out the examples of this earlier run; may be given several times.", name="leave_out_run"),
+        Option("Leave out the examples of this earlier run; repeatable.", name="leave_out_run"),
     ] = ()
     questions_per_context: Annotated[
         int,
         Option(
-            "Ask so many questions of each context, which is compressed once (needle, RULER's needles and chains, "
+            "Ask this many questions about each context, which is compressed once (needle, RULER's needles and chains, "
             "rows that share a context).",
             least=1,
         ),
@@ -69,42 +71,44 @@ class Grid:
     window: Annotated[
         int | None,
         Option(
-            "Last prompt tokens that every head keeps; part of the budget. Default: each method's own "
-            "(with which its head file or its knobs were made), else 8.",
+            "Last prompt tokens that every head keeps; part of the budget. Default: the window with "
+            "which the method's head file or knobs were made, else 8.",
             least=1,
         ),
     ] = None
     kernel: Annotated[
         int | None,
         Option(
-            "Width of the pooling over window scores. Default: each method's own, else 7.",
+            "Width of the pooling over window scores, in tokens. Default: the method's own, else 7.",
             least=1,
         ),
     ] = None
     pooling: Annotated[
-        str | None, Option("Pooling over window scores: max or avg. Default: each method's own, else max.")
+        str | None, Option("Pooling over window scores: max or avg. Default: the method's own, else max.")
     ] = None
     sinks: Annotated[
         int | None,
         Option(
-            "First prompt tokens that every head keeps; part of the budget. Default: none, and StreamingLLM's own 4.",
+            "First prompt tokens that every head keeps; part of the budget. Default: 4 for StreamingLLM, else none.",
             least=0,
         ),
     ] = None
-    published_rounding: Annotated[bool, Option("Round as the published codes do; totals then differ.")] = False
+    published_rounding: Annotated[
+        bool, Option("Round as the published code does; totals then differ between methods.")
+    ] = False
     knobs: Annotated[
         str,
         Option(
-            "Settings of the methods: tuned (chosen on profile examples, where the model has such a choice), "
-            "papers (as published), or a file of `cokv-bench tune`."
+            "Settings of the methods: tuned (chosen on profile examples, if they ship for the model), papers (as "
+            "published), or a file written by `cokv-bench tune`."
         ),
     ] = TUNED
     utility: Annotated[
         str,
         Option(
-            "What is measured: score (of each answer), or a utility of `cokv-bench ls utilities` such as loglik "
-            "(log-probability of the reference answers), agreement (of the full cache's own) or acceptance (how much "
-            "of these is still said)."
+            "What to measure: score (of each generated answer), or a utility (`cokv-bench ls utilities`) such as "
+            "loglik (log-probability of the reference answers), agreement (of the full cache's answers) or acceptance "
+            "(how much of those answers is still generated)."
         ),
     ] = SCORE
 

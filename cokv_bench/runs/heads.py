@@ -12,7 +12,7 @@ from cokv_bench.policies.names import shortest
 _PANEL = "Head files"
 # A label with its file, such as first=profiles/a/shares.json.
 _LABELLED = re.compile(r"(?P<label>[\w.-]+)=(?P<path>.+)", re.ASCII)
-_EARLIER = "Earlier name of --heads, for a release."
+_EARLIER = "Earlier name of --heads."
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class HeadSources:
     heads: Annotated[
         tuple[Path, ...],
         Option(
-            "A file about heads (budgets, values, scores, shares, curves), the folder of a profile or search, or one "
-            "on the hub (hf:OWNER/REPO/FILE); once for each. Of several, each serves its own tasks and budgets. "
-            "LABEL=FILE serves methods that name it, such as cokv-search:file=LABEL.",
+            "Head file (budgets, values, scores, shares, curves), the folder of a profile or search, or a file on the "
+            "hub (hf:OWNER/REPO/FILE); repeatable. Each file is used for the tasks and budgets that it was made for. "
+            "LABEL=FILE is used by methods that name it, such as cokv-search:file=LABEL.",
             _PANEL,
         ),
     ] = ()
@@ -40,11 +40,24 @@ class HeadSources:
     head_scores: Annotated[Path | None, Option(_EARLIER, _PANEL)] = None
     zeroed: Annotated[
         int | None,
-        Option("CoKV's alpha: heads with the window only. Default: the profile's choice.", _PANEL, least=1),
+        Option(
+            "CoKV's alpha: how many of the lowest-valued heads keep only the window. Default: chosen with the profile.",
+            _PANEL,
+            least=1,
+            name="alpha",
+            earlier="zeroed",
+        ),
     ] = None
     beta: Annotated[
         float | None,
-        Option("HeadKV's beta: near 1, all goes by score. Default: the choice made with the scores.", _PANEL, least=1),
+        Option(
+            "HeadKV's beta, 1 or more: the nearer to 1, the more of the budget follows the head scores. Default: "
+            "chosen with the scores.",
+            _PANEL,
+            least=1,
+            name="headkv_beta",
+            earlier="beta",
+        ),
     ] = None
 
     @property

@@ -22,7 +22,7 @@ class Shard:
         """From "2/8". Raises `RequestError` for anything else."""
         found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text.strip())
         if not found or not 1 <= int(found[1]) <= int(found[2]):
-            raise RequestError(f"'{text}' is no shard; write 2/8 for the second of eight.")
+            raise RequestError(f"'{text}' is not a shard; write 2/8 for the second of eight.")
         return cls(int(found[1]), int(found[2]))
 
     def of(self, items: Sequence[T]) -> list[T]:

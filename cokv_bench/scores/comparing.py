@@ -13,8 +13,10 @@ class Comparing:
     baselines: Annotated[
         tuple[str, ...],
         Option(
-            "Methods that the others are compared with, comma separated. Default: snapkv where it is run.",
+            "Methods that the others are compared with, comma separated. Default: snapkv, if it is run.",
             name="baseline",
         ),
     ] = ()
-    reference: Annotated[str | None, Option("Published numbers beside ours: cokv, adakv or a CSV file.")] = None
+    reference: Annotated[
+        str | None, Option("Show published numbers next to the measured ones: cokv, adakv or a CSV file.")
+    ] = None

@@ -135,7 +135,7 @@ class Climb:
         """The cases that budgets can change, by task and utility."""
         found = list(self.gaps.members(cases).values())
         if not found:
-            raise RequestError("No budget changes the answer of any example: all answers end at their first token.")
+            raise RequestError("No budget can change the answer of any example, since all answers have a single token.")
         return found
 
     def _by_benchmark(self, by_group: list[list[int]]) -> list[list[list[int]]]:

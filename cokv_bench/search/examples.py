@@ -199,7 +199,7 @@ class SearchExamples:
             told = f"{'none is' if searched else 'all are'} of {', '.join(self.choose_on)}"
             told = told if self.choose_on else "no two are of one task"
             raise RequestError(
-                "A search needs examples to choose on beside those that it follows, two of a task at least; "
+                "A search needs at least two examples per task, one to optimise on and one to choose on; "
                 f"of the {len(self.used)} at hand, {told}."
             )
         return searched, chosen

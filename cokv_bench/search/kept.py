@@ -157,7 +157,7 @@ class KeptPrompts:
             )
             order = str(told["order"])
         except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-            raise RequestError(f"{path} is no prompt of a search, or damaged; delete it.") from None
+            raise RequestError(f"{path} is not a prompt of a search, or it is damaged; delete it.") from None
         answers = [tensors[f"answer.{place}"] for place in range(sum(name.startswith("answer.") for name in names))]
         orders = {name.removeprefix("order."): part for name, part in tensors.items() if name.startswith("order.")}
         return Ranked(prompt, order, answers, orders)

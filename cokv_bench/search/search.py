@@ -80,7 +80,7 @@ def search_experts(
         RequestError: as `search` does, or fewer than two experts.
     """
     if len(rankings) < 2:
-        raise RequestError("Experts that are searched together are two at least; one is a search of its own.")
+        raise RequestError("--experts needs at least 2; leave it out to search a single split.")
     found = _searched(examples, folder, budgets, tuple(rankings), seed, stopping, progress)
     for number, shares in enumerate(found, start=1):
         shares.save(folder / f"expert-{number}.shares.json")
@@ -186,7 +186,7 @@ def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
     for budget in budgets:
         if budget <= examples.window:
             raise RequestError(
-                f"A budget of {budget} tokens leaves nothing beyond the window of {examples.window} to share out."
+                f"A budget of {budget} tokens leaves nothing beyond the window of {examples.window} to distribute."
             )
     longest = examples.longest_prompt()
     if max(budgets) >= longest:

@@ -21,11 +21,15 @@ class Encoding:
     max_length: Annotated[
         int | None,
         Option(
-            "Cut longer LongBench prompts in the middle to this many tokens. Default: what the model holds.",
+            "Cut longer LongBench prompts in the middle to this many tokens. Default: the model's context length.",
             _PANEL,
             least=16,
         ),
     ] = None
     question_agnostic: Annotated[
-        bool, Option("Compress the context alone and append the question afterwards (harder).", _PANEL)
+        bool,
+        Option(
+            "Compress the context before the question is known (harder). Default: the question is part of the prompt.",
+            _PANEL,
+        ),
     ] = False

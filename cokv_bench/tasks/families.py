@@ -20,9 +20,8 @@ class LeaveOut:
     leave_out: Annotated[
         tuple[str, ...],
         Option(
-            "Families that are left out in turn, each with a result in a folder of its own: tasks or benchmarks of "
-            "tasks, those of one family with a plus between them, and a name before them if wanted "
-            "(needle,code=longbench/lcc+longbench/repobench-p)."
+            "Families to leave out one at a time, each with its own result folder. A family is tasks or benchmarks "
+            "joined by a plus, optionally with a name: needle,code=longbench/lcc+longbench/repobench-p."
         ),
     ] = ()
 
@@ -95,7 +94,7 @@ def check_among(names: Iterable[str], tasks: Collection[str], what: str, purpose
     """
     for name in names:
         if not any(is_of(task, [name]) for task in tasks):
-            raise RequestError(f"No task of {what} is '{name}', which it is to {purpose}; name some of its own.")
+            raise RequestError(f"No task of {what} is '{name}', which it is to {purpose}; name other tasks.")
 
 
 def check_some(names: Sequence[str], tasks: Collection[str], what: str, purpose: str) -> None:

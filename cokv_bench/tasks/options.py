@@ -31,18 +31,18 @@ class TaskOptions:
     data_dir: Annotated[
         Path | None,
         Option(
-            "Folder with the data of LongBench (official JSONL or data.zip) or of a published table, or with such a "
-            "folder for each, named like the benchmark. Default: $COKV_BENCH_DATA, then the hub.",
+            "Folder with the data of LongBench (official JSONL or data.zip) or of a published table, or with one such "
+            "folder per benchmark, named after it. Default: $COKV_BENCH_DATA, then the hub.",
             _TASKS,
         ),
     ] = None
     limit: Annotated[int | None, Option("At most this many examples per task.", _TASKS, least=1)] = None
-    seed: Annotated[int, Option("Fixes the split, the needles and the sampling.", least=0)] = 0
+    seed: Annotated[int, Option("Seed of the splits, the needles and the sampling.", least=0)] = 0
     lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.", _MADE)] = (1024,)
-    depths: Annotated[int, Option("Depths, evenly from 0 to 100 percent.", _MADE, least=1)] = 10
+    depths: Annotated[int, Option("Number of needle depths, evenly spaced from 0 to 100 percent.", _MADE, least=1)] = 10
     examples: Annotated[
         int | None,
-        Option("Needles per length (default: one per depth), or RULER, recall or text examples (10).", _MADE, least=1),
+        Option("Examples per length. Default: one per depth (needles), 10 (RULER, recall, text).", _MADE, least=1),
     ] = None
     haystack: Annotated[Path | None, Option("Folder of .txt files instead of the embedded text.", _MADE)] = None
     needles: Annotated[
@@ -50,9 +50,11 @@ class TaskOptions:
     ] = None
     ruler_qa: Annotated[
         tuple[Path, ...],
-        Option("Questions for ruler/qa_1 (SQuAD JSON) or ruler/qa_2 (HotpotQA JSON); once for each.", _MADE),
+        Option("Questions for ruler/qa_1 (SQuAD JSON) or ruler/qa_2 (HotpotQA JSON); repeatable.", _MADE),
     ] = ()
-    template: Annotated[str | None, Option("Prompt of jsonl: rows, with {context} and {input}.", _TASKS)] = None
+    template: Annotated[str | None, Option("Prompt template of jsonl: rows, with {context} and {input}.", _TASKS)] = (
+        None
+    )
     metric: Annotated[str | None, Option("Metric of jsonl: rows.", _TASKS)] = None
     questions: int = 1
 

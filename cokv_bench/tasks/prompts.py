@@ -152,7 +152,7 @@ def _after_first(model: "Model", example: Example) -> tuple[list[int], ...]:
         return ()
     if not example.answers:
         raise RequestError(
-            f"Example {example.id} of '{example.task}' has no answer to go on from to its later questions; add one, or "
+            f"Example {example.id} of '{example.task}' has no answer, which its later questions follow; add one, or "
             "compress the context alone with --question-agnostic."
         )
     # An answer whose beginning stands in the prompt goes on from it.

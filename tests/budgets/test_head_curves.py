@@ -115,7 +115,7 @@ def test_published_layouts_are_known_by_shape_and_name(tmp_path: Path) -> None:
         (np.full((99, 2, 3), 0.5), {}, "do not rise with the percent that is pruned"),
         (CURVES.pruned, {"layout": Layout()}, "2 layers x 3 KV heads are of no known model; give .*--head-dim"),
         (CURVES.pruned, {"layout": Layout(layers=3, head_dim=4)}, "There are 2 layers x 3 KV heads, not 3 x 3"),
-        (CURVES.pruned, {"task": "trec"}, "LU-KV curves, which are of no single task"),
+        (CURVES.pruned, {"task": "trec"}, "LU-KV curves, which belong to no single task"),
         (CURVES.pruned, {"model": None}, "give its id with --model"),
     ],
 )

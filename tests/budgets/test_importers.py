@@ -125,7 +125,7 @@ def test_a_name_that_only_resembles_says_no_model(name, tmp_path):
 
 def test_a_file_whose_name_says_nothing(tmp_path):
     path = save(tmp_path / "shapley.npy", entries())
-    with pytest.raises(RequestError, match=r"shapley\.npy: The file name says no task"):
+    with pytest.raises(RequestError, match=r"shapley\.npy: The file name contains no task"):
         convert([path], **TOY, folder=tmp_path)
     ((_, values),) = convert([path], task="trec", **TOY, folder=tmp_path).files
     assert values.tasks == ("longbench/trec",)

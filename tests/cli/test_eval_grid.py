@@ -14,7 +14,7 @@ def test_shards_share_a_folder(cli, texty_folder: Path) -> None:
     command = ("eval", "--model", texty_folder, *NEEDLES, "--out", "run")
     status, out, err = cli(*command, "--shard", "2/2")
     assert status == 0, err
-    assert "4 of 8 answers are there so far" in out
+    assert "4 of 8 answers exist so far" in out
     status, out, err = cli(*command, "--shard", "1/2")
     assert status == 0, err
     assert "so far" not in out
@@ -68,7 +68,7 @@ def test_question_agnostic_from_profile_to_table(cli, texty_folder: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--shard", "3/2"), "'3/2' is no shard"),
+        (("--shard", "3/2"), "'3/2' is not a shard"),
         (("--reference", "cokvv"), "did you mean cokv"),
         (("--memory-limit", "0"), "not above 0"),
         (("--memory-limit", "0.00001"), "--max-length"),

@@ -70,7 +70,7 @@ def test_log_probabilities_of_a_grid(cli, texty: Model, texty_folder: Path) -> N
     for shard in ("1/2", "2/2"):
         status, out, err = cli(*command, "--out", "shared", "--shard", shard)
         assert status == 0, err
-        assert ("of 42 values are there so far" in out) == (shard == "1/2")
+        assert ("of 42 values exist so far" in out) == (shard == "1/2")
     for name in ("logprobs.csv", "gaps.csv", "table.md"):
         assert Path("shared", name).read_bytes() == files[name]
 
@@ -146,7 +146,7 @@ def test_tables_are_counted_again_from_the_records_alone(cli) -> None:
     Path("ruler/gaps.csv").unlink()
     status, out, err = cli("report", "--recount", "--terminal", "run", "ruler")
     assert status == 0, err
-    assert "The tables of ruler are counted again" in out
+    assert "Recomputed the tables of ruler" in out
     assert Path("run/scores.csv").is_file()
     for name in ("gaps.csv", "comparisons.csv", "logprobs.csv"):
         assert Path("ruler", name).read_bytes() == (RULER / name).read_bytes()

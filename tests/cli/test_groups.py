@@ -25,7 +25,7 @@ class Wanted:
     counts: Annotated[tuple[int, ...], Option("Counts.")] = ()
     files: Annotated[tuple[Path, ...], Option("Files.")] = ()
     memory: Annotated[int | None, Option("GiB.", read=gibibytes, written=float)] = None
-    often: Annotated[int, Option("Times.", least=1)] = 2
+    often: Annotated[int, Option("Times.", least=1, earlier="times")] = 2
     share: Annotated[float, Option("Share.")] = 0.5
     loud: Annotated[bool, Option("Loud.")] = False
     hidden: str = "kept"
@@ -56,6 +56,17 @@ def test_a_group_is_spread_into_options_and_gathered_again() -> None:
     )
     wanted = Wanted(("b", "c,d"), (64, 128), (Path("x"), Path("y")), 2**29, 5, loud=True)
     assert found == {"wanted": wanted, "further": 4}
+
+
+def test_an_earlier_name_of_an_option_is_read(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("times: 5")
+    assert called("--times", "5") == called("--often", "5") == called("--config", str(tmp_path / "c.yaml"))
+
+
+def test_options_of_two_rules_have_two_names() -> None:
+    """alpha is CoKV's; HeadKV's beta is not PyramidKV's, so the option names its method."""
+    options = {opt for each in typer.main.get_command(make_app()).commands["eval"].params for opt in each.opts}  # type: ignore[attr-defined]
+    assert {"--alpha", "--zeroed", "--headkv-beta", "--beta"} <= options
 
 
 def test_an_instance_has_the_defaults_of_a_command() -> None:
@@ -103,7 +114,7 @@ def test_the_command_line_comes_before_the_file(tmp_path: Path) -> None:
         ("a: [", "not valid YAML"),
         ("{1: 2}", "keys and values"),
         ("config: c.yaml", "Unknown option"),
-        ("max-length: 300\nmax_length: 400", "stands twice"),
+        ("max-length: 300\nmax_length: 400", "is given twice"),
     ],
 )
 def test_what_a_file_cannot_say(cli, tmp_path: Path, text: str, said: str) -> None:

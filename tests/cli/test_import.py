@@ -34,7 +34,7 @@ def test_import_then_budgets(cli):
         "an evaluation on the same task may include them.",
     ]
     profile = "profiles/Meta-Llama-3-8B-Instruct/trec"
-    status, _, err = cli("budgets", profile, "--budget", "128", "--zeroed", "10", "--published-rounding")
+    status, _, err = cli("budgets", profile, "--budget", "128", "--alpha", "10", "--published-rounding")
     assert status == 0, err
     budgets = HeadBudgets.load(f"{profile}/cokv-128.budgets.json")
     assert budgets.model["id"] == "meta-llama/Meta-Llama-3-8B-Instruct"

@@ -29,7 +29,7 @@ UNKNOWN = {
     "profile --tasks longbench/hotpot": "did you mean longbench/hotpotqa",
     "profile --utility loglk": "did you mean loglik",
     "eval --split tset": "did you mean test",
-    "eval --shard 9/2": "is no shard",
+    "eval --shard 9/2": "is not a shard",
     "profile --estimator svs": "did you mean ssv",
     "profile --sampling slics": "did you mean slices",
     "profile --metric f2": "Unknown metric",

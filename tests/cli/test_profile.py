@@ -41,8 +41,8 @@ def test_prompts_beyond_the_memory_limit_are_said(one_line, texty_folder: Path) 
     arguments = ("profile", "--model", texty_folder, *NEEDLES, "--samples", "10")
     status, out, err = one_line(*arguments, "--out", "p", "--memory-limit", "0.000001")
     assert status == 0, err
-    assert "2 of 2 prompts lay in a file" in out
-    assert "lay in a file" not in one_line(*arguments, "--out", "q")[1]
+    assert "2 of 2 prompts were kept in a file" in out
+    assert "were kept in a file" not in one_line(*arguments, "--out", "q")[1]
 
 
 def test_a_time_limit_ends_a_profile_without_a_number_of_samples(one_line, texty_folder: Path) -> None:

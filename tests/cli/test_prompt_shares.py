@@ -93,7 +93,7 @@ def test_gaps_have_an_axis_for_each_kind(cli, texty_folder: Path) -> None:
     [
         (("--budget", "0%"), "above 0% and at most 100%, not 0%"),
         (("--budget", "64,120%"), "not 120%"),
-        (("--budget", "a%"), "'a%' is no budget"),
+        (("--budget", "a%"), "'a%' is not a budget"),
         (("--budget", "1%"), "tokens: A budget of 4 tokens leaves nothing beyond the observation window of 8"),
     ],
 )

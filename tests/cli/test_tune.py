@@ -322,7 +322,7 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
     asked = ("tune", "--model", texty_folder, *NEEDLES, "--method", "snapkv", "--budget", "20")
     for command in (asked, ("head-scores", "--model", texty_folder)):
         status, _, err = cli(*command, "--out", "file/some.json")
-        assert (status, "The folder file cannot be made (File exists)" in err) == (2, True)
+        assert (status, "The folder file cannot be created (File exists)" in err) == (2, True)
     status, _, err = cli("head-scores", "--model", texty_folder, "--out", tmp_path)
     assert (status, "is a folder; name a file to write" in err) == (2, True)
 

@@ -296,7 +296,7 @@ def test_without_ray_its_installation_is_named(
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "127.0.0.1:port"])
 def test_an_address_without_a_cluster_is_refused_at_once(address: str) -> None:
-    with pytest.raises(RequestError, match=f"No Ray cluster lets this process in at '{address}'"):
+    with pytest.raises(RequestError, match=f"This process cannot join a Ray cluster at '{address}'"):
         connect(address)
 
 

@@ -147,7 +147,7 @@ def test_spilled_prompts_give_the_same_ledger(texty: Model, tmp_path: Path) -> N
 
 
 def test_too_few_rows_are_kept_and_said(texty: Model, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"too few .*permutation.* go on with more --samples"):
+    with pytest.raises(RequestError, match=r"too few .*permutation.* repeat the command with more --samples"):
         profile(game_for(texty), tmp_path, estimator="permutation", seed=0, stopping=Stopping(samples=2))
     assert len(Ledger.read(tmp_path / "ledger.jsonl").done) == 4
     profile(game_for(texty), tmp_path, estimator="permutation", seed=0, stopping=Stopping(samples=12))

@@ -126,11 +126,11 @@ def test_a_tokenizer_of_the_future_and_a_quantisation_without_its_library(tmp_pa
     ("options", "words"),
     [
         ({"device": "cuda:99"}, "no device 'cuda:99'"),
-        ({"device": "gpu"}, "'gpu' is no device"),
-        ({"dtype": "float99"}, "'float99' is no dtype"),
-        ({"dtype": "nn"}, "'nn' is no dtype"),
-        ({"dtype": "float8_e4m3fn"}, "'float8_e4m3fn' is no dtype"),
-        ({"dtype": torch.int8}, "is no dtype"),
+        ({"device": "gpu"}, "'gpu' is not a device"),
+        ({"dtype": "float99"}, "'float99' is not a dtype"),
+        ({"dtype": "nn"}, "'nn' is not a dtype"),
+        ({"dtype": "float8_e4m3fn"}, "'float8_e4m3fn' is not a dtype"),
+        ({"dtype": torch.int8}, "is not a dtype"),
         ({"no_such_option": 1}, "no_such_option"),
     ],
 )

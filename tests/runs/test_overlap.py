@@ -224,5 +224,5 @@ def test_what_a_head_file_cannot_give_is_refused_before_the_run_has_a_folder(tex
     sources = profile(texty, ())
     for asked in (replace(sources, zeroed=10**4), sources):
         methods = ["full", "cokv" if asked.zeroed != 1 else "cokv:alpha=10000"]
-        with pytest.raises(RequestError, match="10000 heads cannot be zeroed"):
+        with pytest.raises(RequestError, match="alpha is 10000; it must be 1 to"):
             plan_for(texty, asked, methods=methods)

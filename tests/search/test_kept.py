@@ -116,8 +116,8 @@ def test_a_damaged_prompt_and_a_folder_that_is_none_are_one_sentence(texty: Mode
     path = sorted(tmp_path.iterdir())[0]
     for content in (b"", path.read_bytes()[:-1000]):
         path.write_bytes(content)
-        with pytest.raises(RequestError, match="is no prompt of a search, or damaged; delete it"):
+        with pytest.raises(RequestError, match="is not a prompt of a search, or it is damaged; delete it"):
             scores(made(texty, tmp_path))
     (tmp_path / "file").write_text("")
-    with pytest.raises(RequestError, match="cannot be made"):
+    with pytest.raises(RequestError, match="cannot be created"):
         made(texty, tmp_path / "file")

@@ -186,5 +186,5 @@ def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) 
     closed = Gaps(examples.groups, ends).closed_over(20, dict(zip(cases, scores.max(axis=0), strict=True)))
     told = whole[0].search["gap_closed"]["20"]
     assert told == pytest.approx(closed, abs=1e-3)
-    with pytest.raises(RequestError, match="two at least"):
+    with pytest.raises(RequestError, match="needs at least 2"):
         search_experts(examples, tmp_path / "one", [20], rankings=[0], seed=1, stopping=SearchLimits(steps=1))

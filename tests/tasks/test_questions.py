@@ -88,7 +88,7 @@ def test_a_cut_prompt_keeps_room_for_the_longest_question(texty: Model) -> None:
     ]
     encoded = encode_parts(texty, together(long), Encoding())
     assert len(encoded.prompt) + len(encoded.later[0]) + 24 <= texty.context
-    with pytest.raises(RequestError, match="no answer to go on from"):
+    with pytest.raises(RequestError, match="has no answer, which its later questions follow"):
         encode_parts(texty, together([replace(DOOR, answers=()), ROOF]), Encoding())
 
 

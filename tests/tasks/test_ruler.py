@@ -195,7 +195,7 @@ def test_bad_requests(texty: Model) -> None:
         expand("ruler/", {})
     with pytest.raises(RequestError, match="'ruler/vt' has no length"):
         make("vt", lengths=())
-    with pytest.raises(RequestError, match="asked for 0 tokens a prompt"):
+    with pytest.raises(RequestError, match="asked for 0 tokens per prompt"):
         make("vt", lengths=(100, 0))
     with pytest.raises(RequestError, match="asked for 0 examples"):
         make("vt", examples=0)

@@ -65,7 +65,7 @@ def test_draws_depend_on_seed_and_length_alone(texty: Model) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"lengths": (32,)}, "asked for 32 tokens a prompt; give at least 64"),
+        ({"lengths": (32,)}, "asked for 32 tokens per prompt; give at least 64"),
         ({"examples": 0}, "0 examples"),
         ({"haystack": Path("nowhere")}, "does not exist"),
     ],

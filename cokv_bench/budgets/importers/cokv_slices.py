@@ -75,7 +75,7 @@ def slice_of_file(path: Path, entries: Mapping[str, Any], *, model: str, dataset
     named = _FILE_NAME.fullmatch(path.stem)
     task = named["dataset"] if named else dataset
     if task is None:
-        raise RequestError("The file name says no task (expected cc_<task>_<size>.npy); give it with --task.")
+        raise RequestError("The file name contains no task (expected cc_<task>_<size>.npy); give it with --task.")
     _check_dataset(task)
     check_keys(entries, KEYS)
     tables = {}

@@ -58,7 +58,7 @@ def convert(
     slices = [one for many in read if isinstance(many, list) for one in many]
     if task and (scores or curves):
         what = f"{scores[0].path} holds HeadKV scores" if scores else f"{curves[0].path} holds LU-KV curves"
-        raise RequestError(f"{what}, which are of no single task; leave --task away.")
+        raise RequestError(f"{what}, which belong to no single task; leave out --task.")
     chosen = [one for one in slices if task in (None, one.dataset)]
     if task and not chosen:
         raise unknown("task in these files", task, {one.dataset for one in slices})
@@ -115,7 +115,7 @@ def _write(results: Sequence[tuple[Path, Imported]]) -> None:
     texts: dict[Path, str] = {}
     for path, content in results:
         if path in texts:
-            raise RequestError(f"Several results would be {path}; choose one --task, or leave --out away.")
+            raise RequestError(f"Several results would be {path}; choose one --task, or leave out --out.")
         texts[path] = _text(content)
         if path.is_file() and path.read_bytes() != texts[path].encode():
             raise RequestError(f"{path} exists and holds something else; choose another folder with --out.")

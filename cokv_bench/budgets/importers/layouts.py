@@ -75,7 +75,7 @@ def scores_fingerprint(model: str, layers: int, heads: int, given: Layout) -> di
     if fingerprint["layers"] != layers or heads % kv_heads:
         raise RequestError(
             f"There are {layers} layers x {heads} query heads, which do not fit {fingerprint['layers']} layers and "
-            f"{kv_heads} KV heads a layer; give the right --layers and --kv-heads."
+            f"{kv_heads} KV heads per layer; give the right --layers and --kv-heads."
         )
     return {**fingerprint, "heads": heads}
 
@@ -92,7 +92,7 @@ def curves_fingerprint(model: str, layers: int, kv_heads: int, given: Layout) ->
     if (fingerprint["layers"], fingerprint["kv_heads"]) != (layers, kv_heads):
         raise RequestError(
             f"There are {layers} layers x {kv_heads} KV heads, not {fingerprint['layers']} x "
-            f"{fingerprint['kv_heads']}; leave --layers and --kv-heads away."
+            f"{fingerprint['kv_heads']}; leave out --layers and --kv-heads."
         )
     return fingerprint
 

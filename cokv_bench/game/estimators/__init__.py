@@ -58,7 +58,7 @@ def estimate(
     plan = get_sampling(name).plan(players, seed)
     chosen.check_sampling(name)
     if samples < 1:
-        raise RequestError(f"{samples} samples estimate nothing; ask for at least one pair.")
+        raise RequestError(f"{samples} samples are too few; ask for at least one pair.")
     rows = 2 * samples
     pilot_rows = min(rows, plan.pilot_rows)
     coalitions = plan.coalitions(0, pilot_rows)

@@ -129,7 +129,7 @@ def measured(coalitions: BoolArray, utilities: FloatArray, units: IntArray | Non
             "expected [m, players] and [m]."
         )
     if units is not None and np.shape(units) != utilities.shape:
-        raise RequestError(f"Units {list(np.shape(units))} do not fit {len(utilities)} coalitions; give one a row.")
+        raise RequestError(f"Units {list(np.shape(units))} do not fit {len(utilities)} coalitions; give one per row.")
     if not utilities.size:
         raise TooFewRowsError("No coalition was measured; sample at least one pair.")
     if not np.isfinite(utilities).all():

@@ -58,7 +58,9 @@ def convert(path: Path, target: Path, shown: str, stops: list[int] | None = None
     header = read_header(path, shown)
     for key in ("general.architecture", "tokenizer.ggml.tokens"):
         if key not in header.values:
-            raise RequestError(f"'{shown}' lacks the setting '{key}', so it is no language model; name another file.")
+            raise RequestError(
+                f"'{shown}' lacks the setting '{key}', so it is not a language model; name another file."
+            )
     config = _config(header, shown)
     _check_room(header, target, shown)
     try:

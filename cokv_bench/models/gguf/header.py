@@ -92,7 +92,7 @@ def read_header(path: Path, shown: str) -> Header:
             if begin == _POINTER:
                 raise _DamagedError("is a Git LFS pointer, not the model; run `git lfs pull` or download it again")
             if not begin.startswith(_MAGIC):
-                raise _DamagedError("is no GGUF file; name one, or the folder of a model in transformers' format")
+                raise _DamagedError("is not a GGUF file; name one, or the folder of a model in transformers' format")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 header = _header(path, data)
     except OSError as error:

@@ -51,7 +51,7 @@ class MadeTask(ABC):
         if not lengths:
             raise RequestError(f"The task '{self.name}' has no length; give at least one, such as 1024.")
         for what, value, least in (
-            ("tokens a prompt", min(lengths), shortest),
+            ("tokens per prompt", min(lengths), shortest),
             *((what, value, 1) for what, value in counts.items()),
         ):
             if value is not None and value < least:

@@ -46,7 +46,7 @@ def _parse(line: str, place: str) -> Needle:
     try:
         row: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise RequestError(f"{place} is not valid JSON ({error}); write one JSON object a line.") from error
+        raise RequestError(f"{place} is not valid JSON ({error}); write one JSON object per line.") from error
     if not isinstance(row, dict):
         raise RequestError(f"{place} is not a JSON object; give the fields needle, question and answer.")
     for name in ("needle", "question"):

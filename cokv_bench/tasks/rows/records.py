@@ -183,7 +183,9 @@ def _file(path: Path, source: str) -> list[tuple[str, Record]]:
     except (ValueError, RecursionError) as error:
         raise RequestError(f"{source} is not JSON in UTF-8 ({brief(error)}).") from error
     if not isinstance(records, list):
-        raise RequestError(f"{source} must hold a list of objects; write one object a line into a .jsonl file instead.")
+        raise RequestError(
+            f"{source} must hold a list of objects; write one object per line into a .jsonl file instead."
+        )
     return _numbered(records, source)
 
 

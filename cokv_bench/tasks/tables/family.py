@@ -108,7 +108,7 @@ class PublishedTable(Family):
             published = published[task.rpartition("/")[2]]
         every = published if rows is None else rows
         if every is None:
-            raise UncountedError("nobody says how many rows it has, and a dry run downloads nothing")
+            raise UncountedError("its number of rows is not known, and a dry run downloads nothing")
         examples = rows_of_split(every, split, options.limit)
         return Size(examples, self.settings[task]["max_new_tokens"], published=rows is None)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 #: For `cokv-bench ls`: name, line, and what it is.
-ENTRY = ("text", "a text to go on with; no labels", "TEXT")
+ENTRY = ("text", "a text to continue; no labels", "TEXT")
 
 
 class Text(MadeFamily):
@@ -22,7 +22,7 @@ class Text(MadeFamily):
 
     def lines(self) -> Mapping[str, str]:
         """The task."""
-        return {self.name: "a text, then the first words of a passage of it to go on with; no labels (embedded text)"}
+        return {self.name: "a text, then the first words of one of its passages to continue; no labels (embedded text)"}
 
     def make(self, name: str, model: "Model", options: TaskOptions) -> TextTask:
         """The task over the embedded text or the user's. Raises `RequestError` as `TextTask` does."""

@@ -88,7 +88,7 @@ def test_headers_with_any_byte_changed_are_read_or_refused(tmp_path: Path, file:
 @pytest.mark.parametrize(
     ("begin", "words"),
     [
-        (b"PK\x03\x04 a checkpoint of another kind", "is no GGUF file"),
+        (b"PK\x03\x04 a checkpoint of another kind", "is not a GGUF file"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
         (b"GGUF\x01\x00\x00\x00" + bytes(40), "has version 1 of the format"),
         (b"GGUF\x00\x00\x00\x03" + bytes(40), "of the other byte order"),

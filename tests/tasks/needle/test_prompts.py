@@ -240,7 +240,7 @@ def test_bad_folders(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"lengths": (1024, 63)}, "asked for 63 tokens a prompt; give at least 64"),
+        ({"lengths": (1024, 63)}, "asked for 63 tokens per prompt; give at least 64"),
         ({"lengths": ()}, "no length"),
         ({"depths": 0}, "0 depths"),
         ({"examples": 0}, "0 examples"),
