@@ -321,3 +321,29 @@ def test_overview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_overview_of_no_run(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="is not a run"):
         script("overview").main(runs=[str(tmp_path)], out=None)
+
+
+def test_headline(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="figures as files need it")
+    folder, png = made_run(tmp_path / "run", questions=False), tmp_path / "headline.png"
+    module = script("headline")
+    text = f"Needles={folder}:needle"
+    module.main(panels=[text], method="full,SnapKV=snapkv,ada-snapkv", out=png, title="Scores")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    panel = module._panel(text, {"full": "full", "snapkv": "SnapKV", "ada-snapkv": "ada-snapkv"})
+    assert [line.name for line in panel.series] == ["full", "SnapKV", "ada-snapkv"]
+    assert panel.title == "Needles, 12 examples"
+    assert len({line.style for line in panel.series if not line.reference}) == 2
+
+
+@pytest.mark.parametrize("panel", ["needle", "Needles=nowhere:needle", "Needles={run}:ruler/vt"])
+def test_headline_of_nothing(tmp_path: Path, panel: str) -> None:
+    folder = made_run(tmp_path / "run", questions=False)
+    with pytest.raises(RequestError):
+        script("headline")._panel(panel.format(run=folder), {"snapkv": "SnapKV"})
+
+
+def test_headline_names_methods_with_options() -> None:
+    named = script("headline")._named
+    assert named("searched=cokv-search:file=fading") == ("cokv-search:file=fading", "searched")
+    assert named("snapkv:kernel=11") == ("snapkv:kernel=11", "snapkv:kernel=11")
