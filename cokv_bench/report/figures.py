@@ -132,6 +132,7 @@ class Dot:
     Attributes:
         cells: further columns of the data table.
         faint: drawn hollow, for what is within noise.
+        blind: drawn grey, for what no number of this size could tell apart.
     """
 
     label: str
@@ -141,6 +142,7 @@ class Dot:
     cells: tuple[str, ...] = ()
     style: int = 0
     faint: bool = False
+    blind: bool = False
 
 
 @dataclass(frozen=True)

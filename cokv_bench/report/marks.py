@@ -46,16 +46,18 @@ def blind_cells(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[Budget, str], 
     if compared.empty:
         return {}
     scores = tables["scores.csv"]
-    full = scores[scores["method"] == FULL].drop_duplicates("task").set_index("task")["score"]
-    scored = scores[scores["method"].isin(competing(scores["method"].unique()))].groupby(["budget", "task"])
-    found = {}
+    full = {row["task"]: row["score"] for row in scores[scores["method"] == FULL].to_dict("records")}
+    scored = scores[scores["method"].isin(competing(scores["method"].unique()))]
     tested = compared[compared["budget"].notna() & compared["difference"].notna()]
-    for (budget, task), cell in tested.groupby(["budget", "task"]):
+    found: dict[tuple[Budget, str], str] = {}
+    for budget, task in dict.fromkeys(zip(tested["budget"], tested["task"], strict=True)):
+        cell, rows = (each[(each["budget"] == budget) & (each["task"] == task)] for each in (tested, scored))
         if not cell["discriminates"].any():
-            found[budget, str(task)] = FEW if cell["least_p"].min() >= LEVEL else CHANCE
-        elif task in full.index and cell["within_noise"].all():
-            rows, level = scored.get_group((budget, task)), full[task]
+            found[budget, task] = FEW if cell["least_p"].min() >= LEVEL else CHANCE
+        elif task in full and cell["within_noise"].all():
             # An interval is not known of every score; one that is the full cache's own needs none.
-            if ((rows["ci_low"] <= level) & (level <= rows["ci_high"]) | (rows["score"] == level)).all():
-                found[budget, str(task)] = NO_GAP
+            level = full[task]
+            inside = (rows["ci_low"] <= level) & (level <= rows["ci_high"]) | (rows["score"] == level)
+            if inside.all():
+                found[budget, task] = NO_GAP
     return found

@@ -99,7 +99,7 @@ def differences(unit: Unit, runs: Sequence[Run]) -> Group | None:
     about = (
         f"{capital(unit.gain)} over the baseline at the same budget, paired example by example, with 95% intervals. "
         "Means over the budgets are the primary tests, single budgets and tasks are secondary. Hollow: within noise "
-        "(corrected p of 0.05 or more). Unequal totals are not compared."
+        "(corrected p of 0.05 or more). Grey: cannot discriminate. Unequal totals are not compared."
     )
     title = "Differences with the baseline" if unit is PERCENT else f"Differences in {unit.noun}"
     return Group(f"{unit.key}differences", title, about, tuple(figures)) if figures else None
@@ -130,6 +130,7 @@ def _forest(run: Run, baseline: str, task: str, rows: pd.DataFrame, runs: Sequen
                 cells=(str(row["n"]), *cells),
                 style=style[row["method"]],
                 faint=noise,
+                blind=noise and not row["discriminates"],
             )
         )
     gain = f"{run.unit.gain} over {baseline}"

@@ -22,6 +22,8 @@ _MARKERS = "os^DvP*"
 _DASHES = ("-", "--", ":", "-.")
 #: Of the full cache and of ceilings, and how a ceiling's line is drawn.
 _NEUTRAL, _CEILING = "0.3", (0, (8, 3))
+#: Of what cannot tell methods apart.
+_FAINT = "0.6"
 #: Inches of a name at the end of a line.
 _NAME = 0.14
 _COLUMNS = 4
@@ -195,7 +197,7 @@ def _colour(series: Series) -> str:
 
 def _dots(axis: "Axes", figure: Dots) -> None:
     for place, dot in enumerate(figure.dots):
-        colour = QUALITATIVE[look(dot.style).colour]
+        colour = _FAINT if dot.blind else QUALITATIVE[look(dot.style).colour]
         axis.errorbar(
             [_nan(dot.value)],
             [place],

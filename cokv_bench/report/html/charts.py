@@ -9,7 +9,7 @@ from typing import Any
 
 from cokv_bench.report.figures import Dot, Dots, Figure, Heat, Kind, Lines, number
 from cokv_bench.report.html.line_charts import line_chart
-from cokv_bench.report.html.parts import INK, SYMBOLS, method_colour, reach, safe, with_interval
+from cokv_bench.report.html.parts import FAINT, INK, SYMBOLS, method_colour, reach, safe, with_interval
 from cokv_bench.report.palettes import DIVERGING, SEQUENTIAL, look
 
 #: Cells of a panel up to which each says its number.
@@ -63,11 +63,12 @@ def _stops(figure: Heat) -> tuple[str, ...]:
 
 
 def _dots(figure: Dots) -> dict[str, Any]:
-    # A trace a style: error bars have one colour a trace. Places are numbers, since a label may come twice.
+    # A trace a look: error bars have one colour a trace. Places are numbers, since a label may come twice.
     data = []
-    for style in dict.fromkeys(dot.style for dot in figure.dots):
-        places = [place for place, dot in enumerate(figure.dots) if dot.style == style]
-        data.append(_dots_of(style, places, [figure.dots[place] for place in places]))
+    looks = [(dot.style, dot.blind) for dot in figure.dots]
+    for each in dict.fromkeys(looks):
+        places = [place for place, found in enumerate(looks) if found == each]
+        data.append(_dots_of(*each, places, [figure.dots[place] for place in places]))
     x_axis = {"title": {"text": safe(figure.x_label)}, "zeroline": figure.zero, "zerolinecolor": INK}
     if len(figure.dots) > _TALL:
         x_axis["side"] = "top"
@@ -81,8 +82,8 @@ def _dots(figure: Dots) -> dict[str, Any]:
     return {"title": "", "height": height, "data": data, "layout": {"xaxis": x_axis, "yaxis": y_axis}}
 
 
-def _dots_of(style: int, places: list[int], dots: list[Dot]) -> dict[str, Any]:
-    symbol, colour = SYMBOLS[look(style).marker], method_colour(style)
+def _dots_of(style: int, blind: bool, places: list[int], dots: list[Dot]) -> dict[str, Any]:
+    symbol, colour = SYMBOLS[look(style).marker], FAINT if blind else method_colour(style)
     values, lows, highs = (tuple(getattr(dot, end) for dot in dots) for end in ("value", "low", "high"))
     return {
         "type": "scatter",

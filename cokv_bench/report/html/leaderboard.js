@@ -5,6 +5,7 @@
   const articles = [...document.querySelectorAll(".board")];
   // How a comparison ended; 0 is within noise.
   const [DIFFERS, UNEQUAL, BLIND] = [1, 2, 3];
+  const FEW = "So few examples that no difference of any size could be significant.";
 
   // Which rows are shown
 
@@ -74,6 +75,10 @@
       const section = row.closest("tbody").dataset.section;
       const texts = chosen === "" ? originals.get(row) : against(data, section, Number(row.dataset.entry), Number(chosen));
       [...row.cells].slice(-4).forEach((cell, place) => { cell.textContent = texts[place]; });
+      const difference = [...row.cells].at(-4);
+      const blind = texts[0].endsWith("§");
+      difference.classList.toggle("blind", blind);
+      if (blind) difference.title = FEW; else difference.removeAttribute("title");
       row.classList.toggle("reference", texts[0] === "reference");
     }
   }
@@ -123,7 +128,11 @@
       }
     };
     heading.addEventListener("click", order);
-    heading.addEventListener("keydown", (event) => { if (event.key === "Enter") order(); });
+    heading.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      order();
+    });
   }
 
   themes(() => {});

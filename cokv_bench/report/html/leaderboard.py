@@ -3,28 +3,23 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from cokv_bench.files import write_text
-from cokv_bench.policies.names import FULL, competing, label
+from cokv_bench.policies.names import FULL, label
 from cokv_bench.report.figures import known
-from cokv_bench.report.grids import decimal
 from cokv_bench.report.html.embedding import data_element, text
+from cokv_bench.report.html.ranks import BLIND, DIFFERS, NOISE, UNEQUAL, Compared, budget_rows, percent
 from cokv_bench.report.html.shell import Section, breakable, document, packaged, scrolling, wide
 from cokv_bench.scores.boards import MEAN, Board, Entry, ExampleSet, Submission
 from cokv_bench.scores.units import PERCENT
 
-_MIB = 2**20
 _SORTED = {"": "", "text": ' class="from" data-sort="text"', "number": ' data-sort="number"'}
 _FROM_BEST = "difference from the best row"
-#: How a comparison ended, as the page's script knows it.
-_NOISE, _DIFFERS, _UNEQUAL, _BLIND = range(4)
-#: Section, first and second entry -> difference, low, high, corrected p, common examples, how it ended.
-_Compared = Mapping[tuple[str, int, int], tuple[float | None, float | None, float | None, float | None, int, int]]
 
 
 def write_leaderboard(path: Path, title: str, submissions: Sequence[Submission], boards: Sequence[Board]) -> None:
@@ -50,24 +45,24 @@ def write_leaderboard(path: Path, title: str, submissions: Sequence[Submission],
     write_text(path, document(title, sections, [data], scripts, styles))
 
 
-def _compared(board: Board) -> _Compared:
+def _compared(board: Board) -> Compared:
     found = {}
     for row in board.pairs.to_dict("records"):
         state = (
-            _UNEQUAL
+            UNEQUAL
             if pd.isna(row["difference"])
-            else _DIFFERS
+            else DIFFERS
             if not row["within_noise"]
-            else _NOISE
+            else NOISE
             if row["discriminates"]
-            else _BLIND
+            else BLIND
         )
         difference, low, high, p = (known(row[name]) for name in ("difference", "ci_low", "ci_high", "p_adjusted"))
         found[row["section"], row["one"], row["other"]] = (difference, low, high, p, int(row["n"]), state)
     return found
 
 
-def _data(board: Board, compared: _Compared) -> dict[str, Any]:
+def _data(board: Board, compared: Compared) -> dict[str, Any]:
     """What the script needs to take another row as the one to compare with."""
     pairs: dict[str, list[list[Any]]] = {}
     for (section, one, other), (*numbers, n, state) in compared.items():
@@ -105,7 +100,7 @@ def _overview(submissions: Sequence[Submission], boards: Sequence[Board]) -> str
     return _ABOUT.format(count=len(submissions)) + wide("numbers plain", "Boards", header, rows)
 
 
-def _board(number: int, board: Board, compared: _Compared) -> str:
+def _board(number: int, board: Board, compared: Compared) -> str:
     options = "".join(
         f'<option value="{place}">{text(_entry(board, entry))}</option>' for place, entry in enumerate(board.entries)
     )
@@ -127,13 +122,13 @@ def _board(number: int, board: Board, compared: _Compared) -> str:
     )
 
 
-def _set(board: Board, of: ExampleSet, compared: _Compared) -> str:
+def _set(board: Board, of: ExampleSet, compared: Compared) -> str:
     rows = board.scores[board.scores["submission"].isin(of.submissions)]
     ends = [value for value in pd.concat([rows["ci_low"], rows["ci_high"], rows["score"]]) if known(value) is not None]
     scale = (min(ends), max(ends))
     several = len(of.submissions) > 1
     body = "".join(
-        _section(board, section, rows[rows["section"] == section], compared, scale, several=several)
+        budget_rows(board, section, rows[rows["section"] == section], compared, scale, several=several)
         for section in ("", *board.sections)
         if (rows["section"] == section).any()
     )
@@ -157,11 +152,7 @@ def _set(board: Board, of: ExampleSet, compared: _Compared) -> str:
 def _level(rows: pd.DataFrame, scale: tuple[float, float]) -> str:
     """The full cache's score as a place in drawings of scores, where all submissions have one and the same."""
     levels = {round(float(score), 6) for score in rows.loc[rows["method"] == FULL, "score"]}
-    return f' style="--full:{_percent(levels.pop(), scale)}%"' if len(levels) == 1 and scale[0] < scale[1] else ""
-
-
-def _percent(value: float, scale: tuple[float, float]) -> float:
-    return round(100 * (value - scale[0]) / (scale[1] - scale[0]), 2)
+    return f' style="--full:{percent(levels.pop(), scale)}%"' if len(levels) == 1 and scale[0] < scale[1] else ""
 
 
 def _about(of: ExampleSet) -> str:
@@ -178,119 +169,6 @@ def _about(of: ExampleSet) -> str:
         return f"{told}</p>"
     tasks = ", ".join(f"{task} ({n})" for task, n in of.tasks.items())
     return f"{told}</p><details><summary>{len(of.tasks)} tasks</summary><p>{text(tasks)}</p></details>"
-
-
-def _section(
-    board: Board, section: str, rows: pd.DataFrame, compared: _Compared, scale: tuple[float, float], *, several: bool
-) -> str:
-    numbers = {entry: place for place, entry in enumerate(board.entries)}
-    ordered = rows.sort_values("score", ascending=False, kind="stable").to_dict("records")
-    best = next((row for row in ordered if row["exact_total"] and competing([row["method"]])), None)
-    reference = None if best is None else numbers[best["submission"], best["method"]]
-    said = {
-        "": "full cache",
-        MEAN: f"mean over budgets {', '.join(map(str, board.budgets))}",
-    }.get(section, f"{section} {'of the prompt' if section.endswith('%') else 'tokens per head'}")
-    body = [
-        f'<tr class="title"><th scope="rowgroup" colspan="{11 + several}"><span>{text(said)}</span></th></tr>',
-    ]
-    for row in _once(ordered):
-        place = numbers.get((row["submission"], row["method"]))
-        body.append(_row(board, section, row, place, reference, compared, scale, several=several))
-    return f'<tbody data-section="{text(section)}">{"".join(body)}</tbody>'
-
-
-def _once(rows: Iterable[dict[Any, Any]]) -> list[dict[Any, Any]]:
-    """Rows with the full caches of several submissions as one, where they have the same score."""
-    found: list[dict[Any, Any]] = []
-    for row in rows:
-        same = next(
-            (each for each in found if row["method"] == FULL and round(each["score"] - row["score"], 6) == 0), None
-        )
-        if same is None:
-            found.append(dict(row))
-        else:
-            same["submission"] = f"{same['submission']}, {row['submission']}"
-    return found
-
-
-def _row(
-    board: Board,
-    section: str,
-    row: Mapping[Any, Any],
-    place: int | None,
-    reference: int | None,
-    compared: _Compared,
-    scale: tuple[float, float],
-    *,
-    several: bool,
-) -> str:
-    unit = board.unit
-    low, high = (decimal(row[end], unit.decimals) for end in ("ci_low", "ci_high"))
-    score = text(decimal(row["score"], unit.decimals))
-    kept = decimal(row["kept_per_head"])
-    # Long names may break between their options.
-    cells = [f'<th scope="row">{breakable(label(row["method"])).replace(":", ":<wbr>")}</th>']
-    cells += [f'<td class="from">{text(row["submission"])}</td>'] * several
-    cells += [
-        f"<td><strong>{score}</strong></td>" if place is not None and place == reference else f"<td>{score}</td>",
-        f"<td>{text(unit.between(low, high) if low and high else '')}</td>",
-        _strip(row, scale),
-        f"<td>{text(kept)}{'' if row['exact_total'] else ' unequal'}</td>",
-        f"<td>{text(decimal(known(row['kv_bytes']) and row['kv_bytes'] / _MIB))}</td>",
-        f"<td>{row['n']}</td>",
-    ]
-    cells += _against(unit.decimals, section, place, reference, compared)
-    entry = "" if place is None else f' data-entry="{place}"'
-    return f'<tr data-name="{text(row["method"])} {text(row["submission"])}"{entry}>{"".join(cells)}</tr>'
-
-
-def _against(
-    decimals: int, section: str, place: int | None, reference: int | None, compared: _Compared
-) -> Sequence[str]:
-    """Difference, interval, corrected p and common examples; what the script writes where another row is chosen."""
-    if place is None or reference is None:
-        return ["<td></td>"] * 4
-    if place == reference:
-        return ["<td>reference</td>", *["<td></td>"] * 3]
-    forward = compared.get((section, place, reference))
-    backward = compared.get((section, reference, place))
-    found = forward or backward
-    if found is None:
-        return ["<td>none in common</td>", *["<td></td>"] * 3]
-    difference, low, high, p, n, state = found
-    if difference is None:
-        return ["<td>unequal totals</td>", "<td></td>", "<td></td>", f"<td>{n}</td>"]
-    if forward is None:
-        difference, low, high = -difference, high and -high, low and -low
-    mark = {_DIFFERS: "†", _BLIND: "§"}.get(state, "")
-    ends = "" if low is None or high is None else f"{_signed(low, decimals)} to {_signed(high, decimals)}"
-    told = "<0.001" if p is not None and p < 0.001 else decimal(p, 3)
-    return [
-        f"<td>{_signed(difference, decimals)}{mark}</td>",
-        f"<td>{ends}</td>",
-        f"<td>{text(told)}</td>",
-        f"<td>{n}</td>",
-    ]
-
-
-def _signed(value: float, decimals: int) -> str:
-    """With its sign, and the same for all that is nothing after rounding."""
-    told = f"{value:+.{decimals}f}"
-    return told.lstrip("+-") if float(told) == 0 else told.replace("-", "−")
-
-
-def _strip(row: Mapping[Any, Any], scale: tuple[float, float]) -> str:
-    """The score and its interval as a drawing on the scale of the table."""
-    if scale[0] == scale[1]:
-        return "<td></td>"
-    low, high = (known(row[end]) for end in ("ci_low", "ci_high"))
-    bar = ""
-    if low is not None and high is not None:
-        start, end = _percent(low, scale), _percent(high, scale)
-        bar = f'<i style="left:{start}%;width:{round(end - start, 2)}%"></i>'
-    place = _percent(row["score"], scale)
-    return f'<td class="strip" aria-hidden="true"><div>{bar}<b style="left:{place}%"></b></div></td>'
 
 
 def _submissions(submissions: Sequence[Submission]) -> str:

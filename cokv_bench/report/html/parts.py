@@ -8,6 +8,8 @@ from cokv_bench.report.palettes import QUALITATIVE, QUALITATIVE_DARK, look
 
 #: Of text, levels and zero lines.
 INK = "--ink"
+#: Of what cannot tell methods apart.
+FAINT = "--faint"
 #: A symbol a marker of `look`, and the sign of each in a text.
 SYMBOLS = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "star")
 SIGNS = "●■▲◆▼✚★"
