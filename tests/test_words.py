@@ -41,7 +41,7 @@ AVOID = {
     r"(?:thereof|therein|whereof|wherefrom|hitherto|lest|albeit|nought|naught)": "a plainer word",
     r"for a release": "say until when",
     r"to speak of": "say how small",
-    r"level with": "equal to, no different from",
+    r"(?:are|is|and|be) level with": "equal to, no different from",
     r"what it does not (?:say|show)|what they do not (?:say|show)": "say what is open",
     r"serves? badly": "works badly",
     r"is the machine's": "depends on the machine",
