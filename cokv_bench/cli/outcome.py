@@ -47,11 +47,18 @@ def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference
     print_summary(results)
 
 
-def print_summary(results: "Results") -> None:
-    """Print what the run found, a sentence a line; nothing where no methods are compared."""
+def print_summary(results: "Results", name: str | None = None) -> None:
+    """Print what a run found, a sentence a line; nothing where no methods are compared.
+
+    Args:
+        name: of the run, above its sentences, where there are several runs.
+    """
     from cokv_bench.report.summary import summary
 
-    for sentence in summary(*results):
+    sentences = summary(*results)
+    if sentences and name is not None:
+        o.console.print(name, highlight=False, markup=False, style="bold")
+    for sentence in sentences:
         o.tell(sentence)
 
 

@@ -83,7 +83,8 @@ def report(
         write_page(target, found, benches, groups)
         size = target.stat().st_size / 2**20
         for run in found:
-            print_summary(Results(run.tables, run.configuration, run.unit))
+            name = run.name if len(found) > 1 else None
+            print_summary(Results(run.tables, run.configuration, run.unit), name)
         o.tell(f"Wrote {target} ({size:.1f} MiB)")
     if figures is not None:
         drawn = list(named(groups))

@@ -133,3 +133,14 @@ def test_what_draws_is_not_installed(
     assert status == 2
     assert "pip install" in err
     assert package in err.lower()
+
+
+def test_the_summaries_of_several_runs_stand_under_their_names(cli) -> None:
+    for name in ("one", "two"):
+        make_run(Path(name))
+    status, out, err = cli("report", "one", "two")
+    assert status == 0, err
+    lines = [line for line in out.splitlines() if line in ("one", "two") or line.startswith("At 64 tokens per head")]
+    assert [line for line in lines if line in ("one", "two")] == ["one", "two"]
+    assert lines[0] == "one"
+    assert "ada-snapkv finds 12 of 12 needles, snapkv 8 and the full cache 12" in lines[1]
