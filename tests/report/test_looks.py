@@ -239,8 +239,7 @@ def test_without_comparisons_no_cell_is_blind() -> None:
 
 
 def test_the_page_says_what_was_found_what_methods_are_and_what_tells_nothing(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    runs, benches = read_folders([run])
+    runs, benches = read_folders([make_run(tmp_path / "run", examples=4)])
     write_page(tmp_path / "report.html", runs, benches, make_groups(runs, benches))
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     shown = "".join(page.shown)
