@@ -82,11 +82,19 @@ const LAYER = %d;
     group.selectedIndex = 1;
     group.dispatchEvent(new Event("change"));
     $("#curves").scrollIntoView();
-    await until(() => $("#curves .figure:not([hidden]) .legendtext"));
+    await until(() => $("#curves .figure:not([hidden]) .js-plotly-plot"));
     seen.shown = [...document.querySelectorAll("#curves .figure:not([hidden]) figcaption strong")]
       .map((element) => element.textContent);
     seen.legend = [...document.querySelectorAll("#curves .figure:not([hidden]) .legendtext")]
       .map((element) => element.textContent);
+    seen.named = [...document.querySelectorAll("#curves .figure:not([hidden]) .annotation-text")]
+      .map((element) => element.textContent);
+    const plot = $("#curves .figure:not([hidden]) .js-plotly-plot").getBoundingClientRect();
+    const boxes = [...document.querySelectorAll("#curves .figure:not([hidden]) .annotation-text")]
+      .map((element) => element.getBoundingClientRect());
+    seen.cut = boxes.filter((box) => box.right > plot.right || box.top < plot.top || box.bottom > plot.bottom).length;
+    boxes.sort((a, b) => a.top - b.top);
+    seen.covered = boxes.slice(1).filter((box, place) => box.top < boxes[place].bottom - 4).length;
     const [one, other] = document.querySelectorAll(".pairs select");
     const names = (select) => [...select.options].map((option) => option.textContent);
     // Of one layer: a title holds little.
@@ -194,7 +202,12 @@ def test_a_reader_uses_the_report(tmp_path: Path, width: int) -> None:
     assert seen["question"] == "7 of 168 answers, 1 example"
     assert seen["figures"] == 2
     assert seen["shown"] == ["jsonl:<b>own</b>.jsonl, score against budget."]
-    assert set(seen["legend"]) == {"full", "snapkv", "ada-snapkv", "cokv"}
+    methods = ["full", "snapkv", "ada-snapkv", "cokv"]
+    # Names stand at the ends of lines where there is room, else in a legend.
+    wide = width > 600
+    assert sorted(seen["legend"]) == ([] if wide else sorted(methods))
+    assert sorted(name[2:] for name in seen["named"]) == (sorted(methods) if wide else [])
+    assert (seen["cut"], seen["covered"]) == (0, 0)
     assert seen["papers"] == ["rgb(255, 255, 255)", "rgb(20, 23, 28)"]
     assert (seen["width"], seen["hanging"]) == (width, 0)
 

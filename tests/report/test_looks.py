@@ -3,6 +3,8 @@
 import itertools
 import math
 import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +14,9 @@ from hypothesis import strategies as st
 
 from cokv_bench.registries import METHODS, SCORERS
 from cokv_bench.report.figures import Lines, Series, ranked
+from cokv_bench.report.folders import read_folders
+from cokv_bench.report.groups import make_groups
+from cokv_bench.report.html import write_page
 from cokv_bench.report.html.charts import chart
 from cokv_bench.report.html.parts import SIGNS, SYMBOLS, method_colours
 from cokv_bench.report.html.shell import packaged
@@ -19,6 +24,10 @@ from cokv_bench.report.labels import shorten, spread
 from cokv_bench.report.marks import CHANCE, FEW, NO_GAP, blind_cells
 from cokv_bench.report.methods import described, styles
 from cokv_bench.report.palettes import DASHES, MARKERS, QUALITATIVE, QUALITATIVE_DARK, look
+from cokv_bench.report.summary import summary
+from tests.report.made_run import METHODS as RUN_METHODS
+from tests.report.made_run import make_run
+from tests.report.test_html import Page
 
 #: Papers of the page's two themes, as page.css has them.
 WHITE, DARK = "#ffffff", "#14171c"
@@ -118,7 +127,7 @@ def test_names_keep_their_order_and_their_distance(wanted: list[float], gap: flo
 
 
 def test_names_stay_where_there_is_room_and_share_it_where_not() -> None:
-    assert spread([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == [0.9, 0.1, 0.5]
+    assert spread([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.9, 0.1, 0.5])
     assert spread([0.5, 0.5], 0.2, 0.0, 1.0) == pytest.approx([0.4, 0.6])
     assert spread([1.0, 1.0, 0.2], 0.1, 0.0, 1.0) == pytest.approx([0.9, 1.0, 0.2])
     assert spread([0.5] * 5, 1.0, 0.0, 1.0) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
@@ -227,3 +236,23 @@ def test_without_comparisons_no_cell_is_blind() -> None:
     tables = cell()
     del tables["comparisons.csv"]
     assert blind_cells(tables) == {}
+
+
+def test_the_page_says_what_was_found_what_methods_are_and_what_tells_nothing(tmp_path: Path) -> None:
+    runs, benches = read_folders([make_run(tmp_path / "run", examples=4)])
+    write_page(tmp_path / "report.html", runs, benches, make_groups(runs, benches))
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    shown = "".join(page.shown)
+    sentences = summary(runs[0].tables, runs[0].configuration)
+    assert sentences
+    assert " ".join(sentences) in shown
+    titles = Counter(attributes["title"] for _, attributes in page.tags if "title" in attributes)
+    for method in RUN_METHODS:
+        assert METHODS.line(method) in shown
+        assert titles[METHODS.line(method)] > 0
+    blind = [attributes["title"] for _, attributes in page.tags if attributes.get("class") == "blind"]
+    cells = blind_cells(runs[0].tables)
+    assert cells
+    assert Counter(blind) == Counter([*cells.values()] * (len(RUN_METHODS) - 1))
+    regions = [attributes for tag, attributes in page.tags if attributes.get("class") == "wide"]
+    assert all(each.get("role") == "region" and each.get("aria-label") for each in regions)

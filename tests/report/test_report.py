@@ -56,6 +56,7 @@ def tables_of(task: str = "a") -> dict[str, pd.DataFrame]:
             "ci_high": 9.0,
             "p_adjusted": 0.0004,
             **dict.fromkeys(("wins", "ties", "losses"), 1.0),
+            "least_p": 0.001,
             "within_noise": noise,
             "discriminates": pd.NA if pd.isna(noise) else name != "t/b",
         }
