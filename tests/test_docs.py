@@ -107,6 +107,11 @@ def test_the_examples_of_extending_are_the_files_that_the_tests_run() -> None:
     assert len(shown) == len(files)
 
 
+def test_the_plug_in_of_the_tutorial_is_the_file_that_its_commands_name() -> None:
+    shown = re.findall(r"```python\n(.*?)```", (ROOT / "docs/tutorial.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert shown == [(ROOT / "examples/tutorial/valued.py").read_text(encoding="utf-8")]
+
+
 def test_every_method_and_command_of_the_documentation_exists() -> None:
     from cokv_bench.cli import make_app
     from cokv_bench.game import ESTIMATORS, SAMPLINGS

@@ -30,7 +30,7 @@ from cokv_bench.costs.reproduction import Step
 from cokv_bench.tasks.longbench.specs import plain_names, specs
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
-from tests.documented import ROOT, TYPED, made, parse, parser
+from tests.documented import ROOT, TYPED, made, parse, parser, plugins
 from tests.harness.tasks import add_choices, without_lm_evals_own
 from tests.hub_server import local_hub
 from tests.report.made_run import make_run
@@ -89,6 +89,7 @@ SAID = {
     "bench_profile": "Seconds a coalition and example",
     "compare_runs": "p, corrected",
     "doctor": "embedded model",
+    "eval --dry-run": "Hours are rough",
     "estimator_quality": "kernelshap",
     "inspect": "Most valuable of 90 heads",
     "lm-eval": "|TASK",
@@ -153,6 +154,7 @@ def smaller(line: str) -> list[str]:
     command, arguments = parser(line)
     given = {part for part in arguments if part.startswith("--")}
     found = [program, name, *[command.name] * (name == "data")]
+    found += [part for path in plugins(line) for part in ("--plugin", str(path))]
     found += [FILES[name] if part.startswith("FILE") else os.path.expandvars(part) for part in arguments]
     for option in command.params:
         flag = option.opts[0]
@@ -307,6 +309,8 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     monkeypatch.setitem(PRESETS, "llama3-8b", {**PRESETS["llama3-8b"], **narrow})
     monkeypatch.setattr(sys.modules["cokv_bench.cli.reproduce"], "spawned", run_step)
     line = request.node.callspec.params["line"]
+    if any(map(plugins, [line, *before(line)])):
+        request.getfixturevalue("registries_restored")
     for package, where in NEEDED.items():
         if re.search(where, line):
             pytest.importorskip(package, reason=f"`{line}` needs {package}, which is not installed")

@@ -100,6 +100,15 @@ def test_pages(page: Path) -> None:
     assert found(prose(page)) == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_pages_begin_with_a_sentence_and_end_with_where_to_go_next(page: Path) -> None:
+    parts = page.read_text(encoding="utf-8").strip().split("\n\n")
+    assert parts[0].startswith("# ")
+    # Not with a heading, a table, a list or code.
+    assert not parts[1].startswith(("#", "|", "- ", "```"))
+    assert parts[-1].startswith("Next: ")
+
+
 def test_help() -> None:
     from cokv_bench.cli import make_app
 

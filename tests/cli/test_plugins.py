@@ -47,6 +47,15 @@ def table(out: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if "│" in line]
 
 
+def test_the_method_of_the_tutorial_is_snapkv_times_the_values(tiny_llama: Model) -> None:
+    plugins.load_all([ROOT / "examples" / "tutorial" / "valued.py"])
+    prompt = prefill(tiny_llama, random_ids(60), window=8)
+    plain, none, whole = (get_policy(name) for name in ("snapkv", "valued:power=0", "valued"))
+    assert none.select(prompt, 24) == plain.select(prompt, 24)
+    for layer, (score, values) in enumerate(zip(whole.scorer(prompt), prompt.values, strict=True)):
+        torch.testing.assert_close(score, plain.scorer(prompt)[layer] * values[:, :52].abs().sum(-1))
+
+
 def test_a_policy_of_a_file_is_evaluated(cli, texty_folder: Path) -> None:
     status, _, err = cli(
         *("eval", "--plugin", TOYS / "every_kth.py", "--model", texty_folder, *NEEDLES, "--budget", "24"),
