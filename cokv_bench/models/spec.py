@@ -37,7 +37,7 @@ class ModelSpec:
     threads: Annotated[
         int | None,
         Option(
-            "Threads of a model on the CPU. Default: OMP_NUM_THREADS if set, else the fastest number in a short timing.",
+            "Threads of a model on the CPU. Default: OMP_NUM_THREADS if set, else the fastest in a short timing.",
             _PANEL,
             least=1,
         ),
