@@ -59,7 +59,7 @@ def findings(plugin_files: Iterable[Path] = ()) -> Iterator[Finding]:
             yield Finding(package, "missing", "pip install -c constraints.txt -e .")
     cores, memory = psutil.cpu_count() or 1, psutil.virtual_memory()
     yield Finding("CPU", f"{cores} cores, {memory.available / 2**30:.1f} GiB of memory free")
-    yield Finding("CPU threads", choose().line.removesuffix("."))
+    yield Finding("CPU threads", choose().told)
     yield Finding("GPU", ", ".join(_devices()) or "none; everything runs on the CPU")
     yield _embedded()
     yield _cache()

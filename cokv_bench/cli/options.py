@@ -136,8 +136,9 @@ def load(spec: "ModelSpec", *, runs: bool = True, threads: bool = True) -> "Mode
     if runs and threads and spec.on_cpu:
         chosen = choose(spec.threads)
         take(chosen)
-        note(chosen.line)
-    note(f"Loading {spec.name} ...")
+        note(f"Loading {spec.name} on {chosen.told} ...")
+    else:
+        note(f"Loading {spec.name} ...")
     model = spec.load()
     if model.ignored_generation_settings:
         note(

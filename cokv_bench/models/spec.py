@@ -39,7 +39,7 @@ class ModelSpec:
     threads: Annotated[
         int | None,
         Option(
-            "CPU threads. Default: OMP_NUM_THREADS where it is set, else the number that a short timing finds fastest.",
+            "Threads of a model on the CPU. Default: OMP_NUM_THREADS if set, else the fastest in a short timing.",
             _PANEL,
             least=1,
         ),

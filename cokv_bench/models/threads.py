@@ -31,9 +31,9 @@ class Threads:
     reason: str
 
     @property
-    def line(self) -> str:
-        """One line for the user."""
-        return f"{self.count} CPU thread{'' if self.count == 1 else 's'}: {self.reason}"
+    def told(self) -> str:
+        """In words, for the user."""
+        return f"{self.count} CPU thread{'' if self.count == 1 else 's'} ({self.reason})"
 
 
 def choose(asked: int | None = None) -> Threads:
@@ -45,16 +45,16 @@ def choose(asked: int | None = None) -> Threads:
         asked: the number that the user names, None for none.
     """
     if asked is not None:
-        return Threads(asked, "asked for with --threads.")
+        return Threads(asked, "asked for with --threads")
     set_ = re.match(r"\s*([1-9][0-9]{0,3})\b", os.environ.get(VARIABLE, ""))
     if set_:
-        return Threads(int(set_[1]), f"{VARIABLE} is set.")
+        return Threads(int(set_[1]), f"{VARIABLE} is set")
     seconds = timed()
     count = fastest(seconds)
     if len(seconds) == 1:
-        return Threads(count, "there is one core.")
+        return Threads(count, "there is one core")
     told = ", ".join(f"{each}: {1000 * seconds[each]:.0f} ms" for each in sorted(seconds))
-    return Threads(count, f"timed just now ({told}); --threads sets another number.")
+    return Threads(count, f"timed just now, {told}; --threads sets another number")
 
 
 def take(threads: Threads) -> None:

@@ -131,12 +131,12 @@ def test_threads_are_told_and_kept_with_the_run(cli, texty_folder: Path, monkeyp
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     status, _, err = cli(*command, "--out", "run")
     assert status == 0
-    assert "1 CPU thread: OMP_NUM_THREADS is set." in err
+    assert "on 1 CPU thread (OMP_NUM_THREADS is set) ..." in " ".join(err.split())
     usual = torch.get_num_threads()
     try:
         status, _, err = cli(*command, "--threads", "2", "--out", "two")
         assert status == 0
-        assert "2 CPU threads: asked for with --threads." in err
+        assert "on 2 CPU threads (asked for with --threads) ..." in " ".join(err.split())
         assert json.loads(Path("two/run.json").read_text())["versions"]["threads"] == 2
         # The number is no setting of the run: with another one it is resumed.
         assert cli(*command, "--threads", "1", "--out", "two")[0] == 0
