@@ -14,11 +14,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 import transformers
+from hypothesis import HealthCheck, settings
 
 from cokv_bench import plugins
 from cokv_bench.catalogue import REGISTRIES
 from cokv_bench.models import Model, load_model
 from cokv_bench.registries import FAMILIES
+
+# No test is judged by the clock: cores are busy now and then.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

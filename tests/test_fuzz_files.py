@@ -230,9 +230,7 @@ def test_damaged_files_are_read_or_refused(kind: Kind, valid: Callable[[Kind], P
     # Tables that are refused are counted again from the records, which takes most of the time.
     inputs = INPUTS // 2 if kind.uses is READ_TABLES else INPUTS
 
-    @settings(
-        max_examples=inputs, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=inputs, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, 2**64))
     def check(seed: int) -> None:
         refusal = attempt(kind, source, random.Random(seed))

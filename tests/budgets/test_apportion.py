@@ -37,7 +37,7 @@ def test_equal_remainders_go_to_the_lower_index_whatever_floats_make_of_them() -
     assert apportion([9.6, 25.6, 11.2, 17.6], 64, 52).tolist() == [10, 26, 11, 17]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_shares_of_ada_kv_are_split_as_exact_fractions_are(data: st.DataObject) -> None:
     """A layer with a safeguard of 0.2: shares are multiples of 0.2, and ties are common."""

@@ -21,7 +21,7 @@ def value_cases(draw):
     return values, budget, window, draw(st.integers(1, values.size))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value_cases())
 def test_cokv_conserves_the_total_and_the_order(case):
     values, budget, window, zeroed = case
@@ -41,7 +41,7 @@ def test_cokv_conserves_the_total_and_the_order(case):
         assert (tokens == budget).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value_cases())
 def test_cokv_published_rounding_is_at_most_one_token_below(case):
     values, budget, window, zeroed = case
@@ -50,7 +50,7 @@ def test_cokv_published_rounding_is_at_most_one_token_below(case):
     assert ((default - published >= 0) & (default - published <= 1)).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(value_cases(), st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
 def test_cokv_is_invariant_to_affine_transforms(case, scale, shift):
     values, budget, window, zeroed = case
@@ -121,7 +121,7 @@ def score_cases(draw):
     return scores, budget, window, beta, kv_heads
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(score_cases())
 def test_headkv_conserves_the_total_and_the_order(case):
     scores, budget, window, beta, kv_heads = case
@@ -138,7 +138,7 @@ def test_headkv_conserves_the_total_and_the_order(case):
     assert np.abs(again - tokens).max() <= 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(score_cases())
 def test_headkv_published_rounding_is_within_one_token(case):
     scores, budget, window, beta, kv_heads = case

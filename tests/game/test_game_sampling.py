@@ -31,7 +31,7 @@ plans = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans, st.integers(0, 300), st.integers(0, 40), st.integers(0, 40))
 def test_rows_do_not_depend_on_the_batch(plan, start, length, cut):
     rows = plan.coalitions(start, start + length)
@@ -43,7 +43,7 @@ def test_rows_do_not_depend_on_the_batch(plan, start, length, cut):
         np.testing.assert_array_equal(plan.coalitions(k, k + 1)[0], rows[k - start])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans)
 def test_rows_are_pairs_of_the_sizes_in_turn(plan):
     rows = plan.coalitions(0, 40)

@@ -19,7 +19,7 @@ def pilot_of(plan, seed=0):
     return np.random.default_rng(seed).normal(size=plan.pilot_rows)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.sampled_from(sorted(SAMPLINGS)), st.integers(1, 70), seeds, st.data())
 def test_rows_sizes_and_units_do_not_depend_on_the_batch(name, players, seed, data):
     plan = get_sampling(name).plan(players, seed)
@@ -35,7 +35,7 @@ def test_rows_sizes_and_units_do_not_depend_on_the_batch(name, players, seed, da
         np.testing.assert_array_equal(whole, method(0, stop, pilot)[start:])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(SAMPLINGS)), st.integers(1, 40), seeds)
 def test_rows_are_pairs_of_the_size_they_were_sampled_for_within_one_unit(name, players, seed):
     plan = get_sampling(name).plan(players, seed)
@@ -99,7 +99,7 @@ def test_plans_are_the_same_in_every_release(name, codes):
     assert (rows @ (1 << np.arange(6))).tolist() == codes
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 60), seeds)
 def test_antithetic_coalitions_share_no_player(players, seed):
     plan = get_sampling("antithetic").plan(players, seed)
@@ -113,7 +113,7 @@ def test_antithetic_coalitions_share_no_player(players, seed):
     np.testing.assert_array_equal(shared[2 * sizes == players], players // 4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 60), seeds, st.integers(0, 20))
 def test_walks_are_nested_from_nobody_to_everybody(players, seed, unit):
     plan = get_sampling("permutation").plan(players, seed)
@@ -209,7 +209,7 @@ def test_neyman_keeps_a_floor_and_without_any_spread_divides_evenly():
     np.testing.assert_allclose(plan.shares(np.ones(plan.pilot_rows)), 0.25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(0, 100), st.integers(1, 3000))
 def test_neyman_prefixes_are_balanced(players, seed, pairs):
     plan = NeymanPlan(players, 1)

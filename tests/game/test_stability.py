@@ -25,7 +25,7 @@ def measured(sampling, rows, players=PLAYERS, seed=0, noise=0.0):
     return coalitions, worth, plan.units(0, rows), plan.row_sizes(0, rows, pilot)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(SAMPLINGS)), st.integers(1, 30), st.integers(0, 400))
 def test_halves_are_whole_units_and_share_every_size(name, players, rows):
     plan = get_sampling(name).plan(players, 0)

@@ -20,7 +20,7 @@ from tests.budgets.test_head_curves import CURVES
 from tests.conftest import random_ids
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tokens=st.integers(2, 80), window=st.integers(1, 6), beyond=st.integers(1, 70), seed=st.integers(0, 9))
 def test_curves_follow_the_prompt_and_totals_are_exact(
     make_prompt: Any, tokens: int, window: int, beyond: int, seed: int
@@ -62,7 +62,7 @@ def test_the_best_heads_share_what_the_others_leave(make_prompt: Any, option: An
     assert choice.total == 120
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     tokens=st.integers(2, 60),
     window=st.integers(1, 4),

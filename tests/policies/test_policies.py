@@ -68,7 +68,7 @@ shapes = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes, st.integers(1, 70))
 def test_every_policy_keeps_exactly_its_budget(make_prompt, shape, beyond):
     prompt = make_prompt(**shape, dim=2, sums=True)
@@ -86,7 +86,7 @@ def test_every_policy_keeps_exactly_its_budget(make_prompt, shape, beyond):
         assert set(positions) <= set(range(prompt.tokens))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(shapes, shapes, st.integers(1, 40))
 def test_no_prompt_leaves_a_trace_for_the_next(make_prompt, first, second, beyond):
     budget = 6 + beyond
@@ -99,7 +99,7 @@ def test_no_prompt_leaves_a_trace_for_the_next(make_prompt, first, second, beyon
         assert policy.select(other, budget) == policy_for(name, alone).select(alone, budget), name
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(shapes, st.integers(1, 50), st.integers(0, 50))
 def test_a_larger_budget_keeps_what_a_smaller_one_keeps(make_prompt, shape, beyond, more):
     """For uniform counts, whatever the scorer; uneven allocators may shift tokens between heads."""

@@ -43,7 +43,7 @@ def slow_window_attention(queries, keys, kernel, pooling, over="mean"):
     return torch.tensor(result, dtype=torch.float64).reshape(kv_heads, before)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     kv_heads=st.integers(1, 2),
     group=st.integers(1, 3),

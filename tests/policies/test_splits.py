@@ -37,7 +37,7 @@ def drawn(prompt, seed, kind):
     return [layer * 0 for layer in scores] if kind == "none" else scores
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tokens=st.integers(3, 60),
     layers=st.integers(1, 4),

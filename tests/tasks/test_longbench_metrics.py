@@ -16,7 +16,7 @@ from cokv_bench.tasks.rows.rules import score_columns
 texts = st.lists(st.sampled_from(["a", "b", "c", "d", "A", "b.", ".", "é", "\t", "3.5"]), max_size=60).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(texts, texts)
 def test_rouge_is_the_rouge_packages_number(prediction, answer):
     try:

@@ -92,7 +92,7 @@ def test_an_answer_that_is_no_number_is_refused(metric: str) -> None:
         best_score(metric, "", ["seven"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(*[st.lists(st.sampled_from(["a", "b", "c", "A", "b.", ".", "3.5"]), min_size=1, max_size=30).map(" ".join)] * 2)
 def test_recall_is_the_rouge_packages(prediction: str, answer: str) -> None:
     try:
