@@ -2,10 +2,12 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -142,3 +144,24 @@ def test_positions_are_found_by_keys_and_by_masks() -> None:
     assert side.positions(kept, None, side.places_of(keys)) == [[1, 3], [1, 3]]
     masked = (torch.zeros(3), torch.tensor([0, 0, 1]), torch.tensor([2, 0, 3]))
     assert side.positions(keys, masked, side.places_of(keys)) == [[1, 3], [0, 1, 2]]
+
+
+def test_the_page_says_what_was_measured() -> None:
+    """Its tables are those of the results; the second one has one budget of three."""
+    folder = SCRIPTS.parent / "results/comparison/kvpress"
+    page = (SCRIPTS.parent / "docs/comparison.md").read_text(encoding="utf-8")
+    figures = json.loads((folder / "kvpress.json").read_text(encoding="utf-8"))
+    positions = list(csv.DictReader((folder / "positions.csv").open(encoding="utf-8")))
+    cells = list(csv.DictReader((folder / "cells.csv").open(encoding="utf-8")))
+    (alike,) = re.findall(r"holds at every budget for: ([^.]*)\.", page)
+    for row in positions:
+        shares = [row[f"same at {budget}"] for budget in figures["budgets"]]
+        if set(shares) == {"100.00%"}:
+            assert row["method"] in " ".join(alike.split()).split("; ")
+        else:
+            assert f"\n| {' | '.join([row['method'], *shares, row['why']])} |\n" in page
+    for row in cells:
+        method, budget, *rest = row.values()
+        assert budget != "128" or f"\n| {' | '.join([method, *rest[:4]])} |\n" in page
+    times = median(run["times"] for run in figures["grid"])
+    assert f"{times:.1f} times as much CPU time" in " ".join(page.split())
