@@ -80,9 +80,15 @@ def _section(
         at = [cells.get((method, "" if method == FULL else budget_text(budget)), "") for budget in budgets]
         lines.append([escape(label(method)), *at, *(tests.get((method, each), "") for each in baselines)])
     examples = int(scores["n"].max())
-    title = f"## {configuration['model']['id']}: {task}, {examples} examples"
+    title = f"## {_called(configuration['model']['id'])}: {task}, {examples} examples"
     source = f"{unit.caption}, by tokens kept per head. Run: `{folder}`."
     return "\n".join([title, "", source, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+
+
+def _called(model: str) -> str:
+    """A model's name; of a GGUF file that of its folder, which says more than the file's."""
+    path = Path(model)
+    return path.parent.name if path.suffix == ".gguf" and path.parent.name else model
 
 
 def _difference(row: Any, unit: Unit) -> str:

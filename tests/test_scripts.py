@@ -318,6 +318,13 @@ def test_overview(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert not (folder / "comparisons.csv").exists()
 
 
+def test_overview_calls_a_file_by_its_folder() -> None:
+    called = script("overview")._called
+    assert called("../models/qwen2.5-coder-0.5b/model.gguf") == "qwen2.5-coder-0.5b"
+    assert called("model.gguf") == "model.gguf"
+    assert called("Qwen/Qwen3-8B") == "Qwen/Qwen3-8B"
+
+
 def test_overview_of_no_run(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="is not a run"):
         script("overview").main(runs=[str(tmp_path)], out=None)
