@@ -24,7 +24,8 @@ class Axis:
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
         """The rows whose budgets stand here, and those without a budget; `x` says where, 0 for none."""
-        here = table[[pd.isna(budget) or _axis(budget) is self for budget in table["budget"]]]
+        # Of a run without the task the table has no rows, and an empty list would choose no columns.
+        here = table.loc[[pd.isna(budget) or _axis(budget) is self for budget in table["budget"]]]
         return here.assign(x=[_place(budget) for budget in here["budget"]])
 
 

@@ -144,3 +144,17 @@ def test_the_summaries_of_several_runs_stand_under_their_names(cli) -> None:
     assert [line for line in lines if line in ("one", "two")] == ["one", "two"]
     assert lines[0] == "one"
     assert "ada-snapkv finds 12 of 12 needles, snapkv 8 and the full cache 12" in lines[1]
+
+
+def test_runs_of_different_tasks_share_a_report(cli) -> None:
+    for name, task in (("one", "needle"), ("two", "jsonl:<b>own</b>.jsonl")):
+        run = make_run(Path(name), questions=False)
+        described = json.loads((run / "run.json").read_text())
+        tasks = described["configuration"]["tasks"]
+        described["configuration"]["tasks"] = {task: tasks[task]}
+        (run / "run.json").write_text(json.dumps(described))
+        records = [json.loads(line) for line in (run / "records.jsonl").read_text().splitlines()]
+        (run / "records.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records if r["task"] == task))
+    status, out, err = cli("report", "one", "two", "--out", "report.html")
+    assert status == 0, err
+    assert "Wrote report.html" in out
