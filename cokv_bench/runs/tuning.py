@@ -38,7 +38,9 @@ def candidates(method: str, window: int | None = None) -> dict[str, tuple[Any, .
     Args:
         window: the only one that is wanted; None for all that are declared.
     """
-    return {knob: values for knob, values in find_method(method).tried.items() if knob != "window" or window is None}
+    # A setting says its window in any case: with another one it would mean something else.
+    only = {} if window is None else {"window": (window,)}
+    return {knob: only.get(knob, values) for knob, values in find_method(method).tried.items()}
 
 
 def largest_window(methods: Sequence[str], usual: int, window: int | None = None) -> int:

@@ -88,7 +88,7 @@ def test_cokv_one_head_may_take_all():
 
 @pytest.mark.parametrize("zeroed", [0, -1, 5])
 def test_cokv_zeroed_out_of_range(zeroed):
-    with pytest.raises(RequestError, match="give 1 to 4, the number of KV heads"):
+    with pytest.raises(RequestError, match="must be 1 to 4, the number of KV heads"):
         from_head_values(np.eye(2), 64, window=8, zeroed=zeroed)
 
 

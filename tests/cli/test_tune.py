@@ -134,6 +134,19 @@ def test_the_examples_of_a_choice_are_not_evaluated_and_other_windows_are_refuse
     assert "nowhere.json" in err
 
 
+def test_a_window_that_is_asked_for_stays_with_the_settings(cli, texty_folder: Path) -> None:
+    """Otherwise an evaluation without --window would run them with the usual one, which nobody chose."""
+    asked = ("--model", texty_folder, *NEEDLES, "--budget", "30")
+    status, _, err = cli("tune", *asked, "--method", "snapkv", "--window", "16", "--out", "knobs.json")
+    assert status == 0, err
+    tried = Knobs.load("knobs.json").benchmarks["needle"].curves["snapkv"][30]
+    assert {each.options["window"] for each in tried} == {16}
+    status, _, err = cli("eval", *asked, "--method", "full,snapkv", "--knobs", "knobs.json", "--out", "run")
+    assert status == 0, err
+    chosen = json.loads(Path("run/run.json").read_text())["configuration"]["knobs"]["chosen"]["needle"]["snapkv"]["30"]
+    assert chosen["window"] == 16
+
+
 def test_a_knob_that_is_asked_for_comes_before_the_chosen_one(texty_folder: Path) -> None:
     chosen = {"kernel": 11, "pooling": "avg"}
     policy = request_of(["needle"], ["snapkv"], [20]).policy("snapkv", None, chosen)
