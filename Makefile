@@ -46,7 +46,7 @@ demo: $(READY)
 	$(BIN)/cokv-bench profile --tasks needle --lengths 1024 --examples 8 --samples 160 --out profiles/demo
 	$(BIN)/cokv-bench eval $(DEMO) --tasks needle --budget 32 --examples 80 \
 	  --knobs results/smollm2-135m/knobs/metric/knobs.json --out results/demo/needles
-	$(BIN)/cokv-bench eval $(DEMO) --tasks ruler/niah_single_2,ruler/vt,jsonl:configs/demo/essays.yaml --budget 64 --examples 16 \
+	$(BIN)/cokv-bench eval $(DEMO) --tasks ruler/niah_single_2,ruler/vt,jsonl:configs/demo/essays.yaml --budget 64 --examples 8 \
 	  --out results/demo/rows
 	$(BIN)/cokv-bench report results/demo/needles results/demo/rows --out results/demo/report.html
 	@echo "Open results/demo/report.html: every score, test and answer of the two runs."
