@@ -90,7 +90,7 @@ def main(
     methods = ("full", "snapkv", "ada-snapkv", "cokv-search", *combined)
     request = Request(replace(grid, methods=methods), tasks, encoding, HeadSources(shares=shares))
     plan = plan_request(request, o.load(model))
-    with progress_bar(o.progress_console, "Measuring") as progress:
+    with progress_bar(o.progress_console, "Measuring", "prompt") as progress:
         execute(plan, out, progress)
     show_outcome(plan, out, ["cokv-search"], None)
     o.tell(f"Tables and records are in {out}")

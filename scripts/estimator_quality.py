@@ -47,7 +47,7 @@ def make_ledgers(game: Game, samplings: Sequence[str], folder: Path, pairs: int,
     for name in samplings:
         # Any estimator that can read it will do: what is wanted is the ledger.
         estimator = next(e for e in ESTIMATORS.values() if name in (e.sampling, *e.also) and e.name != "ssv")
-        with progress_bar(o.progress_console, name, "evaluations") as progress:
+        with progress_bar(o.progress_console, name, "evaluation") as progress:
             profile(
                 game,
                 folder / name,
@@ -95,7 +95,7 @@ def evaluate(model: Model, policies: dict[str, Policy], budget: int, window: int
 
     measured = {}
     for utility in ("metric", "loglik"):
-        with progress_bar(o.progress_console, f"Test needles, {utility}") as progress:
+        with progress_bar(o.progress_console, f"Test needles, {utility}", "example") as progress:
             # The second utility finds the prompts of the first one prefilled.
             measured[utility] = replace(game, utility=get_utility(utility)).measure(
                 select, lambda done, total, show=progress: show(done, total, "needles")
@@ -131,7 +131,7 @@ def main(
     ledgers = make_ledgers(game, wanted, folder, pairs, seed)
     policies = {name: get_policy(name) for name in ("full", "snapkv", "ada-snapkv")}
     rows: list[dict[str, Any]] = [{"budgets": name} for name in policies]
-    with progress_bar(o.progress_console, "Choosing alpha") as progress:
+    with progress_bar(o.progress_console, "Choosing alpha", "estimator") as progress:
         cells = [(e, s) for e in ESTIMATORS.values() for s in (e.sampling, *e.also) if s in ledgers]
         for index, (estimator, sampling) in enumerate(cells):
             progress(index, len(cells), estimator.name)

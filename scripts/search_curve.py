@@ -63,7 +63,7 @@ def main(
     )
     cases, gaps = test.counted, Gaps(test.groups, measure_ends(test, budgets))
     rows: list[dict[str, Any]] = []
-    with progress_bar(o.progress_console, "Judging", "rounds") as progress:
+    with progress_bar(o.progress_console, "Judging", "round") as progress:
         for done, each in enumerate(ledger.rounds):
             progress(done, len(ledger.rounds), f"step {each.step}")
             for budget, average in zip(budgets, torch.tensor(each.average), strict=True):

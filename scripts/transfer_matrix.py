@@ -72,7 +72,7 @@ def main(
         )
 
     found: dict[str, NDArray[np.float64]] = {}
-    with progress_bar(o.progress_console, "Searching", "steps") as progress:
+    with progress_bar(o.progress_console, "Searching", "step") as progress:
         for name in tasks.names:
             shares = search(
                 material(name, examples, "agreement", "profile"),
@@ -87,7 +87,7 @@ def main(
     found["cokv (needles)"] = np.log(values.budgets(budget, window=8) - 8 + 0.5)
     found["embedded shares"] = everything.log_shares(budget)
     rows: list[dict[str, object]] = []
-    with progress_bar(o.progress_console, "Judging", "tasks") as progress:
+    with progress_bar(o.progress_console, "Judging", "task") as progress:
         for done, name in enumerate(tasks.names):
             progress(done, len(tasks.names), name)
             rows += _judge(material(name, unseen, "loglik", "test"), name, budget, found)

@@ -47,7 +47,7 @@ def tell(line: str) -> None:
 
 def note(line: str) -> None:
     """Say on standard error what is going on, as it is."""
-    progress_console.print(line, highlight=False, markup=False)
+    progress_console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def save_figures(file: Path | None, figures: Mapping[str, Any]) -> None:

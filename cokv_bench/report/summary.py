@@ -101,7 +101,7 @@ class _Benchmark:
         if is_mean(self.task):
             tasks = groups(self.configuration["tasks"])[self.task]
             return f"the {len(tasks)} tasks of {family_of(tasks[0]).mean(tasks[0]).removesuffix(' mean')}"
-        return "needles" if family_of(self.task).name == "needle" else self.task
+        return family_of(self.task).examples or self.task
 
     def _scores(self, method: str) -> str:
         """What a method, the baseline and the full cache score at the smallest budget that the two were compared at."""
@@ -140,7 +140,7 @@ class _Benchmark:
         return f"{value}%" if self.unit is PERCENT else f"{value} {self.unit.short}"
 
     def _of(self, row: "pd.Series[Any]") -> str:
-        what = "needles" if self.name == "needles" else f"answers of {self.name}"
+        what = f"answers of {self.name}" if self.name == self.task else self.name
         return f" of {row['n']} {what}" if self._counts else ""
 
     def _verdict(self, test: "pd.Series[Any]") -> str:

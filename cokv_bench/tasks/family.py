@@ -47,10 +47,12 @@ class Family(ABC):
     Attributes:
         name: of the benchmark. Its tasks are called NAME or NAME/TASK unless `owns` says otherwise.
         holds_paths: whether names of its tasks hold paths, which may have commas.
+        examples: what its examples are called in a sentence, where they have a name of their own.
     """
 
     name: str
     holds_paths: bool = False
+    examples: str = ""
 
     @abstractmethod
     def lines(self) -> Mapping[str, str]:

@@ -287,7 +287,7 @@ def test_headkv_scores_as_json_and_as_archive(tmp_path):
         assert (scores.tasks, scores.examples) == ((), ())
         assert "(sha256 " in scores.source
         assert scores.budgets(64, window=8, beta=1.01).sum() == 64 * 6
-    with pytest.raises(RequestError, match="leave --task away"):
+    with pytest.raises(RequestError, match="leave out --task"):
         convert([path], task="trec", **TOY)
 
 

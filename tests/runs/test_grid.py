@@ -93,7 +93,7 @@ def test_records_of_two_files_count_once(texty: Model) -> None:
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2"])
 def test_what_is_no_shard(text: str) -> None:
-    with pytest.raises(RequestError, match="no shard"):
+    with pytest.raises(RequestError, match="is not a shard"):
         Shard.parse(text)
 
 

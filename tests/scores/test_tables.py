@@ -153,6 +153,7 @@ def test_long_names_of_methods_are_read_beside_numbers_in_a_narrow_terminal() ->
         "ci_low": -35.25,
         "ci_high": 10.0,
         "p_adjusted": 1.0,
+        "least_p": 1.0,
         "wins": 10,
         "ties": 26,
         "losses": 10,

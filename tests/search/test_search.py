@@ -183,7 +183,7 @@ def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
             "900 tokens keeps all of every prompt",
         ),
         (lambda model, folder: search(material(model), folder, [], seed=0, stopping=SearchLimits()), "needs a budget"),
-        (lambda model, folder: few(model).parts(), "needs examples to choose on"),
+        (lambda model, folder: few(model).parts(), "one to choose on"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: Callable, said: str) -> None:

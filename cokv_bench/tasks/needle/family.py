@@ -22,6 +22,7 @@ class Needle(MadeFamily):
     """One task, "needle"."""
 
     name = NeedleTask.name
+    examples = "needles"
 
     def lines(self) -> Mapping[str, str]:
         """The task."""
