@@ -128,16 +128,18 @@ class Other:
     """
 
     def __init__(self, python: str, folder: Path) -> None:
+        """Raises `RequestError` where there is no such interpreter."""
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        self.missing, self.versions = "", {}
         try:
             self._process = subprocess.Popen(
                 [python, str(SIDE)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
             )
         except OSError as error:
-            self.missing = f"the interpreter {python} cannot be started ({error.strerror})"
-            return
+            raise RequestError(
+                f"{python} cannot be started ({error.strerror}); give --kvpress-python the interpreter of an "
+                "environment that has kvpress."
+            ) from None
         hello = self.ask({"model": str(folder)})
         self.missing, self.versions = hello.get("missing", ""), hello.get("versions", {})
 

@@ -16,7 +16,7 @@ from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.policies.names import FULL, label
-from cokv_bench.report.grids import budget_text, decimal, ends
+from cokv_bench.report.grids import budget_text, decimal, ends, p_phrase
 from cokv_bench.report.markdown import escape
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.scores.comparisons import PRIMARY
@@ -93,12 +93,11 @@ def _called(model: str) -> str:
 
 def _difference(row: Any, unit: Unit) -> str:
     """A difference with its interval and corrected p, bold where it is significant."""
-    p = row.p_adjusted
-    text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
     value = decimal(row.difference, unit.decimals)
     # A task with one example has no interval.
     around = ends(row.ci_low, row.ci_high, unit.decimals)
-    return f"{f'**{value}**' if p < 0.05 else value}{f' ({around})' if around else ''}, {text}"
+    shown = f"**{value}**" if row.p_adjusted < 0.05 else value
+    return f"{shown}{f' ({around})' if around else ''}, {p_phrase(row.p_adjusted)}"
 
 
 if __name__ == "__main__":

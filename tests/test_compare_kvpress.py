@@ -122,12 +122,10 @@ def test_without_kvpress_it_is_skipped(texty_folder: Path, tmp_path: Path) -> No
     assert not out.exists()
 
 
-def test_without_its_interpreter_it_is_skipped(
-    module: ModuleType, texty_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    module.main(name=str(texty_folder), kvpress_python="/no/such/python", out=tmp_path / "out")
-    said = capsys.readouterr().out
-    assert said.startswith("Skipped: the interpreter /no/such/python cannot be started (No such file or directory).")
+def test_an_interpreter_that_is_not_there_is_refused(module: ModuleType, texty_folder: Path, tmp_path: Path) -> None:
+    """A wrong path is a mistake; only a missing kvpress is a reason to skip."""
+    with pytest.raises(RequestError, match="/no/such/python cannot be started"):
+        module.main(name=str(texty_folder), kvpress_python="/no/such/python", out=tmp_path / "out")
 
 
 def test_what_cannot_be_compared_is_refused(module: ModuleType, texty_folder: Path) -> None:

@@ -391,6 +391,7 @@ def test_exceptions_are_of_commands_that_are_typed() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @pytest.mark.parametrize("line", MADE)
+@pytest.mark.usefixtures("registries_restored")
 def test_what_make_would_run_can_be_typed(line: str) -> None:
     """Nothing runs: most of it is hours of work, and the rest is set-up and tests."""
     for command in made(line):

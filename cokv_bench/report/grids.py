@@ -56,6 +56,16 @@ def decimal(value: float | None, decimals: int = 1) -> str:
     return "" if value is None or pd.isna(value) else f"{round(value, 6):.{decimals}f}"
 
 
+def p_text(p: float | None) -> str:
+    """A p-value as tables show it, and nothing where there is none."""
+    return "<0.001" if p is not None and p < 0.001 else decimal(p, 3)
+
+
+def p_phrase(p: float) -> str:
+    """A p-value in a sentence."""
+    return "p < 0.001" if p < 0.001 else f"p = {p_text(p)}"
+
+
 def ends(low: float | None, high: float | None, decimals: int = 1) -> str:
     """An interval such as "0.1 to 0.3", and nothing where there is none."""
     texts = decimal(low, decimals), decimal(high, decimals)

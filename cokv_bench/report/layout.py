@@ -8,7 +8,7 @@ import pandas as pd
 
 from cokv_bench.budget import Budget
 from cokv_bench.policies.names import FULL, competing, is_ceiling, label, parse
-from cokv_bench.report.grids import Cell, Grid, budget_text, decimal, ends
+from cokv_bench.report.grids import Cell, Grid, budget_text, decimal, ends, p_text
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_cells, blind_tasks
 from cokv_bench.report.methods import described
 from cokv_bench.report.questions import questions_grid
@@ -141,7 +141,7 @@ def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
         Cell(row["task"]),
         Cell(decimal(row["difference"], unit.decimals), differs=not row["within_noise"]),
         Cell(ends(row["ci_low"], row["ci_high"], unit.decimals)),
-        Cell("<0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"),
+        Cell(p_text(row["p_adjusted"])),
     )
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.policies.names import FULL
-from cokv_bench.report.grids import decimal
+from cokv_bench.report.grids import decimal, p_phrase
 from cokv_bench.scores.comparisons import BUDGET, PRIMARY
 from cokv_bench.scores.means import groups, is_mean
 from cokv_bench.scores.power import observed
@@ -145,8 +145,7 @@ class _Benchmark:
 
     def _verdict(self, test: "pd.Series[Any]") -> str:
         """Of the primary test of a method that is above the baseline."""
-        p = "corrected p < 0.001" if test["p_adjusted"] < 0.001 else f"corrected p = {test['p_adjusted']:.3f}"
-        verdict = f"{'not ' if test['within_noise'] else ''}significant ({p})"
+        verdict = f"{'not ' if test['within_noise'] else ''}significant (corrected {p_phrase(test['p_adjusted'])})"
         if pd.notna(test["budget"]):
             return f"the difference from {self.baseline} is {verdict}"
         budgets = self.tables["comparisons.csv"].loc[self._at_budgets(str(test["method"])), "budget"].nunique()

@@ -15,9 +15,15 @@ from cokv_bench.policies.policy import check_budget
 from cokv_bench.tasks.base import made_from
 
 #: Knobs that are tried together; one group after the other, each at the best setting of those before. The queries that
-#: rank and the kernel belong together: RULER's answers want a wide kernel, and 32 queries are best with it alone. How
-#: many of their tokens are kept is asked next, beside their number. Knobs of no group come last, one by one.
-GROUPS = (("observe", "kernel", "pooling", "sinks"), ("window", "observe"), ("alpha", "beta"), ("safeguard",))
+#: rank and the kernel belong together: RULER's answers want a wide kernel, and 32 queries are best with it alone. At
+#: small budgets a wide kernel is best only with the maximum over the queries: asked after the kernel, it is not found.
+#: How many of the queries are kept is asked next, with their number. Knobs of no group come last, one by one.
+GROUPS = (
+    ("observe", "kernel", "pooling", "queries", "sinks"),
+    ("window", "observe"),
+    ("alpha", "beta"),
+    ("safeguard",),
+)
 #: The smallest window that is tried.
 SMALLEST_WINDOW = 4
 

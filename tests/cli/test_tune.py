@@ -54,6 +54,9 @@ def test_knobs_are_chosen_on_profile_examples_and_used_by_default_options(cli, t
     assert {(each["window"], each.get("observe")) for each in tried} == set(product((4, 8, 16, 32), queries))
     at_first = {(each.get("observe"), each["kernel"]) for each in tried if each["window"] == 8}
     assert at_first == set(product(queries, candidates("snapkv")["kernel"]))
+    # What is best alone is not best together: kernel and aggregation of the queries are tried as a grid.
+    together = {(each["kernel"], each["pooling"], each.get("queries")) for each in tried if each["window"] == 8}
+    assert together == set(product(*(candidates("snapkv")[knob] for knob in ("kernel", "pooling", "queries"))))
     tried = tuning.curves["pyramidkv"][20]
     assert {each.options["beta"] for each in tried if "beta" in each.options} == set(
         candidates("pyramidkv")["beta"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cokv_bench.policies.names import FULL, competing, is_ceiling, label
 from cokv_bench.report.figures import known
-from cokv_bench.report.grids import decimal
+from cokv_bench.report.grids import decimal, p_text
 from cokv_bench.report.html.embedding import text
 from cokv_bench.report.html.shell import breakable
 from cokv_bench.report.methods import described
@@ -110,12 +110,11 @@ def _against(
         difference, low, high = -difference, high and -high, low and -low
     mark = {DIFFERS: "†", BLIND: "§"}.get(state, "")
     ends = "" if low is None or high is None else f"{_signed(low, decimals)} to {_signed(high, decimals)}"
-    told = "<0.001" if p is not None and p < 0.001 else decimal(p, 3)
     grey = f' class="blind" title="{text(_FEW)}"' if state == BLIND else ""
     return [
         f"<td{grey}>{_signed(difference, decimals)}{mark}</td>",
         f"<td>{ends}</td>",
-        f"<td>{text(told)}</td>",
+        f"<td>{text(p_text(p))}</td>",
         f"<td>{n}</td>",
     ]
 
