@@ -3,9 +3,9 @@
 python scripts/study_knobs.py KNOBS.json --out results/smollm2-135m/knobs
 
 From the file that `cokv-bench tune` wrote, knobs.csv: a row per benchmark, method, budget and setting; and queries.csv:
-for each number of queries that rank, with the published kernel and with the best, the mean over the methods without
-head budgets that were tried with all these numbers, while the published window is kept. Utilities are those of the file
-(log-probabilities in nats per token).
+for each number of queries that rank, with the published kernel (and the queries' mean) and with the best of kernels and
+mean or maximum, the mean over the methods without head budgets that were tried with all these numbers, while the
+published window is kept. Utilities are those of the file (log-probabilities in nats per token).
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from cokv_bench.files import write_text
 #: Methods without head budgets.
 METHODS = ("snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid")
 #: Knobs of a ranking.
-_RANKING = {"window", "observe", "kernel", "pooling"}
+_RANKING = {"window", "observe", "kernel", "pooling", "queries"}
 
 
 def main(
@@ -83,8 +83,8 @@ def _queries(options: Options, window: int) -> int:
     return int(options.get("observe", options.get("window", window)))
 
 
-def _kernel(options: Options) -> tuple[int, str]:
-    return options.get("kernel", 7), options.get("pooling", "max")
+def _kernel(options: Options) -> tuple[int, str, str]:
+    return options.get("kernel", 7), options.get("pooling", "max"), options.get("queries", "mean")
 
 
 if __name__ == "__main__":
