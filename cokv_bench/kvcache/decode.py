@@ -1,6 +1,5 @@
 """Decoding: all selections of a prompt as one batch, greedy or teacher forced."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as once
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.answers import Answers, Ending, most_likely, read_question
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.graph import GraphStep
 from cokv_bench.kvcache.prefill import for_length
@@ -117,7 +117,8 @@ def decode(
         choices = [unique[key] for key in batch]
         if answer is None:
             make = partial(cache_class, reserve=reserve)
-            results = _greedy(model, prompt, longer, choices, make, asked, new, stop_at_newline, until)
+            ending = Ending.of(model, new, stop_at_newline, until)
+            results = _greedy(model, prompt, longer, choices, make, asked, ending)
         else:
             results = _forced(model, prompt, cache_class(prompt, choices, reserve), len(batch), asked, answer)
         done.update(zip(batch, results, strict=True))
@@ -162,57 +163,27 @@ def _greedy(
     selections: Sequence[Selection],
     make_cache: Callable[[Prompt, Sequence[Selection]], SharedCache | RaggedCache],
     question: Tensor,
-    new: int,
-    stop_at_newline: bool,
-    until: Sequence[str],
+    ending: Ending,
 ) -> list[Generation]:
     """`longer` gives the prompt with the rotary factors of the longest text that there can be."""
-    rows, cache = len(selections), make_cache(prompt, selections)
-    stops = model.stop_ids | model.newline_ids if stop_at_newline else model.stop_ids
-    # The official code asks for one token at least, which also keeps an end token from coming first.
-    banned = list(stops) if stop_at_newline else []
-    if question.numel():
-        states = _read(model, prompt, cache, question[None].expand(rows, -1))
-        chosen = _most_likely(model, prompt, states, banned)
-    else:
-        first = prompt.logits.clone()
-        first[banned] = float("-inf")
-        chosen = [int(first.argmax())] * rows
-    answers: list[list[int]] = [[] for _ in range(rows)]
-    alive = list(range(rows))
-    position = prompt.tokens + question.numel()
-    advance = stepper(model, cache, rows, new, prompt.length)
-    for step in range(new):
-        for row, token in zip(alive, chosen, strict=True):
-            answers[row].append(token)
-        going = [
-            index
-            for index, (row, token) in enumerate(zip(alive, chosen, strict=True))
-            if token not in stops and not (until and _holds(model, answers[row], until))
-        ]
-        if not going or step == new - 1:
-            break
-        if len(going) < len(alive):
-            alive = [alive[index] for index in going]
-            cache.keep_rows(torch.tensor(going, dtype=torch.long))
-            advance = stepper(model, cache, len(going), new - step, prompt.length)
-        if position + step == prompt.read_again_after:
+    answers = Answers(model, prompt, make_cache(prompt, selections), len(selections), question, ending)
+    advance = None
+    while answers.hear():
+        if answers.fewer or advance is None:
+            advance = stepper(model, answers.cache, len(answers.alive), answers.left, prompt.length)
+        if answers.position == prompt.read_again_after:
             # The next token has other rotary factors, and so have all before it from now on.
             prompt = longer()
-            cache = make_cache(prompt, [selections[row] for row in alive])
-            advance = stepper(model, cache, len(alive), new - step, prompt.length)
-            so_far = torch.cat([question.expand(len(alive), -1), torch.tensor([answers[row] for row in alive])], dim=1)
-            states = _read(model, prompt, cache, so_far)
+            answers.cache = make_cache(prompt, [selections[row] for row in answers.alive])
+            advance = stepper(model, answers.cache, len(answers.alive), answers.left, prompt.length)
+            said = torch.tensor([answers.ids[row] for row in answers.alive])
+            so_far = torch.cat([question.expand(len(said), -1), said], dim=1)
+            states = read_question(model, prompt, answers.cache, so_far)
         else:
-            states = advance(torch.tensor([[chosen[index]] for index in going], dtype=torch.long), position + step)
-        chosen = _most_likely(model, prompt, states)
-    return [Generation(ids, model.text(ids)) for ids in answers]
-
-
-def _holds(model: Model, token_ids: list[int], texts: Sequence[str]) -> bool:
-    """Whether what ids are written as holds one of the texts."""
-    written = model.text_tokenizer.decode(token_ids)
-    return any(text in written for text in texts)
+            states = advance(torch.tensor(answers.coming)[:, None], answers.position)
+        answers.coming = most_likely(model, states, logit_rows(model, prompt))
+        answers.position += 1
+    return [Generation(ids, model.text(ids)) for ids in answers.ids]
 
 
 def stepper(
@@ -227,33 +198,6 @@ def stepper(
     if steps >= _WORTH_A_GRAPH and isinstance(cache, RaggedCache) and GraphStep.serves(model, cache):
         return GraphStep(model, cache, rows, length)
     return lambda token_ids, position: model.hidden(token_ids, position, cache, length)[:, -1]
-
-
-def _read(model: Model, prompt: Prompt, cache: SharedCache | RaggedCache, token_ids: Tensor) -> Tensor:
-    """Hidden states [rows, width] after ids [rows, new] that follow the prompt, in pieces that fit the workspace."""
-    rows, new = token_ids.shape
-    piece = max(1, rows_at_a_time(model, prompt, tokens_a_pass=1, reserve=1) // rows)
-    length, seen = max(prompt.length, prompt.tokens + new), 0
-    for part in token_ids.split(piece, dim=1):
-        states = model.hidden(part, prompt.tokens + seen, cache, length)[:, -1]
-        seen += part.shape[1]
-    return states
-
-
-def _most_likely(model: Model, prompt: Prompt, states: Tensor, banned: Sequence[int] = ()) -> list[int]:
-    """The most likely next token of each of the hidden states [rows, width], the banned ones left out."""
-    chosen: list[int] = []
-    for part in states.split(logit_rows(model, prompt)):
-        logits = model.logits(part)
-        logits[:, list(banned)] = float("-inf")
-        best = logits.argmax(-1, keepdim=True)
-        # NaN counts as the largest number, so the largest logit tells of any. Both come from the device at once; ids
-        # are below 2^24, so float32 holds them exactly.
-        peaks, ids = torch.cat([logits.gather(-1, best), best.float()], dim=1).T.tolist()
-        if not all(map(math.isfinite, peaks)):
-            raise not_finite(model, "logits", " while it answers")
-        chosen += map(int, ids)
-    return chosen
 
 
 def _forced(

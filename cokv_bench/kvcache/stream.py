@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cokv_bench.errors import Notice, brief
+from cokv_bench.kvcache.answers import Ending
 from cokv_bench.kvcache.decode import Generation, check
 from cokv_bench.kvcache.decoding import Decoding
 from cokv_bench.kvcache.fused import Kernels, Read, fused, own_read
@@ -100,12 +101,10 @@ def prepare(model: Model, request: Decoding) -> Ready | None:
     check(model, prompt, request.selections, len(question), request.max_new_tokens)
     if not request.selections or not prompt.form(0).plain or prompt.others or (question and request.stop_at_newline):
         return None
-    stops = model.stop_ids | model.newline_ids if request.stop_at_newline else model.stop_ids
-    first = None
+    ending, first = Ending.of(model, request.max_new_tokens, request.stop_at_newline), None
     if not question:
         logits = prompt.logits.clone()
-        # See `decode`: an answer that may end at a line has one token at least.
-        logits[list(stops) if request.stop_at_newline else []] = float("-inf")
+        logits[list(ending.banned)] = float("-inf")
         first = int(logits.argmax())
     numbers: dict[bytes, int] = {}
     distinct: list[Selection] = []
@@ -113,8 +112,8 @@ def prepare(model: Model, request: Decoding) -> Ready | None:
         if numbers.setdefault(selection.key(), len(distinct)) == len(distinct):
             distinct.append(selection)
     rows = [numbers[selection.key()] for selection in request.selections]
-    terms = Terms(rows, first, question, request.max_new_tokens, stops, prompt.tokens)
-    if first in stops or (first is not None and request.max_new_tokens == 1):
+    terms = Terms(rows, first, question, request.max_new_tokens, ending.stops, prompt.tokens)
+    if first in ending.stops or (first is not None and request.max_new_tokens == 1):
         return Ready(terms, None)
     # Steps that are taken before the host sees that an answer has ended write too.
     return Ready(terms, layout(prompt, distinct, len(question) + request.max_new_tokens + EVERY))
