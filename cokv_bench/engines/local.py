@@ -25,6 +25,10 @@ class LocalWorkers:
             from cokv_bench.engines.streaming import StreamingEngine  # Here, because it imports torch.
 
             return StreamingEngine(self._model, make(self._model))
+        if self._model.device.type == "cpu":
+            from cokv_bench.engines.joint import JointEngine  # Here, because it imports torch.
+
+            return JointEngine(self._model, make(self._model))
         return LocalEngine(make(self._model))
 
 

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, runtime_checkable
+from typing import Any, Generic
 
 import torch
 
 from cokv_bench.engines.base import Call, Context
+from cokv_bench.engines.working import Working
 from cokv_bench.kvcache import Generation
 from cokv_bench.kvcache.batching import free_memory
 from cokv_bench.kvcache.decoding import Decoding, Work
@@ -27,15 +28,6 @@ from cokv_bench.models import Model
 _AHEAD = 2
 # Of the memory that is free when the first prompt is there, what rows keep and generate gets; the rest is for prompts.
 _SHARE = 0.5
-
-
-@runtime_checkable
-class Working(Protocol):
-    """A call that leaves decoding to others."""
-
-    def work(self, context: Any) -> Work[Any]:
-        """What the call does, asking for answers on its way."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,9 +16,11 @@ import transformers
 
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import make_game
-from cokv_bench.kvcache import Prompt, RaggedCache, Selection, compress, decode, prefill
+from cokv_bench.kvcache import Generation, Prompt, RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.batching import rows_at_a_time
 from cokv_bench.kvcache.check import Outcome, compare
+from cokv_bench.kvcache.decoding import Decoding
+from cokv_bench.kvcache.joint import Joint
 from cokv_bench.models import Model, load_model
 from cokv_bench.models.projection import output_projection
 from cokv_bench.policies import get_policy
@@ -106,6 +108,30 @@ def test_the_storages_agree_for_evicted_caches(loaded: Loader, name: str) -> Non
     assert any(not torch.allclose(row.logprobs, shared[-1].logprobs) for row in shared[:-1] if row.logprobs is not None)
     made = compress(model, prompt.token_ids, get_policy("snapkv"), 14, window=4)
     assert made.cache.kept_bytes == choices[0].total * model.bytes_per_token
+
+
+@pytest.mark.parametrize("question", [(), (7, 8, 9)])
+def test_prompts_whose_rows_decode_together_answer_as_alone(
+    loaded: Loader, checked: Callable[[str], Outcome], question: tuple[int, ...]
+) -> None:
+    served = 0
+    for name in WORKING:
+        if not checked(name).lean:
+            continue
+        model = loaded(name)
+        prompts = [prefill(model, random_ids(tokens, seed=tokens), window=4) for tokens in (60, 90)]
+        asked = [Decoding(prompt, some(prompt), 10, question) for prompt in prompts]
+        if not Joint.serves(model, asked[0]):
+            continue
+        served += 1
+        joint = Joint(model)
+        names = [joint.admit(request) for request in asked]
+        found: dict[object, list[Generation]] = {}
+        while len(found) < len(names):
+            found.update(joint.advance())
+        assert [found[each] for each in names] == [request.alone(model) for request in asked], name
+    # Llama, mixtures of experts, capped logits: many networks have only layers that are evicted.
+    assert served >= 8
 
 
 @pytest.mark.parametrize("name", ["gemma3_text", "llama4_text", "qwen3_next", "lfm2"])
