@@ -4,7 +4,8 @@ python scripts/bench_sweep.py --lengths 2048 --examples 5 --json results/smollm2
 
 On the same needles, one after the other so that all see the same machine:
 (full)  a FullKV pass: prefill and greedy answer, the unit;
-(grid)  all methods and budgets in one pass, FullKV not among them;
+(grid)  all methods and budgets in one pass, FullKV not among them, one example after the other;
+(eval)  the same for all examples as `eval` runs them, where rows of several examples share the steps of decoding;
 (cells) one pass for each method and budget, each with a prefill of its own, as a harness runs that evaluates one
         setting a process. Its loading of the model is not counted.
 """
@@ -22,11 +23,12 @@ from cokv_bench.budget import written
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import Only, grouped
+from cokv_bench.engines import Call, LocalWorkers
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.runs.evaluate import Answer, Evaluation
 from cokv_bench.runs.grid import Grid
-from cokv_bench.runs.plan import Job, Part, Plan
+from cokv_bench.runs.plan import Job, Part, Plan, Variant
 from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.runs.versions import versions
 from cokv_bench.tasks.options import TaskOptions
@@ -47,6 +49,7 @@ def main(
     loaded = o.load(model)
     plan = plan_request(Request(replace(grid, methods=("full", *grid.methods)), tasks), loaded)
     rows = [_time(plan, loaded, job, with_cells=index < cells) for index, job in enumerate(plan.jobs)]
+    together, same = _together(plan, loaded, [row.pop("answers") for row in rows])
     figures = {
         "model": loaded.fingerprint,
         "threads": torch.get_num_threads(),
@@ -55,25 +58,25 @@ def main(
         "examples": rows,
         "grid_to_full": median(row["grid"] / row["full"] for row in rows),
         "cells_to_grid": median(row["cells"] / row["grid"] for row in rows if "cells" in row) if cells else None,
-        "same_answers": all(row.get("same_answers", True) for row in rows),
+        "eval": together,
+        "grid_to_eval": sum(row["grid"] for row in rows) / together,
+        "same_answers": same and all(row.get("same_answers", True) for row in rows),
         "versions": versions(),
     }
     o.console.print_json(json.dumps({key: figures[key] for key in figures if key not in ("versions", "model")}))
     less = f" and {figures['cells_to_grid']:.1f} times less than cell by cell" if cells else ""
     o.tell(f"The grid costs {figures['grid_to_full']:.2f} times a FullKV pass{less} (medians over the examples).")
+    o.tell(f"Example by example it takes {figures['grid_to_eval']:.2f} times as long as with shared steps.")
     o.save_figures(json_file, figures)
 
 
 def _time(plan: Plan, model: Model, job: Job, *, with_cells: bool) -> dict[str, Any]:
     """Seconds of each way on one example; the FullKV pass before and after, so that drift shows in its spread."""
-    (part,) = job.parts
-    full = [variant for variant in part.variants if variant.method == "full"]
-    others = [variant for variant in part.variants if variant.method != "full"]
-    encoded = encode_parts(model, part.example, plan.encoding)
+    full, others = _split(job)
 
-    def run(variants: list[Any]) -> tuple[float, list[Answer]]:
+    def run(variants: list[Variant]) -> tuple[float, list[Answer]]:
+        evaluation = _evaluation(plan, model, job, variants)
         started = time.perf_counter()
-        evaluation = Evaluation(encoded, (Part(part.task, part.example, tuple(variants)),), plan.window)
         answers = evaluation(model)
         return time.perf_counter() - started, answers
 
@@ -83,12 +86,35 @@ def _time(plan: Plan, model: Model, job: Job, *, with_cells: bool) -> dict[str, 
     grid, answers = run(others)
     after, _ = run(full)
     spread = {"full": (before + after) / 2, "full_spread": abs(before - after)}
-    row: dict[str, Any] = {"tokens": len(encoded.prompt), **spread, "grid": grid}
+    tokens = answers[0].measured["prompt_tokens"]
+    row: dict[str, Any] = {"tokens": tokens, **spread, "grid": grid, "answers": [each.texts for each in answers]}
     if with_cells:
         single = [run([variant]) for variant in others]
         row["cells"] = sum(seconds for seconds, _ in single)
-        row["same_answers"] = [a.text for _, (a,) in single] == [a.text for a in answers]
+        row["same_answers"] = [answer.texts for _, (answer,) in single] == row["answers"]
     return row
+
+
+def _together(plan: Plan, model: Model, expected: list[list[tuple[str, ...]]]) -> tuple[float, bool]:
+    """Seconds of all examples as `eval` runs them, and whether the answers are the expected ones."""
+    calls = [Call(job.number, _evaluation(plan, model, job, _split(job)[1])) for job in plan.jobs]
+    engine = LocalWorkers(model).open(lambda held: held)
+    started = time.perf_counter()
+    found = {call.number: [answer.texts for answer in answers] for call, answers in engine.results(calls)}
+    seconds = time.perf_counter() - started
+    return seconds, [found[job.number] for job in plan.jobs] == expected
+
+
+def _split(job: Job) -> tuple[list[Variant], list[Variant]]:
+    """FullKV, and all else."""
+    variants = job.parts[0].variants
+    return [each for each in variants if each.method == "full"], [each for each in variants if each.method != "full"]
+
+
+def _evaluation(plan: Plan, model: Model, job: Job, variants: list[Variant]) -> Evaluation:
+    (part,) = job.parts
+    encoded = encode_parts(model, part.example, plan.encoding)
+    return Evaluation(encoded, (Part(part.task, part.example, tuple(variants)),), plan.window)
 
 
 if __name__ == "__main__":

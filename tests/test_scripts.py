@@ -270,6 +270,22 @@ def test_two_runs_are_compared_example_by_example(tmp_path: Path) -> None:
         compare.main(tmp_path / "one", tmp_path / "two", "longbench/none")
 
 
+def test_a_sweep_is_timed_in_all_its_ways(texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = "--method snapkv,ada-snapkv --budget 20,40 --lengths 300 --examples 3 --cells 1"
+    file = ("--json", str(tmp_path / "sweep.json"))
+    monkeypatch.setattr(sys, "argv", ["bench_sweep.py", "--model", str(texty_folder), *asked.split(), *file])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPTS / "bench_sweep.py"), run_name="__main__")
+    assert ended.value.code == 0
+    found = json.loads((tmp_path / "sweep.json").read_text())
+    assert found["same_answers"] is True
+    assert len(found["examples"]) == 3
+    assert [("cells" in row) for row in found["examples"]] == [True, False, False]
+    seconds = [row[way] for row in found["examples"] for way in ("full", "grid")]
+    assert min([*seconds, found["eval"], found["examples"][0]["cells"]]) > 0
+    assert found["grid_to_eval"] == pytest.approx(sum(row["grid"] for row in found["examples"]) / found["eval"])
+
+
 def test_the_study_of_knobs_tells_what_each_setting_is_worth(texty_folder: Path, tmp_path: Path) -> None:
     needles = ("--tasks", "needle", "--lengths", "300", "--examples", "2", "--model", str(texty_folder))
     asked = ("--method", "snapkv,pyramidkv", "--budget", "20,40", "--out", str(tmp_path / "knobs.json"))
