@@ -98,7 +98,7 @@ class Evaluation:
         seconds = {
             "prefill_seconds": round(prefilled - started, 4),
             # All variants decode as one batch, so this is the time of the batch, the same in each of its records.
-            # Beside other prompts' rows on a GPU it is the time until answers are there, waiting for room included.
+            # Beside other prompts' rows it is the time until answers are there, waiting for room included.
             "decode_seconds": round(decoded - prefilled, 4),
         }
         return [
