@@ -30,35 +30,34 @@ class JointEngine(Generic[Context]):
         decoding: dict[object, tuple[Call[Context], Work[Any]]] = {}
         # Work that goes on with these answers; None begins it.
         able: deque[tuple[Call[Context], Work[Any], list[Generation] | None]] = deque()
+        waiting: tuple[Call[Context], Work[Any], Decoding] | None = None
         more, failure = True, None
-        while more or able or decoding:
-            if able:
-                call, work, answers = able.popleft()
-                try:
-                    request = yield from self._asked(call, work, answers)
-                    while request and (name := joint.admit(request)) is None:
-                        able.extend((*decoding.pop(ended), found) for ended, found in joint.advance())
-                except Exception as error:
-                    more, failure = False, failure or error
+        while more or able or waiting or decoding:
+            try:
+                if waiting:
+                    call, work, request = waiting
+                    name = joint.admit(request)
+                    # No name here holds a prompt while others decode.
+                    del request
+                    if name is not None:
+                        decoding[name], waiting = (call, work), None
+                        continue
+                elif able:
+                    call, work, answers = able.popleft()
+                    asked = yield from self._asked(call, work, answers)
+                    waiting = None if asked is None else (call, work, asked)
+                    del asked
                     continue
-                if request:
-                    decoding[name] = call, work
-                # No name here holds a prompt while others decode.
-                del request
-            elif more and joint.has_room:
-                try:
+                elif more and joint.has_room:
                     following = next(source, None)
-                except Exception as error:
-                    more, failure = False, failure or error
+                    more = following is not None
+                    if following:
+                        able.append((following, _begun(following.run, self._context), None))
                     continue
-                if following is None:
-                    more = False
-                elif isinstance(following.run, Working):
-                    able.append((following, following.run.work(self._context), None))
-                else:
-                    able.append((following, _work(following.run, self._context), None))
-            else:
-                able.extend((*decoding.pop(ended), found) for ended, found in joint.advance())
+            except Exception as error:
+                more, waiting, failure = False, None, failure or error
+                continue
+            able.extend((*decoding.pop(ended), found) for ended, found in joint.advance())
         if failure:
             raise failure
 
@@ -77,7 +76,12 @@ class JointEngine(Generic[Context]):
             answers = request.alone(self._model)
 
 
-def _work(run: Callable[[Any], Any], context: Any) -> Work[Any]:
+def _begun(run: Callable[[Any], Any], context: Any) -> Work[Any]:
+    """What a call does, as work."""
+    return run.work(context) if isinstance(run, Working) else _alone(run, context)
+
+
+def _alone(run: Callable[[Any], Any], context: Any) -> Work[Any]:
     """A call as work that asks for nothing."""
     return run(context)
     yield

@@ -10,6 +10,7 @@ import pytest
 from cokv_bench.engines import Call, LocalWorkers
 from cokv_bench.engines.joint import JointEngine
 from cokv_bench.engines.local import LocalEngine
+from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import Generation, joint
 from cokv_bench.kvcache.decoding import Work
 from cokv_bench.kvcache.joint import Joint
@@ -18,7 +19,7 @@ from cokv_bench.runs.execute import execute
 from cokv_bench.runs.request import plan_request
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.registry import TaskOptions
-from tests.engines.test_streaming import calls, without_times
+from tests.engines.test_streaming import Asking, calls, without_times
 from tests.kvcache.test_stream import ask
 from tests.requests import request_of
 
@@ -60,6 +61,24 @@ def test_those_on_their_way_are_finished_before_an_error_arrives(tiny_llama: Mod
         next(found)
 
 
+def test_nothing_goes_on_after_a_step_that_failed(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows have read a token whose successor nobody knows."""
+    chosen, steps = joint.most_likely, 0
+
+    def fails(*arguments: Any) -> list[int]:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            raise RequestError("not finite")
+        return chosen(*arguments)
+
+    monkeypatch.setattr(joint, "most_likely", fails)
+    engine = JointEngine(tiny_llama, tiny_llama)
+    with pytest.raises(RequestError, match="not finite"):
+        list(engine.results([Call(0, Asking(40, 20)), Call(1, Asking(60, 20))]))
+    assert steps == 2
+
+
 def test_an_error_of_the_source_arrives_last(tiny_llama: Model) -> None:
     def source() -> Iterator[Call[Model]]:
         yield from calls()
@@ -90,7 +109,7 @@ def test_what_decode_refuses_is_refused(tiny_llama: Model) -> None:
         def work(self, model: Model) -> Work[Any]:
             return (yield ask(model, 40, tiny_llama.context, 1))
 
-    with pytest.raises(Exception, match="exceed the context"):
+    with pytest.raises(RequestError, match="exceed the context"):
         list(JointEngine(tiny_llama, tiny_llama).results([Call(0, Long())]))
 
 
