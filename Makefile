@@ -55,7 +55,7 @@ demo: $(READY)
 	@echo "Your own model: $(BIN)/cokv-bench eval --model FOLDER --method full,snapkv,ada-snapkv --budget 64 --tasks needle"
 
 # Two processes of one thread each take about half as long as one of two: most tests are too small for a second thread.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
 test test-fast: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(PYTEST)
