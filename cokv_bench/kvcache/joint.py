@@ -16,7 +16,8 @@ from cokv_bench.kvcache.answers import Answers, Ending, most_likely
 from cokv_bench.kvcache.batching import free_memory
 from cokv_bench.kvcache.decode import Generation, check
 from cokv_bench.kvcache.decoding import Decoding
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.others import RowCache
+from cokv_bench.kvcache.selection import distinct
 from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models.attention import AttendingLayer
 from cokv_bench.models.form import Form
@@ -98,15 +99,11 @@ class Joint:
         if not self._fits(len(request.selections), prompt.nbytes):
             return None
         check(model, prompt, request.selections, question.numel(), request.max_new_tokens)
-        distinct: dict[bytes, Selection] = {}
-        for selection in request.selections:
-            distinct.setdefault(selection.key(), selection)
-        numbers = {key: number for number, key in enumerate(distinct)}
+        selections, order = distinct(request.selections)
         # The last token is never fed back, so it needs no place.
-        cache = SharedCache(prompt, [*distinct.values()], max(1, question.numel() + request.max_new_tokens - 1))
+        cache = SharedCache(prompt, selections, max(1, question.numel() + request.max_new_tokens - 1))
         ending = Ending.of(model, request.max_new_tokens, request.stop_at_newline)
-        answers = Answers(model, prompt, cache, len(distinct), question, ending)
-        order = [numbers[selection.key()] for selection in request.selections]
+        answers = Answers(model, prompt, cache, len(selections), question, ending)
         group = _Group(answers, order, prompt.nbytes)
         self._groups.append(group)
         self._hear([group])
@@ -149,7 +146,7 @@ class Joint:
         return [found[number] for number in group.order]
 
 
-def _joined(caches: Sequence[SharedCache | Any]) -> Cache:
+def _joined(caches: Sequence[RowCache]) -> Cache:
     """A cache whose rows are those of several, in order."""
     return Cache(layers=[_JointLayer(layers) for layers in zip(*(cache.evicted for cache in caches), strict=True)])
 

@@ -162,6 +162,16 @@ class Selection:
         return hash(self.key())
 
 
+def distinct(selections: Sequence[Selection]) -> tuple[list[Selection], list[int]]:
+    """Those that keep different positions, and of each selection the number of the one that keeps the same."""
+    numbers: dict[bytes, int] = {}
+    found: list[Selection] = []
+    for selection in selections:
+        if numbers.setdefault(selection.key(), len(found)) == len(found):
+            found.append(selection)
+    return found, [numbers[selection.key()] for selection in selections]
+
+
 def rank_positions(scores: Sequence[Any]) -> Tensor:
     """Rank of every token among its head's tokens: 0 is the best, equal scores rank the lower position first.
 

@@ -22,7 +22,7 @@ from cokv_bench.kvcache.graph import capture
 from cokv_bench.kvcache.pool import Kernel, Layout, Placed, Pool, layout
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import decode_kernel
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.selection import distinct
 from cokv_bench.kvcache.tiling import (
     BLOCK_TOKENS,
     TILE_TOKENS,
@@ -106,17 +106,12 @@ def prepare(model: Model, request: Decoding) -> Ready | None:
         logits = prompt.logits.clone()
         logits[list(ending.banned)] = float("-inf")
         first = int(logits.argmax())
-    numbers: dict[bytes, int] = {}
-    distinct: list[Selection] = []
-    for selection in request.selections:
-        if numbers.setdefault(selection.key(), len(distinct)) == len(distinct):
-            distinct.append(selection)
-    rows = [numbers[selection.key()] for selection in request.selections]
+    selections, rows = distinct(request.selections)
     terms = Terms(rows, first, question, request.max_new_tokens, ending.stops, prompt.tokens)
     if first in ending.stops or (first is not None and request.max_new_tokens == 1):
         return Ready(terms, None)
     # Steps that are taken before the host sees that an answer has ended write too.
-    return Ready(terms, layout(prompt, distinct, len(question) + request.max_new_tokens + EVERY))
+    return Ready(terms, layout(prompt, selections, len(question) + request.max_new_tokens + EVERY))
 
 
 @dataclass(eq=False)

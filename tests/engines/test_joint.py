@@ -17,11 +17,8 @@ from cokv_bench.kvcache.joint import Joint
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.request import plan_request
-from cokv_bench.tasks.encoding import Encoding
-from cokv_bench.tasks.registry import TaskOptions
-from tests.engines.test_streaming import Asking, calls, without_times
+from tests.engines.test_streaming import Asking, calls, needles, without_times
 from tests.kvcache.test_stream import ask
-from tests.requests import request_of
 
 
 @pytest.mark.parametrize(("rows", "memory"), [(48, None), (48, 1), (9, None), (4, None)])
@@ -119,13 +116,7 @@ def test_a_run_has_the_records_of_one_example_at_a_time(texty: Model, tmp_path: 
         def open(self, make: Any) -> LocalEngine[Any]:
             return LocalEngine(make(texty))
 
-    request = request_of(
-        ["needle"],
-        ["full", "snapkv", "ada-snapkv", "streaming-llm"],
-        [16, 32],
-        options=TaskOptions(lengths=(300, 400), examples=2),
-        encoding=Encoding(question_agnostic=agnostic),
-    )
+    request = needles(agnostic)
     plan = plan_request(request, texty)
     execute(plan, tmp_path / "alone", workers=Alone())
     execute(plan_request(request, texty), tmp_path / "together")

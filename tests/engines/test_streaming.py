@@ -21,7 +21,7 @@ from cokv_bench.kvcache.stream import Stream
 from cokv_bench.models import Model
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.journal import read_records, record_key
-from cokv_bench.runs.request import plan_request
+from cokv_bench.runs.request import Request, plan_request
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.kvcache.test_stream import ask, attend
@@ -156,15 +156,19 @@ def without_times(folder: Path) -> dict[Any, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("agnostic", [False, True])
-def test_a_run_has_the_records_of_one_example_at_a_time(texty: Model, tmp_path: Path, agnostic: bool) -> None:
-    request = request_of(
+def needles(agnostic: bool) -> Request:
+    return request_of(
         ["needle"],
         ["full", "snapkv", "ada-snapkv", "streaming-llm"],
         [16, 32],
         options=TaskOptions(lengths=(300, 400), examples=2),
         encoding=Encoding(question_agnostic=agnostic),
     )
+
+
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_a_run_has_the_records_of_one_example_at_a_time(texty: Model, tmp_path: Path, agnostic: bool) -> None:
+    request = needles(agnostic)
     execute(plan_request(request, texty), tmp_path / "alone")
     execute(plan_request(request, texty), tmp_path / "together", workers=Streaming(texty))
     alone = without_times(tmp_path / "alone")
