@@ -27,6 +27,10 @@ from cokv_bench.budgets import embedded
 from cokv_bench.cli import main
 from cokv_bench.cli.reproduce import line_of
 from cokv_bench.costs.reproduction import Step
+from cokv_bench.models import Model
+from cokv_bench.models.embedded import NAMES
+from cokv_bench.models.spec import ModelSpec
+from cokv_bench.tasks import Example
 from cokv_bench.tasks.longbench.specs import plain_names, specs
 from cokv_bench.tasks.text import TextTask
 from tests.cli.test_import import write_slice
@@ -37,6 +41,8 @@ from tests.report.made_run import make_run
 
 RUN = list(dict.fromkeys(line for lines in TYPED.values() for line in lines if not line.startswith("make ")))
 MADE = list(dict.fromkeys(line for lines in TYPED.values() for line in lines if line.startswith("make ")))
+
+load = ModelSpec.load
 
 # How little is enough, of options of commands and scripts that say how much work there is.
 SMALL = {
@@ -53,8 +59,8 @@ SMALL = {
     "steps": "1",
     "validation": "1",
 }
-# The same of one command, where a page leaves it out: every method has about sixty settings.
-SMALL_OF = {"tune": {"method": "streaming-llm,snapkv,cokv"}}
+# The same of one command, where a page leaves it out: every method has about sixty settings, at each of four budgets.
+SMALL_OF = {"tune": {"method": "streaming-llm,snapkv", "budget": "64"}}
 # The same where a page has them: alone they would mean something else.
 SMALL_IF_GIVEN = {"layers": "1", "time_limit": "1s", "workers": "1"}
 
@@ -123,10 +129,19 @@ class Done:
 
 @dataclass(frozen=True)
 class Desk:
-    """The folder in which commands are typed, and how those ended that were."""
+    """The folder in which commands are typed, how those ended that were, and the embedded model as they load it."""
 
     folder: Path
     done: dict[str, Done] = field(default_factory=dict)
+    models: dict[ModelSpec, Model] = field(default_factory=dict)
+
+    def load(self, spec: ModelSpec) -> Model:
+        """For `ModelSpec.load`: the embedded model, on which about forty commands run, is read once."""
+        if spec.name not in NAMES:
+            return load(spec)
+        if spec not in self.models:
+            self.models[spec] = load(spec)
+        return self.models[spec]
 
     def type(self, line: str) -> Done:
         """Run what a page tells to type, once: what it leaves lies there for those that follow."""
@@ -297,10 +312,15 @@ def reader(desk: Desk, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "8")
     # No option says how long answers are, how many tasks "longbench" is, and how wide a shape. (The packages export
     # functions of the modules' names.)
-    few = {
-        name: replace(spec, max_new_tokens=4, papers=name in ("qasper", "trec", "lcc"))
-        for name, spec in specs().items()
-    }
+    monkeypatch.setattr(ModelSpec, "load", lambda spec: desk.load(spec))
+    begin = Example.__post_init__
+
+    def short(example: Example) -> None:
+        begin(example)
+        object.__setattr__(example, "max_new_tokens", min(4, example.max_new_tokens))
+
+    monkeypatch.setattr(Example, "__post_init__", short)
+    few = {name: replace(spec, papers=name in ("qasper", "trec", "lcc")) for name, spec in specs().items()}
     monkeypatch.setattr(sys.modules["cokv_bench.tasks.longbench.specs"], "specs", lambda: few)
     defaults = TextTask.__init__.__kwdefaults__
     assert defaults is not None
@@ -414,7 +434,7 @@ def test_the_demonstration_runs_and_ends_with_what_it_found(line: str, reader: D
     commands = [command for command in made(line) if command.startswith("cokv-bench ")]
     for command in commands:
         # RULER's shortest prompts are longer than the pages' smallest.
-        done = run([*words(command), *(["--lengths", "700"] if "--lengths" in command else [])])
+        done = run([*words(command), *(["--lengths", "700"] if "ruler" in command else [])])
         assert done.status == 0 or command == "cokv-bench doctor", done
     assert commands[-1].startswith("cokv-bench report ")
     for benchmark in ("needles", "the 2 tasks of ruler", "essays"):

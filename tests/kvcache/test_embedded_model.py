@@ -32,12 +32,12 @@ TASKS = [
 @pytest.mark.parametrize("name", TASKS)
 def test_full_is_plain_generate_on_a_real_row(embedded: Model, shared: Path, name: str) -> None:
     example = LongBenchTask(name, data_dir=shared / "longbench", limit=1).examples("test")[0]
-    ids = encode_example(embedded, example, max_length=900)
+    ids = encode_example(embedded, example, max_length=500)
     prompt = prefill(embedded, ids, accumulated_attention=False)
     full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
-    plain = embedded.network.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)[0, len(ids) :].tolist()
+    plain = embedded.network.generate(torch.tensor([ids]), max_new_tokens=12, do_sample=False)[0, len(ids) :].tolist()
     for storage in ("shared", "ragged"):
-        assert decode(embedded, prompt, [full], max_new_tokens=24, storage=storage)[0].token_ids == plain
+        assert decode(embedded, prompt, [full], max_new_tokens=12, storage=storage)[0].token_ids == plain
 
 
 def test_storages_agree_and_hold_what_they_say(embedded: Model) -> None:
@@ -58,14 +58,14 @@ def test_storages_agree_and_hold_what_they_say(embedded: Model) -> None:
 
 
 def test_needles_are_found_with_the_full_cache(embedded: Model) -> None:
-    (task,) = resolve(["needle"], embedded, TaskOptions(lengths=(512,), examples=12))
+    (task,) = resolve(["needle"], embedded, TaskOptions(lengths=(400,), examples=8))
     found = []
     for example in task.examples("test"):
         prompt = prefill(embedded, encode_example(embedded, example), accumulated_attention=False)
         full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
         answer = decode(embedded, prompt, [full], max_new_tokens=example.max_new_tokens)[0]
         found.append(task.score(example, answer.text)["score"])
-    assert sum(found) >= 10
+    assert sum(found) >= 7
 
 
 def test_the_chat_prompt_has_one_opening_and_no_doubled_specials(embedded: Model) -> None:

@@ -24,12 +24,12 @@ tasks = resolve(["needle"], loaded, TaskOptions(lengths=(300,), examples=8))
 
 def work(name):
     examples = SearchExamples(loaded, tasks, ["loglik"], window=8)
-    search(examples, folder / name, [20, 40], seed=3, stopping=SearchLimits(steps=130))
+    search(examples, folder / name, [20, 40], seed=3, stopping=SearchLimits(steps=50))
 
 
 seconds = undisturbed(lambda: work("whole"))
 kills = 0
-for attempt in range(12):
+for attempt in range(9):
     if attempt % 3 == 2:
         kills += killed_within_write(lambda: work("killed"), chance.randint(1, 3), chance)
     else:
@@ -42,14 +42,14 @@ print(kills)
 @pytest.mark.timeout(300)
 def test_kills_change_nothing_but_the_seconds(texty_folder: Path, tmp_path: Path) -> None:
     (kills,) = run_program(RUN, tmp_path, texty_folder, 5, seconds=290)
-    assert kills >= 4
+    assert kills >= 3
 
     def ledger(name: str) -> list[dict[str, object]]:
         lines = (tmp_path / name / "search.jsonl").read_text().splitlines()
         return [{**json.loads(line), "seconds": 0} for line in lines]
 
     assert ledger("whole") == ledger("killed")
-    assert len(ledger("whole")) == 2 + 7
+    assert len(ledger("whole")) == 2 + 3
     shares = [json.loads((tmp_path / name / "shares.json").read_text()) for name in ("whole", "killed")]
     for one in shares:
         # The ledger's digest knows the seconds.

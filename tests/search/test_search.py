@@ -195,9 +195,9 @@ def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: 
 @pytest.mark.model
 @pytest.mark.timeout(300)
 def test_half_a_minute_finds_what_equal_shares_lose(embedded: Model, tmp_path: Path) -> None:
-    tasks = resolve(["needle"], embedded, TaskOptions(lengths=(512,), examples=12))
-    examples = SearchExamples(embedded, tasks, ["agreement"], window=8)
-    shares = search(examples, tmp_path, [32], seed=0, stopping=SearchLimits(steps=20))
+    tasks = resolve(["needle"], embedded, TaskOptions(lengths=(400,), examples=8))
+    examples = SearchExamples(embedded, tasks, ["loglik"], window=8)
+    shares = search(examples, tmp_path, [32], seed=0, stopping=SearchLimits(steps=10))
     # On needles that no step followed; equal shares close nothing and the full cache everything.
     assert shares.search["gap_closed"]["32"] > 0.5
 

@@ -267,10 +267,10 @@ def test_the_reference_goes_on_where_the_prompt_ends(texty: Model, name: str) ->
 @pytest.mark.model
 def test_the_embedded_model_recalls_with_the_full_cache(embedded: Model) -> None:
     scores = []
-    for task in resolve(["recall/lists", "recall/several"], embedded, TaskOptions(lengths=(400,), examples=4)):
+    for task in resolve(["recall/lists", "recall/several"], embedded, TaskOptions(lengths=(400,), examples=3)):
         for example in task.examples("test"):
             prompt = prefill(embedded, encode_example(embedded, example), accumulated_attention=False)
             full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
             answer = decode(embedded, prompt, [full], max_new_tokens=24)[0]
             scores.append(task.score(example, answer.text)["score"])
-    assert sum(scores) >= 3
+    assert sum(scores) >= 2
