@@ -62,7 +62,7 @@ SMALL = {
 # The same of one command, where a page leaves it out: every method has about sixty settings, at each of four budgets.
 SMALL_OF = {"tune": {"method": "streaming-llm,snapkv", "budget": "64"}}
 # The same where a page has them: alone they would mean something else.
-SMALL_IF_GIVEN = {"layers": "1", "time_limit": "1s", "workers": "1"}
+SMALL_IF_GIVEN = {"layers": "1", "questions_per_context": "2", "time_limit": "1s", "workers": "1"}
 
 # What FILE is on a page depends on who reads it.
 FILES = {

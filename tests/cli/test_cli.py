@@ -241,12 +241,12 @@ def test_the_installed_command_answers() -> None:
 @pytest.mark.model
 def test_the_embedded_model_needs_no_file_and_no_option(cli) -> None:
     """`cokv-bench eval --method cokv --budget 128` alone must work; fewer needles keep the test short."""
-    status, _, err = cli("eval", "--method", "full,cokv,headkv", "--budget", "128", "--examples", "3")
+    status, _, err = cli("eval", "--method", "full,cokv,headkv", "--budget", "128", "--examples", "2")
     assert status == 0, err
     (folder,) = Path("results").iterdir()
     records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
     assert {r["kept_tokens"] for r in records if r["budget"] == 128} == {128 * 90}
-    assert sum(r["score"] for r in records if r["method"] == "full") >= 2
+    assert sum(r["score"] for r in records if r["method"] == "full") >= 1
     status, _, err = cli("eval", "--method", "cokv", "--budget", "128", "--split", "profile")
     assert status == 2
     assert "profile split" in err

@@ -109,7 +109,7 @@ def test_the_embedded_model_gives_the_same_tokens(embedded: Model, tmp_path: Pat
     text = "\n".join(essay.read_text(encoding="utf-8") for essay in sorted(essays.glob("*.txt")))
     prompts = [embedded.text_tokenizer.encode(text[:6000], add_special_tokens=False)[:400]]
     (model_file,) = embedded.files
-    asked = {"model": str(model_file.parent), "prompts": prompts, "budgets": (32, 64), "new": 16}
+    asked = {"model": str(model_file.parent), "prompts": prompts, "budgets": (32, 64), "new": 8}
     files, cases = [], []
     for number, ranking in enumerate(({}, {"window": 4, "scorer": "fading:observe=32"})):
         path = tmp_path / f"{number}.json"
@@ -117,7 +117,7 @@ def test_the_embedded_model_gives_the_same_tokens(embedded: Model, tmp_path: Pat
         files.append(load_head_file(path))
         cases.append({**asked, "folder": str(write(Request(files[-1], path, out=tmp_path / f"folder{number}")).path)})
     for file, found in zip(files, elsewhere("plain_transformers.py", cases, tmp_path), strict=True):
-        wanted, full = expected(embedded, file, prompts, (32, 64), 16)
+        wanted, full = expected(embedded, file, prompts, (32, 64), 8)
         assert [{"ids": each["ids"], "counts": each["counts"]} for each in found] == wanted
         assert [np.sum(each["counts"]) for each in found] == [32 * 90, 64 * 90]
         assert found[0]["ids"] != full[0]

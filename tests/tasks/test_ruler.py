@@ -8,7 +8,6 @@ import pytest
 
 from cokv_bench.catalogue import catalogue
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.tasks.base import Example, Split, Task, content_id
 from cokv_bench.tasks.made.haystack import sentences
@@ -207,15 +206,3 @@ def test_a_length_that_the_shortest_prompt_exceeds(subtask: str) -> None:
         RequestError, match=rf"Length 60 is too short for the task 'ruler/{subtask}'.*take up to \d+ tokens"
     ):
         make(subtask, lengths=(60,)).examples("test")
-
-
-@pytest.mark.model
-def test_the_embedded_model_finds_needles_with_the_full_cache(embedded: Model) -> None:
-    (task,) = resolve(["ruler/niah_single_1"], embedded, TaskOptions(lengths=(512,), examples=4))
-    found = []
-    for example in task.examples("test"):
-        prompt = prefill(embedded, encode_example(embedded, example), accumulated_attention=False)
-        full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
-        answer = decode(embedded, prompt, [full], max_new_tokens=24)[0]
-        found.append(task.score(example, answer.text)["score"])
-    assert sum(found) >= 3

@@ -9,7 +9,6 @@ import pytest
 
 from cokv_bench.catalogue import catalogue
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode_answer
 from cokv_bench.tasks.base import Example, Split, content_id
 from cokv_bench.tasks.made.haystack import read_documents, sentences
@@ -262,15 +261,3 @@ def test_the_reference_goes_on_where_the_prompt_ends(texty: Model, name: str) ->
         last = joined.rstrip().rsplit("\n", 1)[-1].strip()
         again += not example.chat and last in context_of(example)
     assert again >= (3 if name in ("code", "tables", "lists", "dialogue") else 0)
-
-
-@pytest.mark.model
-def test_the_embedded_model_recalls_with_the_full_cache(embedded: Model) -> None:
-    scores = []
-    for task in resolve(["recall/lists", "recall/several"], embedded, TaskOptions(lengths=(400,), examples=3)):
-        for example in task.examples("test"):
-            prompt = prefill(embedded, encode_example(embedded, example), accumulated_attention=False)
-            full = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
-            answer = decode(embedded, prompt, [full], max_new_tokens=24)[0]
-            scores.append(task.score(example, answer.text)["score"])
-    assert sum(scores) >= 2
