@@ -54,8 +54,8 @@ demo: $(READY)
 	@echo "Next: docs/index.md explains what you saw; results/README.md has the same methods on more needles, LongBench and RULER."
 	@echo "Your own model: $(BIN)/cokv-bench eval --model FOLDER --method full,snapkv,ada-snapkv --budget 64 --tasks needle"
 
-# Two processes of one thread each take about half as long as one of two: most tests are too small for a second thread.
-PYTEST = $(BIN)/python -m pytest -n 2 --dist loadfile
+# Processes of one thread: most tests are too small for a second one. Three keep two cores busy while some of the tests wait for other programs.
+PYTEST = $(BIN)/python -m pytest -n 3 --dist loadfile
 test test-fast: export OMP_NUM_THREADS = 1
 test: $(READY)
 	$(PYTEST)

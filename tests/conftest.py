@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-# Before torch is imported: idle threads sleep, and no test asks a hub.
+# Before torch is imported: idle threads sleep, and no test asks a hub. Ray's workers give way to other processes by
+# default, and would wait for the tests beside them to end.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import torch
 import transformers
