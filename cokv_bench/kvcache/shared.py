@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cokv_bench.kvcache import flash
 from cokv_bench.kvcache.generated import OwnTokens, own_token_scores
 from cokv_bench.kvcache.others import RowCache
 from cokv_bench.kvcache.products import scaled_products
@@ -145,6 +146,10 @@ class _SharedLayer(AttendingLayer):
         own_keys, own_values = self.own.append(key, value)
         # [rows, kv_heads, group * new, dim]: the queries of a KV head are the rows of one matrix product.
         grouped = query.reshape(rows, kv_heads, -1, dim)
+        if flash.serves(query.device, form) and all(block.dropped is None for block in self.blocks):
+            own = flash.over_own(grouped, own_keys, own_values, form, new)
+            out = flash.joined(self._read_unmasked(grouped, form, alike), own, form)
+            return out.view(rows, heads, new, dim).transpose(1, 2)
         own_scores = own_token_scores(grouped, own_keys, form, new)
         own_weights = torch.empty_like(own_scores)
         out = torch.empty_like(grouped)
@@ -152,6 +157,23 @@ class _SharedLayer(AttendingLayer):
             self._read(block, grouped, own_scores, form, alike, out, own_weights)
         out += torch.matmul(own_weights.to(query.dtype), own_values)
         return out.view(rows, heads, new, dim).transpose(1, 2)
+
+    def _read_unmasked(self, grouped: Tensor, form: Form, alike: bool) -> flash.Part:
+        """The prompt's part of attention where no block needs a mask."""
+        out = torch.zeros_like(grouped)
+        mass = torch.full(grouped.shape[:-1], float("-inf"))
+        for block in self.blocks:
+            keys, values = self.prompt_keys[block.heads, block.start :], self.prompt_values[block.heads, block.start :]
+            if not keys.shape[1]:
+                continue
+            place = (slice(None) if block.rows is None else block.rows, block.heads)
+            asking = grouped[place][:1] if alike else grouped[place]
+            # [heads, rows * queries, dim]: one product for all rows.
+            part = flash.over_shared(asking.transpose(0, 1).flatten(1, 2), keys, values, form.scaling)
+            shape = (len(asking), grouped.shape[2])
+            out[place] = part.out.unflatten(1, shape).transpose(0, 1)
+            mass[place] = part.mass.unflatten(1, shape).transpose(0, 1)
+        return flash.Part(out, mass)
 
     def _read(
         self,

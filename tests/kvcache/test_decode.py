@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cokv_bench.errors import RequestError
-from cokv_bench.kvcache import Prompt, RaggedCache, Selection, decode, prefill
+from cokv_bench.kvcache import Prompt, RaggedCache, Selection, decode, flash, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
 from tests.conftest import random_ids
@@ -137,14 +137,13 @@ def test_coalitions_read_views_of_the_prompt_and_the_window_alone(
 ) -> None:
     """No key or value of the prompt is copied, and heads outside a coalition read the window's tokens only."""
     prompt = prefill(tiny_llama, random_ids(TOKENS))
-    module = importlib.import_module("cokv_bench.kvcache.shared")
-    products, read = module.scaled_products, []
+    over_shared, read = flash.over_shared, []
 
-    def spy(queries: torch.Tensor, keys: torch.Tensor, scaling: float, result: torch.Tensor) -> None:
+    def spy(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scaling: float) -> flash.Part:
         read.append((keys.untyped_storage().data_ptr(), queries.shape[1], keys.shape[1]))
-        products(queries, keys, scaling, result)
+        return over_shared(queries, keys, values, scaling)
 
-    monkeypatch.setattr(module, "scaled_products", spy)
+    monkeypatch.setattr(flash, "over_shared", spy)
     choices, new = list({choice.key(): choice for choice in coalitions(prompt)}.values()), 4
     assert len(choices) > 4
     decode(tiny_llama, prompt, choices, teacher=random_ids(new + 1, seed=4))
