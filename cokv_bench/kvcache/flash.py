@@ -12,7 +12,7 @@ from torch import Tensor
 from cokv_bench.kvcache.generated import own_token_scores
 from cokv_bench.models.form import Form
 
-# What `scaled_dot_product_attention` calls, which keeps the masses to itself. Its dot products are float32 in any dtype.
+# What `scaled_dot_product_attention` calls, which keeps the masses to itself. Dot products are float32 in any dtype.
 _kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 
 
