@@ -130,6 +130,20 @@ def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert all(each[way] > 0 for each in figures for way in module.WAYS)
 
 
+def test_bench_shared(texty_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "shared.json"
+    script("bench_shared").main(model=str(texty_folder), length=100, answers="2,9", coalitions=3, repeats=1, json=file)
+    cases = json.loads(file.read_text())["cases"]
+    assert [(each["dtype"], each["answer"]) for each in cases] == [
+        (dtype, new) for dtype in ("float32", "bfloat16") for new in (2, 9)
+    ]
+    for each in cases:
+        assert each["ratio"] == pytest.approx(each["written"] / each["flash"])
+        # Both ways say the same, up to rounding; nothing would differ if both were one.
+        assert each["differ"] < (1e-4 if each["dtype"] == "float32" else 0.05)
+    assert any(each["differ"] for each in cases)
+
+
 @pytest.mark.parametrize("kind", ["equal", "unequal"])
 def test_the_kernel_is_timed_on_exactly_its_budget(kind: str) -> None:
     lengths = script("bench_kernel").draw_lengths(kind, 5, 100)
