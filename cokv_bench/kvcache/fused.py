@@ -20,8 +20,8 @@ from cokv_bench.kvcache.tiling import Tiling
 from cokv_bench.models.model import Model
 from cokv_bench.models.rotary import rotary_factors
 
-# Steps and rows that are compared, and by how many standard deviations of the states they may differ: in 16 bits, where
-# sums are rounded in another order, by as much as two ways to run plain transformers do.
+# Steps and rows that are compared, and by how many standard deviations of the states they may differ. In 16 bits, where
+# sums are rounded in another order, two right ways are up to 0.06 apart in real models of 24 and 30 layers.
 _STEPS, _ROWS = 3, 2
 _TOLERANCE, _TOLERANCE_16 = 2e-3, 0.1
 
@@ -188,8 +188,11 @@ def _common(weights: Sequence[Tensor]) -> Tensor | None:
 def _same(model: Model, like: Prompt, kernel: Kernel, one: Read, other: Read) -> bool:
     """Whether two ways to take a step give the same states."""
     expected, found = (_states(model, like, kernel, read) for read in (one, other))
-    most = _TOLERANCE if model.network.dtype.itemsize > 2 else _TOLERANCE_16
-    return bool((found - expected).abs().max() <= most * expected.std())
+    if model.network.dtype.itemsize > 2:
+        return bool((found - expected).abs().max() <= _TOLERANCE * expected.std())
+    # The largest of all numbers is far out in two right ways too; the root mean square of a token's is not.
+    tokens = (found - expected).square().mean(dim=-1).sqrt()
+    return bool(tokens.max() <= _TOLERANCE_16 * expected.std())
 
 
 def _states(model: Model, like: Prompt, kernel: Kernel, read: Read) -> Tensor:
