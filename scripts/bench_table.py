@@ -8,10 +8,13 @@ in the shape of Llama-3-8B: time depends on shapes alone. No answer ends before 
 
 (grid)  FullKV and five methods at five budgets as `eval` runs them: an example is prefilled once;
 (full)  FullKV alone in the same way;
-(cells) each cell with a prefill of its own and transformers' `generate`, on a few rows and two cells, times 26;
-(floor) operations of prefill at the speed of a large matrix product, and bytes of weights and kept keys and values of
-        the steps at the bandwidth of a large copy, both measured in this run; rows share steps as far as they can;
+(cells) each cell with a prefill of its own and transformers' `generate`: two cells are timed on a few rows, and their
+        seconds for a prompt token and for a step stand for all rows and cells;
+(floor) operations of prefill at the speed of the fastest matrix product, and bytes of weights and kept keys and values
+        of the steps at the fastest reading or copying, measured in this run; rows share steps as far as they can;
 (step)  a step of the 26 rows of one prompt of the longest length, beside its own floor.
+
+The file is written after each of these, so a run that is cut short keeps what it has.
 """
 
 import json
@@ -20,19 +23,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
-from cokv_bench.bench.measure import Settings, measure
+from cokv_bench.bench.measure import Reading, Settings, measure
 from cokv_bench.bench.plan import BenchRequest
 from cokv_bench.bench.shapes import random_model
 from cokv_bench.bench.timing import clock, seconds
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
-from cokv_bench.costs.estimate import Load, Shape, estimate, matrix_speed
+from cokv_bench.costs.estimate import Load, Shape, estimate
 from cokv_bench.engines import Call, Engine, LocalWorkers
+from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.kvcache import Generation, prefill
 from cokv_bench.kvcache.decoding import Decoding, Work, finish
 from cokv_bench.kvcache.stream import SIZES
@@ -51,7 +55,7 @@ BUDGETS = (64, 128, 256, 512, 1024)
 #: Of the 3,750 published rows, those of the test split.
 TABLE_ROWS = 2850
 _WINDOW = 8
-_COPY_BYTES = 2**30
+_READ_BYTES = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +122,32 @@ def weight_bytes(model: Model) -> int:
     return (shape.layer_weights + shape.output_weights) * shape.itemsize
 
 
-def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a large copy."""
-    source = torch.zeros(_COPY_BYTES // 4 if device.type == "cuda" else 2**22, device=device)
+def product_speed(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of the fastest of some matrix products, many launched at a time."""
+    sides = (4096, 8192) if device.type == "cuda" else (512, 1024)
+    queued = 8
+
+    def once(side: int) -> float:
+        left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        times = seconds(lambda: [left @ right for _ in range(queued)], 5, warm_up=2)
+        return queued * 2.0 * side**3 / min(times)
+
+    return max(map(once, sides))
+
+
+def bandwidth_of(device: torch.device) -> float:
+    """Bytes a second of reading or copying much, whichever is faster."""
+    source = torch.zeros(_READ_BYTES // 4 if device.type == "cuda" else 2**22, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / median(seconds(lambda: target.copy_(source), 5, warm_up=2))
+    copied = 2 * source.nbytes / min(seconds(lambda: target.copy_(source), 5, warm_up=2))
+    return max(copied, source.nbytes / min(seconds(source.sum, 5, warm_up=2)))
+
+
+def cell_seconds(readings: Sequence[tuple[int, Reading]], rows: Sequence[tuple[int, int]]) -> float:
+    """Seconds of one cell on all rows, from what was read of prompts of some tokens."""
+    a_token = sum(each.prefill_s for _, each in readings) / sum(tokens for tokens, _ in readings)
+    a_step = sum(each.decode_ms for _, each in readings) / len(readings) / 1000
+    return sum(a_token * tokens + a_step * (new - 1) for tokens, new in rows)
 
 
 def main(
@@ -156,37 +181,44 @@ def main(
         assert all(len(answers) == len(cells) for _, answers in done)
         return clock(model.device) - started
 
-    speed, bandwidth = matrix_speed(model.device, model.network.dtype), copy_bandwidth(model.device)
-    run(variants[:2])  # Compiles kernels.
-    full, grid = run(variants[:1]), run(variants)
-    every = max(1, len(ids) // cell_rows) if cell_rows else len(ids) + 1
-    single = [
-        measure(model, part.to(model.device), variant, Settings(new, 1, _WINDOW))
-        for part, (_, new) in list(zip(ids, chosen, strict=True))[every // 2 :: every]
-        for variant in (variants[0], variants[1])
-    ]
-    steps = [new for (_, new) in chosen[every // 2 :: every] for _ in range(2)]
-    cell = sum(each.prefill_s + each.decode_ms * (new - 1) / 1000 for each, new in zip(single, steps, strict=True))
-    least = floor(model, chosen, speed, bandwidth)
-    figures = {
+    speed, bandwidth = product_speed(model.device, model.network.dtype), bandwidth_of(model.device)
+    figures: dict[str, Any] = {
         "model": model.name,
         "device": torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else "cpu",
         "dtype": str(model.network.dtype).removeprefix("torch."),
+        "versions": versions(),
         "rows": chosen,
         "cells": len(variants),
         "matrix_operations_per_second": speed,
-        "copy_bytes_per_second": bandwidth,
-        "seconds": {"grid": grid, "full": full, "floor": least},
-        "cell_seconds_a_row": cell / len(single) if single else None,
-        "grid_to_full": grid / full,
-        "grid_to_floor": grid / least,
-        "cells_to_grid": cell / len(single) * len(variants) / (grid / rows) if single else None,
-        "table_hours": grid / rows * TABLE_ROWS / 3600,
-        "step": step_figures(model, engine, longest, variants, bandwidth),
-        "versions": versions(),
+        "bytes_per_second": bandwidth,
     }
-    o.console.print_json(json.dumps({key: figures[key] for key in figures if key not in ("versions", "rows")}))
-    o.save_figures(json_file, figures)
+
+    def keep(**more: Any) -> None:
+        figures.update(more)
+        o.console.print_json(json.dumps(more))
+        o.save_figures(json_file, figures)
+
+    # Kernels are compiled, and steps of every size are captured.
+    warm = [Call(n, Row(ids[0][:shortest], 3, variants)) for n in range(math.ceil(SIZES[-1] / len(variants)))]
+    assert len(list(engine.results(warm))) == len(warm)
+    full, grid, least = run(variants[:1]), run(variants), floor(model, chosen, speed, bandwidth)
+    keep(
+        seconds={"grid": grid, "full": full, "floor": least},
+        grid_to_full=grid / full,
+        grid_to_floor=grid / least,
+        table_hours=grid / rows * TABLE_ROWS / 3600,
+        few_kernels=isinstance(engine, StreamingEngine) and engine.few_kernels,
+    )
+    keep(step=step_figures(model, engine, longest, variants, bandwidth))
+    if cell_rows:
+        every = max(1, len(ids) // cell_rows)
+        readings = [
+            (len(part), measure(model, part.to(model.device), variant, Settings(new, 1, _WINDOW, replayed=False)))
+            for part, (_, new) in list(zip(ids, chosen, strict=True))[every // 2 :: every]
+            for variant in (variants[0], variants[1])
+        ]
+        cells = len(variants) * cell_seconds(readings, chosen)
+        keep(cells_seconds=cells, cells_to_grid=cells / grid)
 
 
 def step_figures(
@@ -195,13 +227,17 @@ def step_figures(
     """Milliseconds of a step of all cells of one prompt, from answers of two lengths, and of reading what it must."""
     ids = torch.randint(0, model.config.vocab_size, (tokens,), generator=torch.Generator().manual_seed(1))
     kept = tokens + len(METHODS) * sum(BUDGETS)
-    took = {}
-    for new in (9, 9, 73):  # The first captures.
+
+    def took(new: int) -> float:
         started = clock(model.device)
-        for _ in engine.results([Call(0, Row(ids, new, variants))]):
-            took[new] = clock(model.device) - started
+        assert len(list(engine.results([Call(0, Row(ids, new, variants))]))) == 1
+        return clock(model.device) - started
+
+    steps = (9, 9 + 128)
+    took(steps[0])
+    each = [(took(steps[1]) - took(steps[0])) / (steps[1] - steps[0]) for _ in range(3)]
     floor_s = (weight_bytes(model) + kept * Shape.of(model).token_bytes) / bandwidth
-    found = {"ms": 1000 * (took[73] - took[9]) / 64, "floor_ms": 1000 * floor_s}
+    found = {"ms": 1000 * median(each), "floor_ms": 1000 * floor_s}
     return {**found, "to_floor": found["ms"] / found["floor_ms"] if found["floor_ms"] else math.nan}
 
 

@@ -94,6 +94,36 @@ def test_bench_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert figures["grid_to_full"] == pytest.approx(figures["seconds"]["grid"] / figures["seconds"]["full"])
     assert 0 < figures["seconds"]["floor"] < figures["seconds"]["full"]
     assert figures["step"]["floor_ms"] > 0
+    assert figures["step"]["to_floor"] == pytest.approx(figures["step"]["ms"] / figures["step"]["floor_ms"])
+    assert figures["cells_to_grid"] == pytest.approx(figures["cells_seconds"] / figures["seconds"]["grid"])
+    assert figures["few_kernels"] is False  # A CPU's steps are the layers' own.
+
+
+def test_a_table_that_is_cut_short_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, file = script("bench_table"), tmp_path / "table.json"
+    small = {**PRESETS["llama3-8b"], "hidden_size": 128, "intermediate_size": 256, "vocab_size": 100}
+    monkeypatch.setitem(PRESETS, "small", small)
+    monkeypatch.setattr(module, "BUDGETS", (12,))
+    monkeypatch.setattr(module, "spec_of", lambda name: SimpleNamespace(max_new_tokens=5))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "step_figures", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        module.main("small", layers=1, rows=2, longest=60, cell_rows=2, device="cpu", data_dir=None, json_file=file)
+    figures = json.loads(file.read_text())
+    assert figures["seconds"]["grid"] > 0
+    assert "step" not in figures
+
+
+def test_cells_cost_what_their_own_prompts_and_answers_cost() -> None:
+    """Two prompts were read at 1 ms a token and 2 ms a step; all rows are charged by that."""
+    readings = [
+        (100, SimpleNamespace(prefill_s=0.1, decode_ms=2.0)),
+        (300, SimpleNamespace(prefill_s=0.3, decode_ms=2.0)),
+    ]
+    assert script("bench_table").cell_seconds(readings, [(1000, 11), (50, 1)]) == pytest.approx(1.05 + 0.02)
 
 
 def test_the_sample_of_the_table_has_each_task_as_often_as_the_table() -> None:
@@ -163,3 +193,9 @@ def test_the_parts_of_bench_gpu_are_commands_that_exist(tmp_path: Path) -> None:
     bench = typer.main.get_command(make_app()).commands["bench"]  # type: ignore[attr-defined]
     asked = [command[3:] for command in parts.values() if command[1] == "cokv_bench"]
     assert {bench.make_context("bench", arguments).params["random_weights"] for arguments in asked} == {"llama3-8b"}
+
+
+def test_a_part_of_bench_gpu_that_hangs_is_stopped() -> None:
+    run_part = script("bench_gpu").run_part
+    assert run_part(["-c", "raise SystemExit(3)"], 60) == 3
+    assert run_part(["-c", "import time; time.sleep(60)"], 1) is None

@@ -27,12 +27,14 @@ class Settings:
         window: observation window of the methods, in tokens.
         chunk: prompt tokens that a layer reads at a time where a method compresses, None for as many as fit; FullKV's
             prefill is one pass.
+        replayed: whether steps are also timed as a CUDA graph.
     """
 
     new_tokens: int
     rows: int
     window: int
     chunk: int | None = None
+    replayed: bool = True
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def measure(model: Model, token_ids: Tensor, variant: Variant, settings: Setting
         prefill_s=prefilled - started,
         ttft_s=known - started,
         decode_ms=1000 * (ended - began) / steps,
-        graph_ms=_graph_ms_if_it_fits(model, cache, prompt, steps),
+        graph_ms=_graph_ms_if_it_fits(model, cache, prompt, steps) if settings.replayed else None,
         peak_bytes=peak,
         after_bytes=after,
         kv_held=held,

@@ -50,7 +50,7 @@ def bench(model: Model, request: BenchRequest, folder: Path, progress: Progress,
     readings: dict[tuple[int, Variant], list[Reading] | None] = {
         (tokens, variant): [] for tokens in request.lengths for variant in variants
     }
-    table = _save(bench_table(model, request, readings), folder)
+    table = bench_table(model, request, readings)
     done, total = 0, len(variants) + request.repeats * len(readings)
     with _short_collections():
         for variant in variants:

@@ -35,7 +35,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the splits, the needles 
 MemoryLimit = Annotated[
     float | None,
     typer.Option(
-        help="Memory limit in GiB for prompts and batches; more prompts go to a file. Default: 60% of free memory."
+        help="GiB for prompts and batches; more prompts go to a file. Default: 60% of free memory, 30% of a GPU's."
     ),
 ]
 

@@ -60,6 +60,11 @@ class StreamingEngine(Generic[Context]):
         self._stream: Stream | None = None
         self._side = torch.cuda.Stream(model.device) if model.device.type == "cuda" else None
 
+    @property
+    def few_kernels(self) -> bool:
+        """Whether the steps so far were those of `fused`."""
+        return self._stream is not None and self._stream.few_kernels
+
     def results(self, calls: Iterable[Call[Context]]) -> Iterator[tuple[Call[Context], Any]]:
         """See `Engine.results`."""
         with ThreadPoolExecutor(1) as second:

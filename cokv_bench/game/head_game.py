@@ -27,6 +27,8 @@ ExampleProgress = Callable[[int, int], None]
 
 #: Of what is free when a game begins.
 DEFAULT_SHARE = 0.6
+# The same on a GPU, where answers are generated in a pool that takes half of what is free (`engines/streaming.py`).
+_SHARE_BESIDE_A_POOL = 0.3
 # Of the limit; the rest is for the tokens that a batch generates.
 _PROMPT_SHARE = 0.75
 
@@ -161,8 +163,8 @@ def make_game(
     """The game on a split of some tasks; heads are profiled on "profile", budgets can be judged on "test".
 
     Args:
-        memory_limit: bytes for prompts and batches together; default 60% of what is free. Prompts beyond three
-            quarters of it go to a file.
+        memory_limit: bytes for prompts and batches together; default 60% of what is free, on a GPU 30%. Prompts beyond
+            three quarters of it go to a file.
         spill_folder: where that file is made; default the system's temporary folder.
         workers: where columns are measured; default this process.
         needs: signals of `prefill` that selections read, such as "accumulated_attention" for H2O's.
@@ -222,8 +224,8 @@ def _deal(
     needs: frozenset[str],
 ) -> Game:
     """The game as one process plays it, with prompts of its own."""
-    limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
-
+    share = DEFAULT_SHARE if model.device.type == "cpu" else _SHARE_BESIDE_A_POOL
+    limit = memory_limit or int(share * free_memory(model.device))
     questions: dict[int, tuple[int, ...]] = {}
 
     def make(number: int) -> Prompt:

@@ -5,6 +5,7 @@ compact cache saves is not seen. Source of the technique: CUDA graphs in PyTorch
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -82,16 +83,30 @@ def capture(work: Callable[[], object], device: torch.device, undo: Callable[[],
     """
     # The model's GPU need not be the current one, and a capture sees one GPU only.
     with torch.cuda.device(device):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
+        before = torch.cuda.current_stream()
+        stream = _stream(before.device)
+        stream.wait_stream(before)
         with torch.cuda.stream(stream):
             for _ in range(_WARM_UPS):
                 work()
                 undo()
-        torch.cuda.current_stream().wait_stream(stream)
+        before.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # Another thread may prefill meanwhile.
-        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-            work()
+        try:
+            # Another thread may prefill meanwhile.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                work()
+        finally:
+            # A capture that ends with an error leaves its stream the current one.
+            torch.cuda.set_stream(before)
         undo()
     return graph.replay
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """The stream of all captures on a GPU.
+
+    Streams are dealt out in turn, and soon one would be a second thread's; those of a high priority are dealt apart.
+    """
+    return torch.cuda.Stream(device, priority=-1)

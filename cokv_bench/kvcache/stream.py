@@ -164,6 +164,7 @@ class Stream:
             read: takes a step; default the model's own layers.
         """
         self._model, self._pool, self._graphs, self._read = model, pool, graphs, read or own_read(model)
+        self.few_kernels = read is not None
         self._rows: list[_Row] = []
         self._steps: dict[int, _Step] = {}
         self._loaded: _Step | None = None

@@ -2,14 +2,21 @@
 
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of Python and of the packages that results depend on, and the git revision where there is one."""
+    """Versions of Python and of the packages that results depend on, and the git revision; None for what is missing."""
     packages = ["cokv-bench", "torch", "transformers", "datasets", "numpy", "scipy", "rouge", "fuzzywuzzy", "jieba"]
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}, "git": _revision()}
+    return {"python": platform.python_version(), **{name: _version(name) for name in packages}, "git": _revision()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _revision() -> str | None:

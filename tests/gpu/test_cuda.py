@@ -9,6 +9,7 @@ from cokv_bench.engines import Call, LocalWorkers
 from cokv_bench.engines.streaming import StreamingEngine
 from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.fused import fused
+from cokv_bench.kvcache.graph import capture
 from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank
 from cokv_bench.models import Model, load_model
 from cokv_bench.policies import get_policy
@@ -158,3 +159,12 @@ def test_steps_with_few_kernels_give_the_states_of_the_layers(pair: tuple[Model,
 
     like = prefill(pair[1], random_ids(TOKENS), window=8)
     assert fused(pair[1], like, triton_decode.decode_attention, triton_step) is not None
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was() -> None:
+    before = torch.cuda.current_stream()
+    numbers = torch.ones(4, device="cuda")
+    with pytest.raises(RuntimeError):
+        capture(lambda: numbers.sum().item() if torch.cuda.is_current_stream_capturing() else None, numbers.device)
+    assert torch.cuda.current_stream() == before
+    assert numbers.sum().item() == 4

@@ -54,14 +54,15 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[GraphStep]:
             layer.keys_flat.copy_(keys)
             layer.values_flat.copy_(values)
 
-    stream = SimpleNamespace(wait_stream=lambda other: None)
+    stream = SimpleNamespace(wait_stream=lambda other: None, device=torch.device("cpu"))
+    monkeypatch.setattr(graph, "_stream", lambda device: stream)
     monkeypatch.setattr(GraphStep, "_capture", capture)
     monkeypatch.setattr(GraphStep, "serves", staticmethod(lambda model, cache: isinstance(cache, RaggedCache)))
     monkeypatch.setattr(Recorded, "steps", found, raising=False)
     for name, stand_in in {
         "device": lambda _: nullcontext(),
-        "Stream": lambda: stream,
         "current_stream": lambda: stream,
+        "set_stream": lambda _: None,
         "stream": lambda _: nullcontext(),
         "CUDAGraph": Recorded,
         "graph": captured,
@@ -145,3 +146,24 @@ def test_a_graph_keeps_the_weights_that_it_reads(tmp_path: Path, captures: list[
     assert fused(model, prompt, attend, plain_step) is not None
     assert read != {weights.data_ptr() for weights in model.network.parameters()}
     assert read == {weights.data_ptr() for weights in step._weights}
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(
+    captures: list[GraphStep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a capture ends with an error, PyTorch does not go back to the stream before it."""
+    current = []
+
+    @contextmanager
+    def failing(*_: Any, **options: Any) -> Iterator[None]:
+        current.append(options["stream"])
+        yield
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+    before = graph.torch.cuda.current_stream()
+    monkeypatch.setattr(graph.torch.cuda, "graph", failing)
+    monkeypatch.setattr(graph.torch.cuda, "set_stream", current.append)
+    with pytest.raises(RuntimeError, match="previous error"):
+        graph.capture(lambda: None, torch.device("cpu"))
+    assert current[-1] is before
+    assert len(current) == 2
