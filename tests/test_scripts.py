@@ -283,6 +283,7 @@ def test_a_sweep_is_timed_in_all_its_ways(texty_folder: Path, tmp_path: Path, mo
     assert [("cells" in row) for row in found["examples"]] == [True, False, False]
     seconds = [row[way] for row in found["examples"] for way in ("full", "grid")]
     assert min([*seconds, found["eval"], found["examples"][0]["cells"]]) > 0
+    assert found["eval_to_full"] == pytest.approx(found["eval"] / sum(row["full"] for row in found["examples"]))
     assert found["grid_to_eval"] == pytest.approx(sum(row["grid"] for row in found["examples"]) / found["eval"])
 
 
