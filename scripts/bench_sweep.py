@@ -67,7 +67,7 @@ def main(
     o.console.print_json(json.dumps({key: figures[key] for key in figures if key not in ("versions", "model")}))
     less = f" and {figures['cells_to_grid']:.1f} times less than cell by cell" if cells else ""
     o.tell(f"The grid costs {figures['grid_to_full']:.2f} times a FullKV pass{less} (medians over the examples).")
-    o.tell(f"As `eval` runs it, with shared steps, all examples take {figures['eval_to_full']:.2f} times FullKV's passes.")
+    o.tell(f"As `eval` runs it, where rows share steps, it costs {figures['eval_to_full']:.2f} times FullKV's passes.")
     o.save_figures(json_file, figures)
 
 
