@@ -5,8 +5,8 @@
 - flash: PyTorch's flash kernel, which never writes scores down (`cokv_bench.kvcache.flash`), as runs have it.
 - written: scores are written down, piece by piece, as where a selection has holes and needs a mask.
 
-Random coalitions of the heads over a prompt of random ids, whose answers are given: the game's utility `loglik`. Both
-ways take turns; a ratio is of their medians. The log-probabilities of both are compared.
+Random coalitions of the heads over a prompt of the embedded essays, whose next tokens are given: the game's utility
+`loglik`. Both ways take turns; a ratio is of their medians. Their utilities are compared, in nats per token.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from unittest.mock import patch
 
 import torch
 import typer
+from torch import Tensor
 
 from cokv_bench.bench.timing import seconds
 from cokv_bench.cli import options as o
@@ -24,6 +25,7 @@ from cokv_bench.kvcache import Generation, Prompt, Selection, decode, flash, pre
 from cokv_bench.models import Model, load_model
 from cokv_bench.option import integers
 from cokv_bench.runs.versions import versions
+from cokv_bench.tasks.made.haystack import read_documents
 
 DTYPES = ("float32", "bfloat16")
 
@@ -40,9 +42,12 @@ def main(
     rows = []
     for dtype in DTYPES:
         loaded = load_model(model, dtype=dtype, device="cpu")
-        prompt = prefill(loaded, _ids(loaded, length))
-        for new in integers(answers, "number of answer tokens"):
-            rows.append({"dtype": dtype, "answer": new, **_compare(loaded, prompt, new, coalitions, repeats)})
+        counts = integers(answers, "number of answer tokens")
+        ids = _essays(loaded, length + max(counts))
+        prompt = prefill(loaded, ids[:length])
+        for new in counts:
+            answer = torch.tensor(ids[length : length + new])
+            rows.append({"dtype": dtype, "answer": new, **_compare(loaded, prompt, answer, coalitions, repeats)})
     title = f"Seconds for {coalitions} coalitions, {torch.get_num_threads()} threads"
     told = [(f"{row['dtype']}, {row['answer']} tokens", *(f"{row[name]:.2f}" for name in _NAMES)) for row in rows]
     o.print_table(title, ("", *_NAMES), told, words=[""])
@@ -53,16 +58,17 @@ def main(
 _NAMES = ("flash", "written", "ratio")
 
 
-def _ids(model: Model, count: int) -> list[int]:
-    chance = torch.Generator().manual_seed(count)
-    return torch.randint(0, model.config.vocab_size, (count,), generator=chance).tolist()
+def _essays(model: Model, count: int) -> list[int]:
+    """The first ids of the embedded essays, from the first one on again where they end."""
+    text = " ".join(document.text for document in read_documents())
+    found = model.text_tokenizer.encode(text)
+    return (found * (1 + count // len(found)))[:count]
 
 
-def _compare(model: Model, prompt: Prompt, new: int, coalitions: int, repeats: int) -> dict[str, Any]:
+def _compare(model: Model, prompt: Prompt, answer: Tensor, coalitions: int, repeats: int) -> dict[str, Any]:
     chance = torch.Generator().manual_seed(0)
     members = torch.rand(coalitions, prompt.layers, prompt.kv_heads, generator=chance) < 0.5
     choices = [Selection.from_coalition(inside, prompt.tokens, prompt.window) for inside in members]
-    answer = torch.tensor(_ids(model, new))
     made: dict[str, list[Generation]] = {}
 
     def work(name: str) -> None:
