@@ -27,7 +27,7 @@ ExampleProgress = Callable[[int, int], None]
 
 #: Of what is free when a game begins.
 DEFAULT_SHARE = 0.6
-# The same on a GPU, where answers are generated in a pool that takes half of what is free (`engines/streaming.py`).
+# The same with CUDA, where answers are generated in a pool that takes half of what is free (`engines/streaming.py`).
 _SHARE_BESIDE_A_POOL = 0.3
 # Of the limit; the rest is for the tokens that a batch generates.
 _PROMPT_SHARE = 0.75
@@ -224,7 +224,7 @@ def _deal(
     needs: frozenset[str],
 ) -> Game:
     """The game as one process plays it, with prompts of its own."""
-    share = DEFAULT_SHARE if model.device.type == "cpu" else _SHARE_BESIDE_A_POOL
+    share = _SHARE_BESIDE_A_POOL if model.device.type == "cuda" else DEFAULT_SHARE
     limit = memory_limit or int(share * free_memory(model.device))
     questions: dict[int, tuple[int, ...]] = {}
 

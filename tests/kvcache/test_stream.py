@@ -225,6 +225,7 @@ def test_a_step_with_few_kernels_answers_as_the_layers_do(kind: str, tmp_path: P
     read = fused(model, requests[0].prompt, attend, plain_step)
     assert read is not None
     flow = Stream(model, Pool(10_000, requests[0].prompt, attend), graphs=False, read=read)
+    assert flow.few_kernels
     assert run(flow, model, requests) == alone
     # The network itself is as before, and a search can go backward through it.
     assert all(torch.equal(names[name], weights) for name, weights in model.network.named_parameters())
