@@ -1,5 +1,6 @@
 """Profiling: sample coalitions into a ledger until told to stop, and turn them into head values."""
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from cokv_bench.game.head_game import Game
 from cokv_bench.game.ledger import Ledger, LedgerHeader, Row
 from cokv_bench.game.sampling import SamplingPlan, get_sampling
 from cokv_bench.game.stability import Stability, stability
-from cokv_bench.game.step_journal import StepJournal, clear_journal
+from cokv_bench.game.step_journal import StepJournal, clear_mark, is_marked, mark_end
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 from cokv_bench.tasks import split_rule
@@ -56,7 +57,8 @@ def profile(
 
     A ledger that is there already is gone on with. Coalitions depend on the seed and their number alone and
     are measured in fixed steps, so a process that was killed and started again ends with the same ledger, to the
-    byte, as one that never stopped (on the same machine, for other machines round differently).
+    byte, as one that never stopped (on the same machine, for other machines round differently). One that was killed
+    while it wrote head values has spent its time for sampling: the next call writes them and samples for no time limit.
 
     Args:
         sampling: a name of `SAMPLINGS`; default the one that the estimator is meant for.
@@ -96,8 +98,9 @@ def profile(
     path = folder / "ledger.jsonl"
     with Ledger.open(path, header) as ledger:
         result, stable, reason = _sample(game, ledger, folder, plan, chosen, stopping, progress)
-        clear_journal(folder)
+        mark_end(folder, header, len(ledger.done))
     if not np.isfinite(result.values).all():
+        clear_mark(folder, header, len(ledger.done))
         raise RequestError(
             f"{len(ledger.done)} coalitions are too few for the estimator '{estimator}' on {game.players} heads; they "
             f"are kept in {path}: repeat the command with more --samples."
@@ -128,6 +131,7 @@ def profile(
     for family, indices in parts.items():
         progress(evaluations, evaluations, f"head values without {family.name}")
         write(folder / family.folder / "values.json", *_judge(ledger, plan, chosen, indices), indices)
+    clear_mark(folder, header, len(ledger.done))
     return head_values
 
 
@@ -163,7 +167,8 @@ def _sample(
     progress: Progress,
 ) -> tuple[Estimate, Stability, str]:
     """Measure step after step until a criterion is met; the estimate, its stability and the criterion's name."""
-    started = time.monotonic()
+    ended = is_marked(folder, ledger.header, len(ledger.done))
+    started = -math.inf if ended else time.monotonic()
     examples = len(game.rows)
     total = None if stopping.rows is None else stopping.rows * examples
     start, known = 0, "first coalitions"

@@ -1,4 +1,7 @@
-"""What a step of coalitions has measured so far, example by example, until it is whole and goes to the ledger."""
+"""What a step of coalitions has measured so far, example by example, until it is whole and goes to the ledger.
+
+Once sampling has ended, a journal of no rows says so until the head values are written.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -6,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from cokv_bench.checks import Check, text, whole
+from cokv_bench.errors import RequestError
 from cokv_bench.game.ledger import LedgerHeader
 from cokv_bench.log import HeadedLog, UnfitLogError, json_line
 
@@ -36,8 +40,7 @@ class StepJournal(HeadedLog):
         Raises:
             RequestError: the folder cannot be written.
         """
-        path = folder / _NAME
-        settings = {"ledger": hashlib.sha256(json_line(vars(header))).hexdigest(), "start": start, "stop": stop}
+        path, settings = folder / _NAME, _settings(header, start, stop)
         try:
             return cls.resume(path, settings)
         except UnfitLogError:
@@ -66,6 +69,24 @@ class StepJournal(HeadedLog):
         self.columns[example] = list(utilities)
 
 
-def clear_journal(folder: Path) -> None:
-    """Remove what the last step has left, once it is in the ledger."""
-    (folder / _NAME).unlink(missing_ok=True)
+def _settings(header: LedgerHeader, start: int, stop: int) -> dict[str, Any]:
+    return {"ledger": hashlib.sha256(json_line(vars(header))).hexdigest(), "start": start, "stop": stop}
+
+
+def mark_end(folder: Path, header: LedgerHeader, rows: int) -> None:
+    """Say that the sampling of a ledger has ended at so many rows, for a call that finds no head values of them."""
+    StepJournal.open(folder, header, rows, rows).close()
+
+
+def is_marked(folder: Path, header: LedgerHeader, rows: int) -> bool:
+    """Whether an earlier call has ended sampling there and was stopped before all head values were written."""
+    try:
+        return StepJournal.read(folder / _NAME).settings == _settings(header, rows, rows)
+    except RequestError:
+        return False
+
+
+def clear_mark(folder: Path, header: LedgerHeader, rows: int) -> None:
+    """Remove the mark, but not what another process may have begun to measure since."""
+    if is_marked(folder, header, rows):
+        (folder / _NAME).unlink(missing_ok=True)
