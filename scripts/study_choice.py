@@ -3,7 +3,8 @@
 python scripts/study_choice.py RUN --probe DRAFTS --probe KEPT --method cokv-search:file=a,cokv-search:file=b
 
 RUN measures a utility such as loglik; each other run measures a probe (scripts/probes.py) of the same methods on the
-same examples, at some of its budgets. Ways to choose, each as gain over gap:
+same examples, at some of its budgets. Without probes, only what the answers say is told. Ways to choose, each as gain
+over gap:
 best              by what RUN says of the very example: a ceiling, which takes the answers to know
 by task           by the other examples of the task: an oracle of another kind, since users do not name their tasks
 by a probe        the method whose probe is highest
@@ -37,17 +38,16 @@ _PENALTY = 10.0
 
 def main(
     run: Annotated[Path, typer.Argument(help="Folder of the run that measured the utility.")],
-    probe: Annotated[list[Path], typer.Option(help="Folder of a run that measured a probe; once for each.")],
     method: Annotated[str, typer.Option(help="The methods to choose among, with commas.")],
+    probe: Annotated[list[Path], typer.Option(help="Folder of a run that measured a probe; once for each.")] = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
 ) -> None:
     """Print the gain over gap of each method and of each way to choose among them, over all tasks and by benchmark."""
     methods = method.split(",")
     scores = frame_of(read_records(run))
     probes = {folder.name: frame_of(read_records(folder)) for folder in probe}
-    probed = scores["budget"].isna()
-    probed |= np.logical_and.reduce([scores["budget"].isin(frame["budget"]) for frame in probes.values()])
-    scores = scores[probed]
+    for frame in probes.values():
+        scores = scores[scores["budget"].isna() | scores["budget"].isin(frame["budget"])]
     chosen = [scores[scores["method"].isin([UPPER, LOWER, *methods])]]
     for budget, at in scores.dropna(subset="budget").groupby("budget"):
         table = _wide(at, methods)
@@ -89,6 +89,8 @@ def _ways(table: pd.DataFrame, probes: dict[str, pd.DataFrame]) -> Iterator[tupl
     yield "by task", np.array([(part if len(part) else scores).mean(axis=0).argmax() for part in others])
     for name, told in probes.items():
         yield f"by {name}", told.to_numpy().argmax(axis=1)
+    if not probes:
+        return
     features = np.concatenate([told.to_numpy() for told in probes.values()], axis=1)
     picks = np.zeros(len(tasks), dtype=np.int64)
     less = scores - scores.mean(axis=1, keepdims=True)

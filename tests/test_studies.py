@@ -69,6 +69,9 @@ def test_choices_are_judged_by_what_they_pick(
     assert "gain over gap at 64 tokens per head" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'c'"):
         module.main(tmp_path / "scores", probe=probes, method="a,c", out=None)
+    module.main(tmp_path / "scores", method="a,b", out=tmp_path / "ceilings.csv")
+    ceilings = pd.read_csv(tmp_path / "ceilings.csv").set_index(["task", "method"])["closed"]["gain over gap"]
+    assert dict(ceilings) == dict(table[["a", "b", "best", "by task"]])
 
 
 def test_families_are_judged_by_shares_that_have_not_seen_them(
