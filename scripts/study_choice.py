@@ -9,8 +9,13 @@ best              by what RUN says of the very example: a ceiling, which takes t
 by task           by the other examples of the task: an oracle of another kind, since users do not name their tasks
 by a probe        the method whose probe is highest
 by all probes     by a ridge regression on the probes of all methods, learnt on the other tasks
+by the question   by the same on what is seen without a model: the length of the prompt, and length, lines, digits,
+                  capitals and punctuation of the question (where a folder has its examples.jsonl, as every run that
+                  `cokv-bench eval` has just finished)
 """
 
+import json
+import string
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -28,10 +33,12 @@ from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
 from cokv_bench.report.grids import ends
+from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table, is_sum
 from cokv_bench.scores.tables import frame_of
 
+Floats = NDArray[np.float64]
 Picks = NDArray[np.int64]
 _PENALTY = 10.0
 
@@ -46,6 +53,7 @@ def main(
     methods = method.split(",")
     scores = frame_of(read_records(run))
     probes = {folder.name: frame_of(read_records(folder)) for folder in probe}
+    looks = _looks(scores, [run, *probe])
     for frame in probes.values():
         scores = scores[scores["budget"].isna() | scores["budget"].isin(frame["budget"])]
     chosen = [scores[scores["method"].isin([UPPER, LOWER, *methods])]]
@@ -54,7 +62,7 @@ def main(
         told = {
             name: _wide(frame[frame["budget"] == budget], methods).loc[table.index] for name, frame in probes.items()
         }
-        for way, picks in _ways(table, told):
+        for way, picks in _ways(table, told, looks):
             index = table.index.to_frame(index=False)
             picked = table.to_numpy()[np.arange(len(table)), picks]
             chosen.append(index.assign(budget=budget, method=way, score=picked))
@@ -81,7 +89,27 @@ def _wide(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
     return table[list(methods)].dropna()
 
 
-def _ways(table: pd.DataFrame, probes: dict[str, pd.DataFrame]) -> Iterator[tuple[str, Picks]]:
+def _looks(scores: pd.DataFrame, folders: Sequence[Path]) -> pd.DataFrame | None:
+    """What the prompts look like, a row an example; None where no folder tells what was asked."""
+    asked = next((path for folder in folders if (path := folder / EXAMPLES).exists()), None)
+    if asked is None:
+        return None
+    examples = [json.loads(line) for line in asked.read_text().splitlines()]
+    table = pd.DataFrame([(each["task"], each["example"], *_look(each["question"])) for each in examples])
+    tokens = scores.groupby(["task", "example"])["prompt_tokens"].first()
+    return table.set_index([0, 1]).assign(tokens=np.log(tokens))
+
+
+def _look(question: str) -> tuple[float, ...]:
+    """Features of a question: logarithms of its words and lines, and shares of kinds of characters."""
+    kinds = (str.isdigit, str.isupper, string.punctuation.__contains__)
+    shares = [sum(map(kind, question)) / max(len(question), 1) for kind in kinds]
+    return np.log1p(len(question.split())), np.log1p(question.count("\n")), *shares
+
+
+def _ways(
+    table: pd.DataFrame, probes: dict[str, pd.DataFrame], looks: pd.DataFrame | None
+) -> Iterator[tuple[str, Picks]]:
     """Each way to choose with the number of the method that it picks for each example."""
     scores, tasks = table.to_numpy(), table.index.get_level_values("task").to_numpy()
     yield "best", scores.argmax(axis=1)
@@ -89,16 +117,22 @@ def _ways(table: pd.DataFrame, probes: dict[str, pd.DataFrame]) -> Iterator[tupl
     yield "by task", np.array([(part if len(part) else scores).mean(axis=0).argmax() for part in others])
     for name, told in probes.items():
         yield f"by {name}", told.to_numpy().argmax(axis=1)
-    if not probes:
-        return
-    features = np.concatenate([told.to_numpy() for told in probes.values()], axis=1)
+    if probes:
+        features = np.concatenate([told.to_numpy() for told in probes.values()], axis=1)
+        yield "by all probes", _learnt(features, scores, tasks)
+    if looks is not None:
+        yield "by the question", _learnt(looks.loc[table.index].to_numpy(), scores, tasks)
+
+
+def _learnt(features: Floats, scores: Floats, tasks: NDArray[np.object_]) -> Picks:
+    """The method that a regression on features of the examples says is best, learnt on all tasks but the example's."""
     picks = np.zeros(len(tasks), dtype=np.int64)
     less = scores - scores.mean(axis=1, keepdims=True)
     for task in dict.fromkeys(tasks):
         of_task = tasks == task
         model = make_pipeline(StandardScaler(), Ridge(_PENALTY)).fit(features[~of_task], less[~of_task])
         picks[of_task] = model.predict(features[of_task]).argmax(axis=1)
-    yield "by all probes", picks
+    return picks
 
 
 if __name__ == "__main__":

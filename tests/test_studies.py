@@ -1,5 +1,6 @@
 """Scripts that study what was measured: probes, choices by them, families that a search has not seen."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,14 @@ def test_choices_are_judged_by_what_they_pick(
 ) -> None:
     module, dice = script("study_choice"), np.random.default_rng(0)
     runs: dict[str, list[dict[str, Any]]] = {"scores": [], "told": [], "noise": []}
+    asked = []
     for task in ("needle", "ruler/vt", "ruler/cwe", "text"):
         for number in range(8):
             low, right = dice.normal(), number % 2
-            one = {"task": task, "example": f"{task}{number}"}
+            one: dict[str, Any] = {"task": task, "example": f"{task}{number}"}
+            # Questions with digits are those that the method b is best for.
+            asked.append({**one, "question": "Which of 3 or 4?" if right else "Which of these?"})
+            one["prompt_tokens"] = 500 + number
             runs["scores"].append({**one, "method": "full", "budget": None, "score": low + 1})
             for method, score in (("snapkv", low), ("a", low + (1 - right)), ("b", low + 0.8 * right)):
                 runs["scores"].append({**one, "method": method, "budget": 64, "score": score})
@@ -69,6 +74,12 @@ def test_choices_are_judged_by_what_they_pick(
     assert "gain over gap at 64 tokens per head" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'c'"):
         module.main(tmp_path / "scores", probe=probes, method="a,c", out=None)
+    assert not table.index.isin(["by the question"]).any()
+    probes[1].mkdir()
+    (probes[1] / "examples.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
+    module.main(tmp_path / "scores", probe=probes, method="a,b", out=tmp_path / "asked.csv")
+    told = pd.read_csv(tmp_path / "asked.csv").set_index(["task", "method"])["closed"]["gain over gap"]
+    assert told["by the question"] == pytest.approx(0.9)
     module.main(tmp_path / "scores", method="a,b", out=tmp_path / "ceilings.csv")
     ceilings = pd.read_csv(tmp_path / "ceilings.csv").set_index(["task", "method"])["closed"]["gain over gap"]
     assert dict(ceilings) == dict(table[["a", "b", "best", "by task"]])
