@@ -60,7 +60,6 @@ def main(
         "cells_to_grid": median(row["cells"] / row["grid"] for row in rows if "cells" in row) if cells else None,
         "eval": together,
         "eval_to_full": together / sum(row["full"] for row in rows),
-        "grid_to_eval": sum(row["grid"] for row in rows) / together,
         "same_answers": same and all(row.get("same_answers", True) for row in rows),
         "versions": versions(),
     }

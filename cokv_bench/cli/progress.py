@@ -46,18 +46,21 @@ def progress_bar(console: Console, what: str, unit: str) -> Iterator[Callback]:
         return
     started = last = begun = time.monotonic()
     first: int | None = None
+    ended = False
 
     def write(done: int, total: int | None, note: str) -> None:
-        nonlocal last, first, begun
+        nonlocal last, first, begun, ended
         now = time.monotonic()
         if first is None or done == first:
             # Neither what an earlier call has done nor what precedes the first unit says anything of the speed.
             first, begun = done, now
-        if done != total and now - last < _SECONDS_BETWEEN_LINES:
+        # Once, at the end, without waiting; what follows the last unit has lines now and then as well.
+        ends, ended = done == total and not ended, done == total
+        if not ends and now - last < _SECONDS_BETWEEN_LINES:
             return
         last = now
         speed = (done - first) / (now - begun) if now > begun else 0.0
-        rate = f", {_rate(speed, unit)}" if speed else ""
+        rate = f", {_rate(speed, unit)}" if speed and (ends or not ended) else ""
         ahead = 0 if total is None else total - done
         left = f", about {_duration(ahead / speed)} left" if speed and ahead > 0 else ""
         count = f"{done}" if total is None else f"{done} of {total}"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cokv_bench.budgets import HeadScores, from_head_values
 from cokv_bench.budgets.rules import ALPHAS, BETAS
 from cokv_bench.game.coalitions import FloatArray
-from cokv_bench.game.head_game import Game
+from cokv_bench.game.head_game import ExampleProgress, Game
 from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.policies import get_policy
 
@@ -24,6 +24,7 @@ def alpha_curve(
     values: FloatArray,
     budgets: Sequence[int] = CURVE_BUDGETS,
     indices: Sequence[int] | None = None,
+    progress: ExampleProgress = lambda done, total: None,
 ) -> dict[int, dict[int, float]]:
     """Mean utility on the game's own examples for each budget and alpha (how many heads keep the window only).
 
@@ -33,13 +34,14 @@ def alpha_curve(
         values: head values [layers, kv_heads].
         budgets: those that are not between the window and the shortest prompt are left out.
         indices: numbers of the examples that count; default all of them.
+        progress: called after each example.
     """
     alphas = [alpha for alpha in ALPHAS if alpha < game.players]
 
     def rule(budget: int, alpha: int) -> NDArray[np.int64]:
         return from_head_values(values, budget, window=game.window, zeroed=alpha)
 
-    return _curve(game, budgets, alphas, rule, indices)
+    return _curve(game, budgets, alphas, rule, indices, progress)
 
 
 def beta_curve(game: Game, scores: HeadScores, budgets: Sequence[int] = CURVE_BUDGETS) -> dict[int, dict[float, float]]:
@@ -53,6 +55,7 @@ def _curve(
     settings: Sequence[_Setting],
     rule: Callable[[int, _Setting], NDArray[np.int64]],
     indices: Sequence[int] | None = None,
+    progress: ExampleProgress = lambda done, total: None,
 ) -> dict[int, dict[_Setting, float]]:
     """Mean utilities by budget and setting; `rule` gives int [layers, kv_heads], window included."""
     shortest = game.shortest_prompt(indices)
@@ -69,7 +72,7 @@ def _curve(
             choices.append(policy.select(prompt, budget))
         return choices
 
-    means = game.measure(select, indices=indices).mean(axis=1)
+    means = game.measure(select, progress, indices).mean(axis=1)
     curve: dict[int, dict[_Setting, float]] = {budget: {} for budget in budgets}
     for (budget, setting), mean in zip(cells, means, strict=True):
         curve[budget][setting] = float(mean)

@@ -63,7 +63,7 @@ def profile(
     Args:
         sampling: a name of `SAMPLINGS`; default the one that the estimator is meant for.
         left_out: families of tasks without which, one by one, head values are written as well.
-        progress: called after each example of a step.
+        progress: called after each example of a step, and of a choice of alpha.
 
     Returns:
         The head values of all examples.
@@ -107,7 +107,7 @@ def profile(
         )
     digest = file_sha256(path)
 
-    def write(place: Path, result: Estimate, stable: Stability, indices: Sequence[int]) -> HeadValues:
+    def write(place: Path, result: Estimate, stable: Stability, indices: Sequence[int], whose: str = "") -> HeadValues:
         head_values = HeadValues(
             values=result.values.reshape(header.players),
             standard_errors=result.standard_errors.reshape(header.players),
@@ -121,16 +121,22 @@ def profile(
             status=status(stable, game.players, reason, name),
             **made_from([game.rows[index] for index in indices]),
         )
-        curve = _known_curve(place, head_values) or alpha_curve(game, head_values.values, indices=indices)
+        evaluations = len(ledger.done) * len(game.rows)
+
+        def tell(done: int, total: int) -> None:
+            progress(evaluations, evaluations, f"choosing alpha{whose}: example {done} of {total}")
+
+        curve = _known_curve(place, head_values) or alpha_curve(
+            game, head_values.values, indices=indices, progress=tell
+        )
         head_values = replace(head_values, alphas=curve)
         head_values.save(place)
         return head_values
 
     head_values = write(folder / "values.json", result, stable, game.indices())
-    evaluations = len(ledger.done) * len(game.rows)
     for family, indices in parts.items():
-        progress(evaluations, evaluations, f"head values without {family.name}")
-        write(folder / family.folder / "values.json", *_judge(ledger, plan, chosen, indices), indices)
+        estimate = _judge(ledger, plan, chosen, indices)
+        write(folder / family.folder / "values.json", *estimate, indices, f" without {family.name}")
     clear_mark(folder, header, len(ledger.done))
     return head_values
 

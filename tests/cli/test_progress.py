@@ -40,3 +40,23 @@ def test_no_rate_is_a_number_below_one(monkeypatch: pytest.MonkeyPatch, seconds:
         clock[0] = seconds
         tell(done, 200, "needle")
     assert written.getvalue() == f"Tuning: {done} of 200 passes {told} (needle)\n"
+
+
+def test_the_end_is_told_at_once_and_what_follows_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    written = io.StringIO()
+    with progress.progress_bar(Console(file=written), "Profiling", "evaluation") as tell:
+        tell(0, 4, "game")
+        for clock[0], note in (
+            (5.0, "game"),
+            (6.0, "alpha: 0"),
+            (24.0, "alpha: 1"),
+            (26.0, "alpha: 2"),
+            (27.0, "alpha: 3"),
+        ):
+            tell(4, 4, note)
+    assert written.getvalue().splitlines() == [
+        "Profiling: 4 of 4 evaluations after 5.0 s, 1.2 s per evaluation (game)",
+        "Profiling: 4 of 4 evaluations after 26 s (alpha: 2)",
+    ]
