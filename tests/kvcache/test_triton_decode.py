@@ -8,7 +8,7 @@ own.
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 pytest.importorskip("triton", reason="The split-KV kernel needs Triton (pip install triton), which is not installed.")
-
-import triton
-import triton.language as tl
 
 from cokv_bench.kvcache import RaggedCache, Selection, prefill, ragged, tiling, triton_decode
 from cokv_bench.kvcache.decoding import Decoding
@@ -33,13 +28,7 @@ from cokv_bench.kvcache.tiling import Tiling
 from cokv_bench.kvcache.triton_decode import decode_attention
 from cokv_bench.policies import get_policy
 from tests.conftest import random_ids
-
-# Triton's own functions were made when it was imported, the kernels when their module was: the mode can have changed.
-RUNS_HERE = torch.cuda.is_available() or not any(
-    isinstance(each, triton.JITFunction) for each in (tl.max, triton_decode._attend)
-)
-INTERPRETED = not isinstance(tl.max, triton.JITFunction)
-DEVICE = "cpu" if INTERPRETED or not RUNS_HERE else "cuda"
+from tests.kvcache.kernels import DEVICE, INTERPRETED, RUNS_HERE, poisoned, whole_interpreter  # noqa: F401 - fixtures
 
 #: A tile small enough that a few hundred tokens are several.
 TILE = 64
@@ -155,33 +144,6 @@ def random_case(seed: int) -> Case:
     )
 
 
-@given(
-    st.lists(st.lists(st.integers(0, 700), min_size=2, max_size=2), min_size=1, max_size=4),
-    st.sampled_from([64, 128, 512]),
-)
-def test_tiles_hold_every_kept_token_once(lengths: list[list[int]], tile: int) -> None:
-    sizes = torch.tensor(lengths, dtype=torch.int32)
-    starts = (10 + sizes.flatten().cumsum(0) - sizes.flatten()).int().view_as(sizes)
-    plan = Tiling.of(starts, sizes, tile=tile)
-    assert plan.tiles.dtype == plan.segments.dtype == torch.int32
-    slots = [(segment, slot) for segment, begin, count in plan.tiles.tolist() for slot in range(begin, begin + count)]
-    wanted = zip(starts.flatten().tolist(), sizes.flatten().tolist(), strict=True)
-    assert slots == [(k, slot) for k, (start, size) in enumerate(wanted) for slot in range(start, start + size)]
-    counts = plan.tiles[:, 2]
-    assert ((counts > 0) & (counts <= tile)).all()
-    for segment, (first, pieces) in enumerate(plan.segments.tolist()):
-        assert (plan.tiles[first : first + pieces, 0] == segment).all()
-        assert pieces == -(-sizes.flatten()[segment] // tile)
-
-
-def test_tiles_grow_with_the_cache_between_their_bounds() -> None:
-    least, most = tiling.TILE_TOKENS
-    found = [tiling.tile_tokens(tokens, torch.device("cpu")) for tokens in (0, 2000, 4000, 10**7)]
-    assert found[0] == least
-    assert least < found[2] < found[3] == most
-    assert all(tile % 64 == 0 for tile in found)
-
-
 def half(case: Case) -> None:
     case.query = case.query.half()
 
@@ -226,11 +188,6 @@ def test_a_wrong_number_of_own_tokens_is_refused(count: Any) -> None:
         case.run(case.plan, count)
 
 
-def test_starts_and_lengths_must_have_one_shape() -> None:
-    with pytest.raises(ValueError, match="not both 2-d alike"):
-        Tiling.of(torch.zeros(2, 2), torch.zeros(4))
-
-
 @pytest.mark.skipif(RUNS_HERE, reason="The kernels run in this process.")
 def test_kernels_in_interpreter_mode() -> None:
     file = Path(__file__).resolve()
@@ -243,43 +200,6 @@ def test_kernels_in_interpreter_mode() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture
-def poisoned() -> Iterator[None]:
-    """New memory is NaN: scratch and results that a kernel does not write show."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = True
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before[0])
-    torch.utils.deterministic.fill_uninitialized_memory = before[1]
-
-
-@pytest.fixture
-def whole_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mend what the interpreter lacks: products of bfloat16, and in Triton before 3.7, loop bounds with NumPy 2.4."""
-    if not INTERPRETED:
-        return
-    from triton.runtime import interpreter
-
-    create_dot, patch_tensor = interpreter.InterpreterBuilder.create_dot, interpreter._patch_lang_tensor
-
-    def widened(operand: Any) -> Any:
-        if operand.dtype.scalar != tl.bfloat16:
-            return operand
-        # It keeps bfloat16 as the upper 16 bits of float32, and would multiply these as integers.
-        return interpreter.TensorHandle((operand.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
-
-    def dot(self: Any, a: Any, b: Any, *rest: Any) -> Any:
-        return create_dot(self, widened(a), widened(b), *rest)
-
-    def patch(tensor: Any, scope: Any) -> None:
-        patch_tensor(tensor, scope)
-        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
-
-    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", dot)
-    monkeypatch.setattr(interpreter, "_patch_lang_tensor", patch)
 
 
 @pytest.mark.usefixtures("poisoned", "whole_interpreter")

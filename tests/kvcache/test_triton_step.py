@@ -7,7 +7,7 @@ pytest.importorskip("triton", reason="The step's kernels need Triton (pip instal
 
 from cokv_bench.kvcache import triton_step
 from tests.kvcache import plain_step
-from tests.kvcache.test_triton_decode import DEVICE, RUNS_HERE, poisoned, whole_interpreter  # noqa: F401 - fixtures
+from tests.kvcache.kernels import DEVICE, RUNS_HERE, poisoned, whole_interpreter  # noqa: F401 - fixtures
 
 TOLERANCES = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 2e-2}
 
