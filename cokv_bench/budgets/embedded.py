@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from cokv_bench.budgets.head_file import load_head_file
 from cokv_bench.errors import unknown
 
-#: Window of budgets that are asked for without saying.
-WINDOW = 8
-
 
 def values_path() -> Path:
     """Head values of smollm2-135m on needles, written by `make embedded-profile`."""
@@ -45,13 +42,14 @@ SHIPPED: Mapping[str, Callable[[], Path]] = {"cokv": values_path, "headkv": scor
 
 
 def embedded_budgets(
-    method: str, knobs: Mapping[str, Any] = MappingProxyType({})
+    method: str, knobs: Mapping[str, Any] = MappingProxyType({}), window: int = 8
 ) -> Callable[[int], NDArray[np.int64]]:
     """Budgets of a method for the embedded model: budget -> int64 [layers, kv_heads], window included.
 
     Args:
         method: "cokv", "headkv" or "cokv-search".
         knobs: of its rule, see `HeadFile.tokens_at`.
+        window: what every head keeps, protected first tokens included.
 
     Raises:
         RequestError: nothing ships for that method.
@@ -59,4 +57,4 @@ def embedded_budgets(
     if method not in SHIPPED:
         raise unknown("method with embedded budgets", method, SHIPPED)
     file = load_head_file(SHIPPED[method]())
-    return lambda budget: file.tokens_at(budget, window=WINDOW, knobs=knobs)
+    return lambda budget: file.tokens_at(budget, window=window, knobs=knobs)

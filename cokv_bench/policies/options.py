@@ -13,13 +13,15 @@ _KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true 
 
 
 def parameters(factory: Callable[..., Any] | None) -> dict[str, inspect.Parameter]:
-    """The parameters that a class or function takes by name; none where there is none."""
+    """The parameters that a class or function takes by name; none where there is none, or a built-in does not say."""
     if factory is None:
         return {}
     try:
         signature = inspect.signature(factory, eval_str=True)
     except NameError:  # an annotation that only a type checker can resolve
         signature = inspect.signature(factory)
+    except ValueError:
+        return {}
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return {name: each for name, each in signature.parameters.items() if each.kind not in variable}
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cokv_bench.budgets import HeadShares, embedded
+from cokv_bench.budgets import HeadShares, embedded, load_head_file
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.selection import Selection
@@ -239,8 +239,8 @@ def test_unknown_names_get_a_suggestion():
 def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, method):
     asked = []
 
-    def embedded_budgets(name, knobs):
-        asked.append(name)
+    def embedded_budgets(name, knobs, window):
+        asked.append((name, window))
         return lambda budget: [[budget + 3, budget - 3], [budget, budget]]
 
     monkeypatch.setattr(sys.modules["cokv_bench.budgets"], "embedded_budgets", embedded_budgets, raising=False)
@@ -249,9 +249,22 @@ def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, m
     # What ranks with shares that ship observes more queries than the others keep tokens.
     made = make_prompt(60, window=32 if method == "cokv-search" else 16)
     assert policy.select(made, 20).counts.tolist() == [[23, 17], [20, 20]]
-    assert asked == [method]
+    assert asked == [(method, 4 if method == "cokv-search" else 16)]
     with pytest.raises(RequestError, match=r"shape \(2, 2\).*needs \(3, 2\).*profile this model first"):
         policy.select(make_prompt(60, window=made.window, layers=3), 20)
+
+
+@pytest.mark.parametrize("method", sorted(embedded.SHIPPED))
+@pytest.mark.parametrize("options", [{"window": 4}, {"window": 16}, {"window": 8, "sinks": 4}], ids=str)
+def test_head_files_share_out_what_the_window_and_protected_tokens_leave(make_prompt, method, options):
+    file, kept = load_head_file(embedded.SHIPPED[method]()), options["window"] + options.get("sinks", 0)
+    # So long that no head is given more than it has.
+    prompt = make_prompt(6000, window=32, layers=30, kv_heads=3, group=1, dim=2)
+    for budget in (kept + 1, 40, 64):
+        wanted = file.tokens_at(budget, window=kept)
+        for source in ({}, {"budgets": file.tokens_at}):
+            choice = get_policy(method, **options, **source).select(prompt, budget)
+            assert choice.counts.tolist() == wanted.tolist(), (budget, source)
 
 
 def test_shares_that_ship_bring_the_ranking_that_they_were_searched_under(monkeypatch, tmp_path):

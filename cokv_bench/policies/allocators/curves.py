@@ -1,7 +1,7 @@
 """Shares of the prompt by how much of it is kept, from a file of curves (LU-KV, arXiv 2602.08585)."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import ArrayLike
 
@@ -24,5 +24,5 @@ class Curves(Static):
 
     rule: ClassVar[str] = "curves"
 
-    def _asked(self, prompt: "Prompt", budget: int) -> ArrayLike:
-        return self.budgets(budget, knobs={"prompt": prompt.tokens})
+    def _asked(self, prompt: "Prompt", budget: int, **more: Any) -> ArrayLike:
+        return super()._asked(prompt, budget, knobs={"prompt": prompt.tokens}, **more)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
+from cokv_bench.policies.options import parameters
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -40,11 +41,11 @@ class EmbeddedBudgets:
 
         return load_head_file(embedded.SHIPPED[self.method]()).ranking if self.method in embedded.SHIPPED else {}
 
-    def __call__(self, budget: int, *, knobs: Mapping[str, Any] = MappingProxyType({})) -> ArrayLike:
+    def __call__(self, budget: int, *, window: int = 8, knobs: Mapping[str, Any] = MappingProxyType({})) -> ArrayLike:
         """int [layers, kv_heads], window included; `knobs` are further ones."""
         from cokv_bench.budgets import embedded_budgets
 
-        return embedded_budgets(self.method, {**knobs, **dict(self.knobs)})(budget)
+        return embedded_budgets(self.method, {**knobs, **dict(self.knobs)}, window)(budget)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ class Static:
 
     Attributes:
         budgets: from the budget B (tokens per head on average, window included) to int [layers, kv_heads], window
-            included. It may miss the total B * layers * kv_heads by rounding, up to a token a head.
+            included. It may miss the total B * layers * kv_heads by rounding, up to a token a head. One that has a
+            parameter `window`, as `tokens_at` of a head file, is told what every head keeps: the policy's window and
+            protected first tokens.
         published_rounding: take the numbers as they are, cut off at the prompt, surplus lost, as the published
             code does. By default the total is exact: a head that is given more than the prompt keeps all of it, one
             that is given less than the window keeps the window, and the others share the difference in proportion to
@@ -100,9 +103,11 @@ class Static:
         total = (budget - prompt.window) * given.size
         return torch.from_numpy(apportion(beyond, total, room))
 
-    def _asked(self, prompt: "Prompt", budget: int) -> ArrayLike:
+    def _asked(self, prompt: "Prompt", budget: int, **more: Any) -> ArrayLike:
         """What the function says."""
-        return self.budgets(budget)
+        if "window" in parameters(self.budgets):
+            more["window"] = prompt.window
+        return self.budgets(budget, **more)
 
     def _checked(self, prompt: "Prompt", layers: int, budget: int) -> NDArray[np.int64]:
         given = np.asarray(self._asked(prompt, budget))
