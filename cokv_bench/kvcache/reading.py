@@ -148,7 +148,11 @@ def draft(
             chosen = model.logits(states).argmax(-1)
     ids = torch.stack(written, dim=1).tolist() if written else [[] for _ in range(rows)]
     lengths = [next((place for place, token in enumerate(row) if token in model.stop_ids), len(row)) for row in ids]
-    layers = [torch.cat(parts, dim=2) if parts else prompt.window_queries[0][None, :, :0] for parts in heard]
+    # Where nothing was read, for lack of room or of anything to say, there are no queries in any row.
+    layers = [
+        torch.cat(parts, dim=2) if parts else own[None, :, :0].expand(rows, -1, -1, -1)
+        for parts, own in zip(heard, prompt.window_queries, strict=True)
+    ]
     return [
         Draft(ids[row][:count], [layer[row, :, : len(question) + count] for layer in layers])
         for row, count in enumerate(lengths)

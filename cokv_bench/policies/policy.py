@@ -29,6 +29,9 @@ class Scorer(Protocol):
     - `window: ClassVar[int] = 32`, `observe: ClassVar[int] = 32`: the published window and number of queries observed,
       which runs use where nothing else says which.
     - `ceiling: ClassVar[bool] = True`: it looks at what no method can have; `register_policy` marks methods with it.
+    - `sinks_first: ClassVar = True`: its option `sinks` says how many first tokens it puts before all others.
+    - `protecting(sinks)`: the scorer where every head keeps so many first tokens anyway, where that changes more than
+      their own places.
     - `at(budget)`: the scorer for a budget, where scores depend on it; it is then asked instead of the scorer itself.
     - `drafts(prompt)`: what it wants to have drafted before it scores, see `cokv_bench.policies.drafts`.
     - `reads_on: ClassVar = True`: it reads on after the prompt, so it cannot score a layer on its own; one with
@@ -136,10 +139,14 @@ class Policy:
         return hasattr(self.scorer, "at")
 
     def scorer_at(self, budget: int | None) -> Scorer | None:
-        """The scorer for a budget. Raises `RequestError` where it needs one and there is none."""
-        at: Callable[[int], Scorer] | None = getattr(self.scorer, "at", None)
+        """The scorer for a budget and protected tokens. Raises `RequestError` where it needs a budget and gets none."""
+        scorer = self.scorer
+        protecting: Callable[[int], Scorer] | None = getattr(scorer, "protecting", None)
+        if self.sinks and protecting is not None:
+            scorer = protecting(self.sinks)
+        at: Callable[[int], Scorer] | None = getattr(scorer, "at", None)
         if at is None:
-            return self.scorer
+            return scorer
         if budget is None:
             raise RequestError(f"Method '{self.name}' ranks tokens for a budget; name one.")
         return at(budget)

@@ -8,7 +8,7 @@ from typing import Any
 from cokv_bench.budgets.head_file import RULE_KNOBS
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
-from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, EmbeddedBudgets
+from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, EmbeddedBudgets, Uniform
 from cokv_bench.policies.names import MethodName, Part, check, check_ranking, parse
 from cokv_bench.policies.options import make, parameters, read, written
 from cokv_bench.policies.policy import Allocator, Policy, Scorer, needs_of
@@ -173,10 +173,10 @@ class Method:
 
     def protected(self, options: Mapping[str, Any]) -> int:
         """How many of the first tokens every head keeps, with these options of `policy`."""
+        # Where all heads keep as many, a ranking that puts them first keeps them as long as they fit.
+        if getattr(self.scorer.factory, "sinks_first", False) and self.allocator.factory is Uniform:
+            return 0
         protects: int = getattr(self.allocator.factory, "protects", 0)
-        # A ranking that puts the first tokens first by itself needs no protection of them.
-        if "sinks" in parameters(self.scorer.factory):
-            return protects
         return self._said(options).get("sinks", protects) or 0
 
     def _said(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ The table of architectures in docs/models.md is what these tests find; with COKV
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -314,6 +315,26 @@ def test_fingerprints_count_what_is_evicted(loaded: Loader) -> None:
     assert output_projection(loaded("gemma3_text"), 1).shape == (4, 8, 32)
     weight = loaded("gemma3_text").network.model.layers[3].self_attn.o_proj.weight
     assert torch.equal(output_projection(loaded("gemma3_text"), 1)[0], weight[:, :8].T)
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_slices_of_the_output_projection_are_the_modules_own(name: str, loaded: Loader) -> None:
+    model = loaded(name)
+    if name == "zamba2":  # Its attention is shared between layers, in no layer's block.
+        with pytest.raises(RequestError, match="choose a ranking that does not read it"):
+            output_projection(model, 0)
+        return
+    for layer, place in enumerate(model.evicted_layers):
+        slices = output_projection(model, layer)
+        (module,) = [
+            part
+            for path, part in model.decoder.named_modules()
+            if re.fullmatch(rf"(layers|h)\.{place}(\.\w*(attn|attention|mixer))?\.(o_proj|out_proj|c_proj)", path)
+        ]
+        heads = torch.randn(slices.shape[:2], generator=torch.Generator().manual_seed(layer))
+        with torch.no_grad():
+            told = module(heads.flatten()) - module(torch.zeros_like(heads.flatten()))
+        torch.testing.assert_close(torch.einsum("hd,hdw->w", heads, slices), told, atol=1e-5, rtol=1e-4)
 
 
 def test_the_table_in_the_docs_is_current(loaded: Loader, checked: Callable[[str], Outcome]) -> None:

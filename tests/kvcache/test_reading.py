@@ -1,5 +1,6 @@
 """Reading on after a prompt: queries, drafts and moments against the plain model."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,11 +9,11 @@ import torch
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.kvcache.reading import draft, listen, queries_after
 from cokv_bench.models import Model
-from cokv_bench.models.projection import output_projection
 from cokv_bench.policies import get_policy
+from cokv_bench.policies.drafts import prepare
 from tests.conftest import random_ids
 
-TOKENS = 60
+TOKENS, WINDOW = 60, 4
 
 
 def whole(prompt: Any) -> Selection:
@@ -121,11 +122,23 @@ def test_moments_are_those_of_the_queries_before_rotary(tiny: Model, chunk: int)
         torch.testing.assert_close(of_layer.covariance.double(), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_slices_of_the_output_projection_add_up_to_the_module(tiny: Model) -> None:
-    module = tiny.network.get_decoder().layers[1].self_attn.o_proj
-    heads = torch.randn(tiny.heads, 4, tiny.head_dim)
-    added = torch.einsum("htd,hdw->tw", heads, output_projection(tiny, 1))
-    torch.testing.assert_close(added, module(heads.transpose(0, 1).flatten(1)), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("why", ["nothing to say", "no room"])
+def test_drafts_without_a_token_ask_nothing_in_any_row(tiny_llama: Model, why: str) -> None:
+    prompt = prefill(tiny_llama, random_ids(TOKENS), window=WINDOW)
+    if why == "no room":
+        prompt = replace(prompt, read_again_after=prompt.tokens)
+    else:
+        ends = torch.zeros_like(prompt.logits)
+        ends[min(tiny_llama.stop_ids)] = 1
+        prompt = replace(prompt, logits=ends)
+    for found in draft(tiny_llama, prompt, [whole(prompt)] * 3, 5):
+        assert found.token_ids == []
+        assert [each.shape for each in found.queries] == [(tiny_llama.heads, 0, tiny_llama.head_dim)] * prompt.layers
+    # What ranks by drafts goes by the window's queries then, at all budgets of a grid.
+    cells = [(get_policy("laq:recent=4"), budget) for budget in (12, 20)]
+    prepare(prompt, cells)
+    for policy, budget in cells:
+        assert policy.select(prompt, budget) == get_policy("snapkv").select(prompt, budget)
 
 
 def test_a_prompt_knows_the_factor_of_its_dot_products(tiny: Model) -> None:

@@ -210,11 +210,17 @@ def test_one_order_of_critical_serves_all_counts(make_prompt):
                 assert {p for p in range(36) if by_product[p] < (count + 1) // 2} <= prefix
 
 
-def test_critical_with_protected_tokens_keeps_them_and_its_total(make_prompt):
+@pytest.mark.parametrize("budget", [9, 12, 25])
+def test_the_stages_of_critical_share_out_what_protected_tokens_leave(make_prompt, budget):
     prompt = make_prompt(40, width=5, seed=8)
-    choice = get_policy("critical:sinks=3").select(prompt, 12)
-    assert choice.total == 48
-    assert choice.kept[:, :, :3].all()
+    choice = get_policy("critical:sinks=3").select(prompt, budget)
+    assert choice.total == budget * 4
+    for layer in range(2):
+        scores, products = critical_parts(prompt, layer)
+        for head in range(2):
+            kept = set(choice.positions(layer, head).tolist()) - set(range(36, 40))
+            rest = {place + 3 for place in two_stages(scores[head][3:], products[head][3:], budget - 7)}
+            assert kept == {0, 1, 2} | rest
 
 
 @pytest.mark.parametrize("scorer", SCORERS, ids=str)

@@ -103,3 +103,38 @@ def test_every_ranking_takes_any_window_and_any_queries(texty: Model, options: s
             choice = policy.select(prompt, 20)
             assert choice.total == 20 * prompt.layers * prompt.kv_heads, (ranking, split)
             assert choice.kept[:, :, -(policy.window or 0) :].all()
+
+
+@pytest.mark.parametrize("ranking", ["expected", "kvzip", "sinks-recent", "snapkv", "laq", "critical"])
+def test_a_head_that_is_given_nothing_keeps_the_first_tokens_that_were_asked_for(texty: Model, ranking: str) -> None:
+    prompt = prefill(texty, random_ids(60), window=8, query_moments=True)
+    table = torch.full((texty.layers, texty.kv_heads), 20)
+    table[0, 0], table[0, 1] = 12, 28
+    for name in (f"{ranking}:sinks=4+static", f"{ranking}+static"):
+        asked = {} if "sinks" in name else {"sinks": 4}
+        choice = get_policy(name, budgets=lambda _: table.numpy(), **asked).select(prompt, 20)
+        assert choice.counts[0, 0] == 12
+        assert choice.kept[:, :, :4].all()
+        assert choice.total == 20 * prompt.layers * prompt.kv_heads
+
+
+@pytest.mark.parametrize("ranking", ["expected", "kvzip", "sinks-recent", "window"])
+def test_two_classes_protect_as_many_first_tokens_as_they_are_told(ranking: str) -> None:
+    for name, sinks in ((ranking, 4), (f"{ranking}:sinks=8", 8), (f"{ranking}:sinks=0", 0)):
+        assert get_policy(f"{name}+two-class").sinks == sinks
+    assert get_policy(f"{ranking}+two-class", sinks=6).sinks == 6
+
+
+def test_where_all_heads_keep_as_many_first_tokens_of_a_ranking_need_no_room_of_their_own(make_prompt: Any) -> None:
+    assert get_policy("streaming-llm:sinks=32").select(make_prompt(60), 12).kept[:, :, :8].all()
+
+
+def test_a_draft_sees_the_first_tokens_that_every_head_keeps(tiny_llama: Model) -> None:
+    prompt = prefill(tiny_llama, random_ids(60), window=8)
+    for name in ("laq:sinks=4", "laq+two-class"):
+        scorer: Any = get_policy(name).scorer_at(24)
+        if name == "laq+two-class":
+            assert scorer.sinks == 4
+        (wanted,) = scorer.drafts(prompt)
+        assert wanted.selection.kept[:, :, :4].all()
+        assert wanted.selection.total == 24 * prompt.layers * prompt.kv_heads

@@ -196,9 +196,10 @@ def test_tables_tell_of_the_windows_that_methods_had(
         ("cokv", 5, 5),
         ("cokv:sinks=4", 100, 4),
         ("cokv:sinks=0", 100, 0),
-        # These rankings put the first tokens first by themselves: none is protected.
-        ("sinks-recent:sinks=100+cokv", None, 0),
-        ("sinks-recent+cokv", 100, 0),
+        # A head that is given nothing would lose the tokens that this ranking puts first.
+        ("sinks-recent:sinks=10+cokv", None, 10),
+        ("sinks-recent+cokv", 10, 10),
+        ("sinks-recent+cokv", None, 0),
         ("window+two-class", None, 4),
         ("window:sinks=0+two-class", 3, 0),
     ],

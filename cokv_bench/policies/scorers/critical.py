@@ -1,6 +1,6 @@
 """Two stages: half by attention, half by attention times the projected value (CriticalKV, arXiv 2502.03805)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,14 +36,21 @@ class Critical(Pools):
 
     Attributes:
         kernel, pooling: over the attention.
+        sinks: first tokens that every head keeps; they are none of the c.
     """
+
+    sinks: int = 0
+
+    def protecting(self, sinks: int) -> "Critical":
+        """The scorer whose two stages share out what is left beside the first tokens."""
+        return replace(self, sinks=sinks)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""
         return WindowAttention(self.kernel, self.pooling)(prompt)
 
     def ranks(self, prompt: "Prompt", scores: list[Tensor], counts: Tensor | None) -> Tensor:
-        """int32 [layers, kv_heads, tokens - window]: in two stages for these counts, or merged for any.
+        """int32 [layers, kv_heads, tokens - window]: in two stages for these counts, or merged for any; sinks last.
 
         Raises:
             RequestError: the model's output projections cannot be read.
@@ -53,12 +60,16 @@ class Critical(Pools):
         if counts is None:
             order = torch.minimum(2 * first + 1, 2 * second).argsort(dim=2)
             return torch.empty_like(first).scatter_(2, order, places)
-        half = (counts // 2)[:, :, None]
+        half = ((counts - self.sinks) // 2)[:, :, None]
         # In the order of the product, how many that are not of the first stage come up to each token.
         order = torch.empty(second.shape, dtype=torch.int64).scatter_(2, second.long(), places.long())
         waiting = (first >= half).gather(2, order)
         later = (half + waiting.cumsum(dim=2) - 1).to(torch.int32)
         return torch.where(first < half, first, torch.empty_like(first).scatter_(2, order, later))
+
+    def _unprotected(self, scores: Tensor) -> Tensor:
+        """The scores with those of the first tokens below all others."""
+        return torch.cat([torch.full_like(scores[:, : self.sinks], float("-inf")), scores[:, self.sinks :]], dim=1)
 
     def _orders(self, prompt: "Prompt", scores: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Ranks by s and by the product; a prompt remembers them."""
@@ -71,6 +82,7 @@ class Critical(Pools):
                 norms = projected_norms(prompt, "Ranking 'critical'")[layer]
                 return (scores[layer] + EPSILON) * norms[:, : prompt.tokens - prompt.window]
 
-            prompt.memo[key] = rank_positions(scores), rank_positions(by_layer(prompt, product))
+            orders = scores, by_layer(prompt, product)
+            prompt.memo[key] = tuple(rank_positions([self._unprotected(layer) for layer in each]) for each in orders)
         found: tuple[Tensor, Tensor] = prompt.memo[key]
         return found

@@ -39,6 +39,7 @@ class ExpectedAttention:
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"query_moments"})
+    sinks_first: ClassVar[bool] = True
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"epsilon": (0.0, 0.01, 0.02)}
 
     sinks: int = 4
@@ -100,7 +101,8 @@ class ExpectedAttention:
             logits += (later @ covariance[:, head] * later).sum(dim=-1) * (factor**2 / 2)
             attention += logits.softmax(dim=-1)
         scores = (attention / mean.shape[1] + self.epsilon) * values[:, self.sinks :].float().norm(dim=-1)
-        best = scores.max() + 1 if scores.numel() else scores.new_ones(())
+        # As high as the best token, which comes later and so after them, and no higher: splits add scores up.
+        best = scores.max() if scores.numel() else scores.new_ones(())
         return torch.cat([best.expand(kv_heads, min(self.sinks, keys.shape[1])), scores], dim=1)
 
 

@@ -45,6 +45,7 @@ class Reconstruction:
 
     #: The whole prompt is read on from, not a layer of it.
     reads_on: ClassVar[bool] = True
+    sinks_first: ClassVar[bool] = True
 
     sinks: int = 4
     part: int = 2000

@@ -37,6 +37,7 @@ class LookaheadQueries:
         recent: how many of the window's queries, the last ones, score together with those of the draft; the first
             eviction goes by all of them.
         capacity: tokens per head that the draft sees; None for the budget.
+        sinks: first tokens that every head keeps, also for the draft.
     """
 
     window: ClassVar[int] = 8
@@ -55,6 +56,7 @@ class LookaheadQueries:
     queries: Mean = "mean"
     recent: int = 8
     capacity: int | None = None
+    sinks: int = 0
 
     def __post_init__(self) -> None:
         if self.draft < 1:
@@ -66,6 +68,10 @@ class LookaheadQueries:
             raise RequestError(f"A draft sees at least one token of the prompt, not {self.capacity}.")
         Aggregation(queries=self.queries, kernel=self.kernel, pooling=self.pooling)
 
+    def protecting(self, sinks: int) -> "LookaheadQueries":
+        """The scorer whose draft sees the first tokens too."""
+        return replace(self, sinks=sinks)
+
     def at(self, budget: int) -> "LookaheadQueries":
         """The scorer whose draft is evicted to a budget."""
         return self if self.capacity is not None else replace(self, capacity=budget)
@@ -75,8 +81,8 @@ class LookaheadQueries:
         from cokv_bench.policies import get_policy
 
         capacity = self.capacity or prompt.tokens
-        first = get_policy("snapkv", kernel=self.kernel, pooling=self.pooling)
-        return (Wanted(first.select(prompt, max(capacity, prompt.window + 1)), self.draft),)
+        first = get_policy("snapkv", kernel=self.kernel, pooling=self.pooling, sinks=self.sinks)
+        return (Wanted(first.select(prompt, max(capacity, prompt.window + self.sinks + 1)), self.draft),)
 
     def __call__(self, prompt: "Prompt") -> list[Tensor]:
         """One float32 [kv_heads, tokens - window] a layer; no columns where the window covers the prompt."""

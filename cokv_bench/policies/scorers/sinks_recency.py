@@ -22,6 +22,7 @@ class SinksRecency:
     """Scores a prompt by position alone: the first `sinks` tokens are best, then later beats earlier."""
 
     #: Not the window: whatever it is, the newest tokens are kept.
+    sinks_first: ClassVar[bool] = True
     tried: ClassVar[Mapping[str, tuple[Any, ...]]] = {"sinks": (4, 1, 8, 16, 32)}
 
     sinks: int = 4
