@@ -22,7 +22,7 @@ from cokv_bench.game.step_journal import StepJournal, clear_mark, is_marked, mar
 from cokv_bench.game.stopping import Stopping, note, status
 from cokv_bench.models import Model
 from cokv_bench.tasks import split_rule
-from cokv_bench.tasks.base import made_from
+from cokv_bench.tasks.base import contents, made_from
 from cokv_bench.tasks.families import TaskFamily, check_some
 from cokv_bench.tasks.prompts import reading
 
@@ -92,6 +92,7 @@ def profile(
             "max_length": game.encoding.max_length,
             "question_agnostic": game.encoding.question_agnostic,
             "reading": reading(game.model, [example for _, example in game.rows], game.encoding),
+            "contents": contents(game.rows),
             **split_rule(task for task, _ in game.rows),
         },
     )

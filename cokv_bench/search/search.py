@@ -20,7 +20,7 @@ from cokv_bench.search.climb import BATCH, Climb, Progress
 from cokv_bench.search.examples import SearchExamples
 from cokv_bench.search.ledger import SearchLedger
 from cokv_bench.tasks import split_rule
-from cokv_bench.tasks.base import made_from
+from cokv_bench.tasks.base import contents, made_from
 from cokv_bench.tasks.prompts import reading
 
 
@@ -116,6 +116,7 @@ def _searched(
         "max_length": examples.encoding.max_length,
         "question_agnostic": examples.encoding.question_agnostic,
         "reading": reading(examples.model, [example for _, example in rows], examples.encoding),
+        "contents": contents(rows),
         "budgets": wanted,
         "seed": seed,
         "batch": BATCH,

@@ -1,6 +1,7 @@
 """What a task is: examples with a prompt and answers, and a score for a prediction."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict, runtime_checkable
@@ -110,6 +111,17 @@ def made_from(rows: Sequence[tuple[Task, Example]]) -> MadeFrom:
         "examples": tuple(example.id for _, example in rows),
         "documents": tuple(dict.fromkeys(example.document for _, example in rows)),
     }
+
+
+def contents(rows: Sequence[tuple[Task, Example]]) -> dict[str, str]:
+    """Task -> hash of what its examples ask and accept and of how they are scored, which ids of rows say nothing of."""
+    texts: dict[str, list[str]] = {}
+    for task, example in rows:
+        own = texts.setdefault(task.name, [task.metric, str(task.version), str(getattr(task, "rules_digest", None))])
+        for each in (example, *example.later):
+            plain = {name: value for name, value in vars(each).items() if name not in ("later", "fields", "document")}
+            own.append(json.dumps(plain, sort_keys=True))
+    return {name: content_id(*parts) for name, parts in texts.items()}
 
 
 def content_id(*parts: str) -> str:
