@@ -1,6 +1,7 @@
 """Head values, head scores and searched shares that ship with the project, for the embedded model."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
@@ -42,7 +43,11 @@ SHIPPED: Mapping[str, Callable[[], Path]] = {"cokv": values_path, "headkv": scor
 
 
 def embedded_budgets(
-    method: str, knobs: Mapping[str, Any] = MappingProxyType({}), window: int = 8
+    method: str,
+    knobs: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    window: int = 8,
+    published_rounding: bool = False,
 ) -> Callable[[int], NDArray[np.int64]]:
     """Budgets of a method for the embedded model: budget -> int64 [layers, kv_heads], window included.
 
@@ -50,6 +55,7 @@ def embedded_budgets(
         method: "cokv", "headkv" or "cokv-search".
         knobs: of its rule, see `HeadFile.tokens_at`.
         window: what every head keeps, protected first tokens included.
+        published_rounding: of its rule, where that has one.
 
     Raises:
         RequestError: nothing ships for that method.
@@ -57,4 +63,4 @@ def embedded_budgets(
     if method not in SHIPPED:
         raise unknown("method with embedded budgets", method, SHIPPED)
     file = load_head_file(SHIPPED[method]())
-    return lambda budget: file.tokens_at(budget, window=window, knobs=knobs)
+    return partial(file.tokens_at, window=window, published_rounding=published_rounding, knobs=knobs)

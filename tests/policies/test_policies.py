@@ -239,7 +239,8 @@ def test_unknown_names_get_a_suggestion():
 def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, method):
     asked = []
 
-    def embedded_budgets(name, knobs, window):
+    def embedded_budgets(name, knobs, *, window, published_rounding):
+        assert not published_rounding
         asked.append((name, window))
         return lambda budget: [[budget + 3, budget - 3], [budget, budget]]
 
@@ -265,6 +266,16 @@ def test_head_files_share_out_what_the_window_and_protected_tokens_leave(make_pr
         for source in ({}, {"budgets": file.tokens_at}):
             choice = get_policy(method, **options, **source).select(prompt, budget)
             assert choice.counts.tolist() == wanted.tolist(), (budget, source)
+
+
+@pytest.mark.parametrize("method", ["cokv", "headkv"])
+def test_head_files_round_as_published_where_that_is_asked_for(make_prompt, method):
+    file, prompt = load_head_file(embedded.SHIPPED[method]()), make_prompt(6000, layers=30, kv_heads=3, group=1, dim=2)
+    wanted = file.tokens_at(64, window=4, published_rounding=True)
+    assert wanted.sum() != 64 * 90
+    for source in ({}, {"budgets": file.tokens_at}):
+        choice = get_policy(method, published_rounding=True, window=4, **source).select(prompt, 64)
+        assert choice.counts.tolist() == wanted.tolist()
 
 
 def test_shares_that_ship_bring_the_ranking_that_they_were_searched_under(monkeypatch, tmp_path):

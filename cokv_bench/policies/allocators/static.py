@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
 
 
+#: What a function of the budget is told where it asks for it.
+_TOLD = {"window", "published_rounding"}
+
 #: For `cokv-bench ls`: name, line, and what it is.
 ENTRY = ("static", "what a file or a function of the budget says (HeadKV, CoKV)", "Static")
 
@@ -41,11 +44,21 @@ class EmbeddedBudgets:
 
         return load_head_file(embedded.SHIPPED[self.method]()).ranking if self.method in embedded.SHIPPED else {}
 
-    def __call__(self, budget: int, *, window: int = 8, knobs: Mapping[str, Any] = MappingProxyType({})) -> ArrayLike:
+    def __call__(
+        self,
+        budget: int,
+        *,
+        window: int = 8,
+        published_rounding: bool = False,
+        knobs: Mapping[str, Any] = MappingProxyType({}),
+    ) -> ArrayLike:
         """int [layers, kv_heads], window included; `knobs` are further ones."""
         from cokv_bench.budgets import embedded_budgets
 
-        return embedded_budgets(self.method, {**knobs, **dict(self.knobs)}, window)(budget)
+        made = embedded_budgets(
+            self.method, {**knobs, **dict(self.knobs)}, window=window, published_rounding=published_rounding
+        )
+        return made(budget)
 
 
 @dataclass(frozen=True)
@@ -54,9 +67,9 @@ class Static:
 
     Attributes:
         budgets: from the budget B (tokens per head on average, window included) to int [layers, kv_heads], window
-            included. It may miss the total B * layers * kv_heads by rounding, up to a token a head. One that has a
-            parameter `window`, as `tokens_at` of a head file, is told what every head keeps: the policy's window and
-            protected first tokens.
+            included. It may miss the total B * layers * kv_heads by rounding, up to a token a head. One that has
+            parameters `window` or `published_rounding`, as `tokens_at` of a head file, is told what every head keeps,
+            the policy's window and protected first tokens, and which rounding is wanted.
         published_rounding: take the numbers as they are, cut off at the prompt, surplus lost, as the published
             code does. By default the total is exact: a head that is given more than the prompt keeps all of it, one
             that is given less than the window keeps the window, and the others share the difference in proportion to
@@ -105,9 +118,10 @@ class Static:
 
     def _asked(self, prompt: "Prompt", budget: int, **more: Any) -> ArrayLike:
         """What the function says."""
-        if "window" in parameters(self.budgets):
-            more["window"] = prompt.window
-        return self.budgets(budget, **more)
+        wanted = {"window": prompt.window, "published_rounding": self.published_rounding, **more}
+        return self.budgets(
+            budget, **{name: wanted[name] for name in (*more, *_TOLD & parameters(self.budgets).keys())}
+        )
 
     def _checked(self, prompt: "Prompt", layers: int, budget: int) -> NDArray[np.int64]:
         given = np.asarray(self._asked(prompt, budget))
