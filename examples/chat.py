@@ -22,15 +22,12 @@ from cokv_bench.models import Model, load_model
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.tasks.made.haystack import read_documents
 
-Message = dict[str, str]
-
 
 class Chat:
     """A conversation and the compact cache of all of it but its last token."""
 
     def __init__(self, model: Model, policy: Policy, budget: int, answer_tokens: int) -> None:
         self._model, self._policy, self._budget, self._most = model, policy, budget, answer_tokens
-        self._messages: list[Message] = []
         self.text: Continuation | None = None
 
     @property
@@ -46,25 +43,17 @@ class Chat:
 
     def say(self, text: str) -> str:
         """The model's answer to a user's turn."""
-        self._messages.append({"role": "user", "content": text})
+        template = self._model.template
+        if template is None:
+            raise RequestError(f"Model '{self._model.name}' has no chat template; use one that was made for chats.")
         if self.text is None:
-            ids = self._encode(self._template(self._messages))
+            ids = self._encode(template.render(text))
             found = compress(self._model, ids, self._policy, self._budget, reserve=4 * self._most)
             self.text = Continuation(self._model, ids, found)
         else:
-            # What the template puts after the last answer: the end of its turn, then the user's.
-            written, whole = self._messages[-2]["content"], self._template(self._messages)
-            opening = len(self._template(self._messages[:-2]))
-            self.text.read(self._encode(whole[whole.index(written, opening) + len(written) :]))
-        answer = self.text.write(self._most, something=True).text
-        self._messages.append({"role": "assistant", "content": answer})
-        return answer
-
-    def _template(self, messages: list[Message]) -> str:
-        tokenizer = self._model.text_tokenizer
-        if tokenizer.chat_template is None:
-            raise RequestError(f"Model '{self._model.name}' has no chat template; use one that was made for chats.")
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+            # What the template puts after an answer: the end of its turn, then the user's.
+            self.text.read(self._encode(template.go_on("", text)))
+        return self.text.write(self._most, something=True).text
 
     def _encode(self, text: str) -> list[int]:
         return list(self._model.text_tokenizer.encode(text, add_special_tokens=False))

@@ -83,6 +83,20 @@ def test_a_turn_that_repeats_the_answer_is_read_as_a_whole(
     assert read.count("prime") == 1
 
 
+def test_a_template_may_trim_what_the_model_has_said(
+    chat: ModuleType, texty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(str(texty_folder), device="cpu")
+    template = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] | trim }}{% endfor %}<assistant>"
+    monkeypatch.setattr(model.tokenizer, "chat_template", template)
+    answer = Generation(model.tokenizer.encode(" yes ", add_special_tokens=False), " yes ")  # type: ignore[union-attr]
+    monkeypatch.setattr(Continuation, "write", lambda *_, **__: answer)
+    talk = chat.Chat(model, get_policy("full"), 64, 5)
+    assert talk.say("Is the kite of silk? " * 5) == " yes "
+    talk.say("Who says so?")
+    assert model.text(talk.text.token_ids).endswith("<user>Who says so?<assistant>")
+
+
 def test_a_conversation_from_a_file(
     chat: ModuleType, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -91,7 +91,7 @@ def write(request: Request) -> Written:
     budget = request.one_budget("duo")
     prompt = request.prompt_tokens
     window = int(getattr(request.file, "window", _WINDOW))
-    asked = request.file.tokens_at(budget)
+    asked = request.file.tokens_at(budget, knobs={"prompt": prompt})
     classes = two_classes(asked, prompt=prompt, recent=window)
     # No head can keep more than the prompt: what the budget means for a prompt of this length.
     beyond = apportion(np.maximum(asked - window, 0), int(asked.sum()) - window * asked.size, cap=prompt - window)

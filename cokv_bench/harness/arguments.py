@@ -18,7 +18,7 @@ from cokv_bench.runs.sources import refuse_unread, static_budgets
 
 # The one task that head files are asked for: a harness names none of ours.
 _TASK = "harness"
-_WRITTEN = {"True": True, "False": False}
+_WRITTEN = {"true": True, "false": False}
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class EvictionArguments:
             value = getattr(found, name)
             if not isinstance(value, str) and value is not known[name].default:
                 raise RequestError(f"The model argument '{name}' is {quoted(value)}; expected a name.")
+        if not isinstance(found.trust_remote_code, bool):
+            raise RequestError(
+                f"The model argument 'trust_remote_code' is {quoted(found.trust_remote_code)}; expected true or false."
+            )
         if type(found.question_tokens) is not int or found.question_tokens < 0:
             raise RequestError(
                 f"The model argument 'question_tokens' is {quoted(found.question_tokens)}; expected a whole number, "
@@ -74,7 +78,7 @@ class EvictionArguments:
         """From a text such as "pretrained=MODEL,method=snapkv,budget=128". Raises `RequestError` as `of` does."""
         pairs = (pair.partition("=") for pair in text.split(",") if pair)
         return cls.of(
-            {name: _WRITTEN.get(value, int(value) if value.isdecimal() else value) for name, _, value in pairs}
+            {name: _WRITTEN.get(value.lower(), int(value) if value.isdecimal() else value) for name, _, value in pairs}
         )
 
     def load(self) -> EvictedModel:

@@ -26,8 +26,8 @@ class EvictingPolicy(Protocol):
         """Whether it needs to see one layer at a time only, so that `select_layer` serves it."""
         ...
 
-    def within(self, window: int) -> "EvictingPolicy":
-        """The policy with this window where it has none of its own."""
+    def within(self, window: int | None) -> "EvictingPolicy":
+        """The policy with this window where it has none of its own; None for the published one of its ranking."""
         ...
 
     def sees(self, window: int) -> int:
@@ -69,7 +69,7 @@ def compress(
     policy: EvictingPolicy,
     budget: Budget | str | None,
     *,
-    window: int = 8,
+    window: int | None = None,
     chunk: int | None = None,
     reserve: int = RESERVE,
     rows: int = 1,
@@ -83,7 +83,8 @@ def compress(
     Args:
         token_ids: ids of the whole prompt, [tokens] or [1, tokens].
         budget: tokens per KV head on average, window included, or a share of the prompt's such as "25%".
-        window: observation window, in tokens, of a policy that has none of its own.
+        window: observation window, in tokens, of a policy that has none of its own; None for the published one of its
+            ranking, which is 8 where that says no other.
         chunk: tokens that a layer reads at a time; default as many as fit, see `tokens_at_a_time`.
         reserve: tokens that a row has room for before its buffers grow.
         rows: copies of the cache, to go on in several ways as one batch.
@@ -95,7 +96,7 @@ def compress(
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
     policy = policy.within(window)
-    window = policy.sees(window)
+    window = policy.sees(1)
     if not policy.by_layer:
         prompt = prefill(model, token_ids, window=window, chunk=chunk, question=(), **signals(policy.needs))
         choices = [policy.select(prompt, budget)] * rows

@@ -13,7 +13,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.answers import Answers, Ending, most_likely, read_question
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.graph import GraphStep
-from cokv_bench.kvcache.prefill import for_length
+from cokv_bench.kvcache.prefill import for_length, one_row
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.kvcache.selection import Selection
@@ -92,8 +92,8 @@ def decode(
         RequestError: a selection made for another prompt, no tokens asked for, an answer beyond the context, or
             logits that are not finite.
     """
-    asked = torch.as_tensor(question, dtype=torch.long, device="cpu").reshape(-1)
-    answer = None if teacher is None else torch.as_tensor(teacher, dtype=torch.long, device="cpu").reshape(-1)
+    asked = one_row(question)
+    answer = None if teacher is None else one_row(teacher)
     new = max_new_tokens if answer is None else answer.numel()
     check(model, prompt, selections, asked.numel(), new)
     whole = prompt.tokens + asked.numel() + new

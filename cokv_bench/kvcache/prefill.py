@@ -151,7 +151,7 @@ def run_layers(
     """
     from cokv_bench.kvcache.check import queries_before_rotary, verify  # Here, because a check prefills.
 
-    ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu").reshape(-1)
+    ids = one_row(token_ids)
     _check(model, ids, window, room)
     verify(model)
     if gathered.query_moments and not (model.verdict.lean and queries_before_rotary(model)):
@@ -229,6 +229,20 @@ class _Reading:
         for index, layer in enumerate(layers):
             self.take(replace(layer.release(self.ids, none, index), model=self.model, room=self.room))
         return Ran(self.ids, logits, others.alone())
+
+
+def one_row(token_ids: Sequence[int] | Tensor) -> Tensor:
+    """Ids [tokens] or [1, tokens] as int64 [tokens] on the CPU.
+
+    Raises:
+        RequestError: several rows.
+    """
+    ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu")
+    if ids.ndim != 1 and ids.shape[:-1].numel() != 1:
+        raise RequestError(
+            f"Token ids of one text are expected, and these have the shape {list(ids.shape)}; give one row."
+        )
+    return ids.reshape(-1)
 
 
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:

@@ -115,9 +115,10 @@ class Prompt:
                 with.
         """
         observe = window if observe is None else observe
-        if (window, observe) == (self.window, self.window):
+        held = self.window_queries[0].shape[1]
+        if (window, observe) == (self.window, held):
             return self
-        if not 1 <= window <= self.window or not 1 <= observe <= self.window:
+        if not 1 <= window <= self.window or not 1 <= observe <= max(held, self.window):
             told = f"A window of {window} tokens" + (f" with {observe} queries observed" if observe != window else "")
             raise RequestError(
                 f"{told} needs a prompt that was prefilled with one at least as large, and this one was prefilled with "

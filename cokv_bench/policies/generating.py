@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from cokv_bench.budget import Budget
 from cokv_bench.kvcache.compress import compress
 from cokv_bench.kvcache.continuation import Continuation
 from cokv_bench.kvcache.decode import Generation
+from cokv_bench.kvcache.prefill import one_row
 from cokv_bench.models import Model
 from cokv_bench.models.chat import encode
 from cokv_bench.policies.policy import Policy
@@ -14,7 +17,7 @@ from cokv_bench.policies.registry import get_policy
 
 def generate(
     model: Model,
-    prompt: str | Sequence[int],
+    prompt: str | Sequence[int] | Tensor,
     policy: str | Policy = "snapkv",
     budget: Budget | str | None = 128,
     *,
@@ -31,7 +34,7 @@ def generate(
     Raises:
         RequestError: an unknown method, and see `compress` and `Continuation.write`.
     """
-    ids = encode(model, prompt, chat=True) if isinstance(prompt, str) else [int(token) for token in prompt]
+    ids = encode(model, prompt, chat=True) if isinstance(prompt, str) else one_row(prompt).tolist()
     chosen = get_policy(policy) if isinstance(policy, str) else policy
     # The last token of an answer is never fed back.
     found = compress(model, ids, chosen, budget, reserve=max(1, max_new_tokens - 1))

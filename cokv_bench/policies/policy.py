@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from cokv_bench.kvcache.selection import Selection
 
 
+#: Tokens of the window of rankings that were published with no other, in this project's runs.
+WINDOW = 8
+
+
 class Scorer(Protocol):
     """How much each KV head wants each token before the window.
 
@@ -227,9 +231,19 @@ class Policy:
             return prompt
         return prompt.with_window(self.window or prompt.window, self.observe)
 
-    def within(self, window: int) -> "Policy":
-        """The policy with this window where it has none of its own."""
-        return self if self.window is not None else replace(self, window=window)
+    def within(self, window: int | None = None) -> "Policy":
+        """The policy with a window where it has none of its own, and with the published queries where it names none.
+
+        Args:
+            window: None for the published one of the ranking, which is 8 where it says no other.
+        """
+        published = {name: getattr(type(self.scorer), name, None) for name in ("window", "observe")}
+        own = {name: value for name, value in published.items() if isinstance(value, int)}
+        return replace(
+            self,
+            window=self.window or window or own.get("window", WINDOW),
+            observe=self.observe or own.get("observe"),
+        )
 
     def sees(self, window: int) -> int:
         """With which window a prompt has to be prefilled, where prompts have `window` unless methods say otherwise."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -157,9 +158,10 @@ class Method:
         method, given = self, options
         if self.rule is not None and not {"budgets"} & {*options, *self.allocator.defaults}:
             budgets = EmbeddedBudgets(self.rule, tuple(self.knobs.items()))
-            made_for = dict(budgets.ranking) if self.name.split is None else {}
+            made_for = dict(budgets.ranking)
+            scorer = made_for.pop("scorer", None)
             # What ships was made for a ranking, and a method without one of its own has that.
-            method = self.with_ranking(made_for.pop("scorer")) if "scorer" in made_for else self
+            method = self if scorer is None or self.name.split is not None else self.with_ranking(scorer)
             taken = {name: value for name, value in made_for.items() if name in method.options}
             given = {**taken, **options, "budgets": budgets}
         return method._with(given)
@@ -224,7 +226,20 @@ def get_policy(name: str, **options: Any) -> Policy:
     Raises:
         RequestError: no such method, an option that it does not take or with a value it cannot have.
     """
-    return find_method(name).policy(**options)
+    method, budgets = find_method(name), options.get("budgets")
+    if method.file is not None and budgets is None:
+        raise RequestError(
+            f"'{name}' names a head file by the label '{method.file}', which commands know (--heads "
+            f"{method.file}=FILE); in Python give budgets=load_head_file(FILE).tokens_at."
+        )
+    if method.knobs and budgets is not None:
+        if "knobs" not in parameters(budgets):
+            raise RequestError(
+                f"'{name}' says {', '.join(method.knobs)}, which the function that is given as budgets does not take; "
+                "give one with a parameter knobs, such as load_head_file(FILE).tokens_at, or leave the option out."
+            )
+        options["budgets"] = partial(budgets, knobs=dict(method.knobs))
+    return method.policy(**options)
 
 
 def ranking_policy(name: str, **options: Any) -> Policy:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cokv_bench.budgets import HeadBudgets, embedded, load_head_file
+from cokv_bench.budgets import HeadBudgets, HeadCurves, embedded, load_head_file
 from cokv_bench.errors import LONGEST, RequestError
 from cokv_bench.exports import Request
 from cokv_bench.exports.duo import two_classes, write
@@ -72,6 +72,18 @@ def test_the_files_and_what_is_said_of_them(tmp_path: Path) -> None:
     assert sorted(each.name for each in tmp_path.iterdir()) == ["out"]
     for seed in range(9):
         assert (full_heads(scores, 4 / 6, seed) == (scores == 1)).all()
+
+
+def test_curves_say_which_heads_are_best_at_the_length_of_the_prompt(tmp_path: Path) -> None:
+    # The first two heads keep more of a prompt that is pruned lightly, the others of one that is pruned by 9 tenths.
+    pruned = np.empty((99, 2, 2))
+    for place in range(99):
+        share, first = (place + 1) / 100, -0.05 if place < 90 else 0.05
+        pruned[place] = np.clip([[share + first] * 2, [share - first] * 2], 0, 1)
+    curves = HeadCurves({**TOY, "layers": 2, "kv_heads": 2}, pruned, "by hand")
+    written = write(Request(curves, Path("c.json"), (300,), 1024, tmp_path / "out"))
+    found, _, _ = read(written.path)
+    assert found.tolist() == [[1, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("prompt", [600, 4096])

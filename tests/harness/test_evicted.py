@@ -81,6 +81,12 @@ def test_arguments_are_read_from_a_text() -> None:
     text = "pretrained=owner/name,method=snapkv:kernel=3,budget=25%,question_tokens=4,trust_remote_code=True"
     expected = {"pretrained": "owner/name", "method": "snapkv:kernel=3", "budget": "25%"}
     assert EvictionArguments.parse(text) == EvictionArguments(**expected, question_tokens=4, trust_remote_code=True)
+    # A text is true as soon as it says anything, "false" too; it must not let remote code run.
+    for said in ("false", "False", "FALSE"):
+        assert EvictionArguments.parse(f"trust_remote_code={said}").trust_remote_code is False
+    for said in ("no", "0", "yes"):
+        with pytest.raises(RequestError, match="expected true or false"):
+            EvictionArguments.parse(f"trust_remote_code={said}")
     with pytest.raises(RequestError, match="did you mean budget"):
         EvictionArguments.parse("budgets=64")
 

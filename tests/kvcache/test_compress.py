@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from cokv_bench import generate
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.prompt import Prompt
@@ -72,8 +73,8 @@ def test_layers_that_share_are_not_evicted_one_by_one(tiny_llama: Model, name: s
 @pytest.mark.parametrize("chunk", [2048, 17])
 def test_each_method_keeps_the_same_and_answers_the_same(tiny: Model, name: str, chunk: int) -> None:
     ids = random_ids(TOKENS, seed=5)
-    policy = method(name, tiny)
-    prompt = prefill(tiny, ids, window=4, chunk=chunk)
+    policy = method(name, tiny).within(4)
+    prompt = prefill(tiny, ids, window=policy.sees(4), chunk=chunk)
     choice = policy.select(prompt, 20)
     expected = decode(tiny, prompt, [choice], max_new_tokens=9)[0].token_ids
     found = compress(tiny, ids, policy, 20, window=4, chunk=chunk, reserve=3)
@@ -93,6 +94,23 @@ def test_each_method_keeps_the_same_and_answers_the_same(tiny: Model, name: str,
         assert torch.equal(held, kept)
     assert found.cache.kept_bytes == choice.total * tiny.bytes_per_token
     assert answer(tiny, found.cache, ids, found.logits, 8)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "observed"),
+    [("snapkv", 8, 8), ("lava", 32, 32), ("tova", 1, 1), ("fading", 4, 32), ("laq", 8, 32), ("tova:window=3", 3, 3)],
+)
+def test_a_ranking_has_its_published_window_and_queries(
+    tiny_llama: Model, name: str, window: int, observed: int
+) -> None:
+    ids, budget = random_ids(80, seed=6), 40
+    prompt = prefill(tiny_llama, ids, window=max(window, observed))
+    choice = get_policy(name, window=window, observe=observed).select(prompt, budget)
+    found = compress(tiny_llama, ids, get_policy(name), budget)
+    counts = torch.stack([layer.lengths[0] for layer in found.cache.layers])
+    assert torch.equal(counts, choice.counts)
+    expected = decode(tiny_llama, prompt, [choice], max_new_tokens=6)[0].token_ids
+    assert generate(tiny_llama, ids, name, budget, max_new_tokens=6).token_ids == expected
 
 
 def segments(layer: Any) -> list[int]:

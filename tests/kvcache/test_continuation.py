@@ -19,7 +19,7 @@ from tests.kvcache.test_rotary import SCALINGS, WINDOW
 TOKENS = 90
 
 
-@pytest.mark.parametrize("method", ["full", "snapkv", "ada-snapkv", "lava"])
+@pytest.mark.parametrize("method", ["full", "snapkv", "ada-snapkv", "lava:window=8"])
 def test_an_answer_is_that_of_decode(tiny: Model, method: str) -> None:
     ids = random_ids(TOKENS, seed=3)
     prompt = prefill(tiny, ids, window=8)

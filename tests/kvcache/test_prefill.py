@@ -82,6 +82,7 @@ def test_a_short_prompt_has_fewer_window_queries(tiny_llama: Model) -> None:
         ([5, 120], 8, "0 to 119"),
         ([5, -1], 8, "0 to 119"),
         ([5, 6], 0, "at least 1"),
+        (torch.full((2, 9), 5), 8, r"shape \[2, 9\]; give one row"),
     ],
 )
 def test_bad_prompts_are_refused(tiny_llama: Model, ids: list[int], window: int, words: str) -> None:

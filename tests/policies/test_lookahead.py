@@ -79,7 +79,7 @@ def test_what_looks_ahead_needs_the_model_and_the_whole_prompt(tiny_llama: Model
     with pytest.raises(RequestError, match="layer by layer"):
         get_policy("laq").select_layer(prefill(tiny_llama, ids), 3, 20)
     found = compress(tiny_llama, ids, get_policy("laq"), 20)
-    chosen = get_policy("laq").select(prefill(tiny_llama, ids), 20)
+    chosen = get_policy("laq:observe=32").select(prefill(tiny_llama, ids, window=32).with_window(8, 32), 20)
     assert torch.equal(torch.stack([layer.lengths[0] for layer in found.cache.layers]), chosen.counts)
     with pytest.raises(RequestError, match="for a budget"):
         get_policy("laq").ranks(make_prompt(40))

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cokv_bench.budgets import embedded_budgets
+from cokv_bench.budgets import embedded, embedded_budgets, load_head_file
 from cokv_bench.catalogue import check
 from cokv_bench.errors import RequestError
 from cokv_bench.policies import find_method, get_policy, register_policy
@@ -19,6 +20,7 @@ from cokv_bench.policies.allocators import Adaptive, AdaPyramid, ByShares, Pyram
 from cokv_bench.policies.names import base, canonical, each_once, parse, place
 from cokv_bench.policies.scorers import AccumulatedAttention, SinksRecency, WindowAttention
 from cokv_bench.registries import METHODS
+from cokv_bench.runs.methods import MethodSettings
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,33 @@ def test_knobs_of_a_rule_reach_the_embedded_budgets() -> None:
     assert not np.array_equal(given.budgets(64), get_policy("cokv").allocator.budgets(64))
     with pytest.raises(RequestError, match="Unknown method with embedded budgets 'snapkv'"):
         embedded_budgets("snapkv")
+
+
+def test_knobs_of_a_name_reach_a_function_that_takes_them_and_are_refused_by_others() -> None:
+    asked: list[Any] = []
+
+    def taking(budget: int, *, knobs: Any) -> Any:
+        asked.append(knobs)
+        return embedded_budgets("cokv", knobs)(budget)
+
+    given: Any = get_policy("cokv:alpha=30", budgets=taking).allocator
+    np.testing.assert_array_equal(given.budgets(64), embedded_budgets("cokv", {"alpha": 30})(64))
+    assert asked == [{"alpha": 30}]
+    with pytest.raises(RequestError, match="says alpha, which the function that is given as budgets does not take"):
+        get_policy("cokv:alpha=30", budgets=lambda budget: [[budget]])
+    with pytest.raises(RequestError, match="by the label 'mine', which commands know"):
+        get_policy("cokv-search:file=mine")
+
+
+@pytest.mark.parametrize("pair", ["window+cokv-search", "h2o+cokv-search", "window+two-class", "damage:kernel=3+cokv"])
+def test_a_pair_has_the_window_of_the_head_file_that_ships_as_in_a_run(pair: str) -> None:
+    rule = "cokv" if pair.endswith("cokv") else "cokv-search"
+    file = load_head_file(embedded.SHIPPED[rule]())
+    source: Any = SimpleNamespace(ranking=file.ranking, tokens=file.tokens_at)
+    in_a_run, here = MethodSettings().policy(pair, source), get_policy(pair)
+    assert here.scorer == in_a_run.scorer
+    assert here.within().window == in_a_run.window
+    assert here.sinks == in_a_run.sinks
 
 
 @dataclass(frozen=True)

@@ -248,11 +248,11 @@ def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, m
     policy = get_policy(method)
     assert asked == [], "read before it was needed"
     # What ranks with shares that ship observes more queries than the others keep tokens.
-    made = make_prompt(60, window=32 if method == "cokv-search" else 16)
+    made = replace(make_prompt(60, window=32 if method == "cokv-search" else 16), model=None)
     assert policy.select(made, 20).counts.tolist() == [[23, 17], [20, 20]]
     assert asked == [(method, 4 if method == "cokv-search" else 16)]
     with pytest.raises(RequestError, match=r"shape \(2, 2\).*needs \(3, 2\).*profile this model first"):
-        policy.select(make_prompt(60, window=made.window, layers=3), 20)
+        policy.select(replace(make_prompt(60, window=made.window, layers=3), model=None), 20)
 
 
 @pytest.mark.parametrize("method", sorted(embedded.SHIPPED))
@@ -260,7 +260,7 @@ def test_embedded_budgets_serve_where_none_are_given(make_prompt, monkeypatch, m
 def test_head_files_share_out_what_the_window_and_protected_tokens_leave(make_prompt, method, options):
     file, kept = load_head_file(embedded.SHIPPED[method]()), options["window"] + options.get("sinks", 0)
     # So long that no head is given more than it has.
-    prompt = make_prompt(6000, window=32, layers=30, kv_heads=3, group=1, dim=2)
+    prompt = replace(make_prompt(6000, window=32, layers=30, kv_heads=3, group=1, dim=2), model=None)
     for budget in (kept + 1, 40, 64):
         wanted = file.tokens_at(budget, window=kept)
         for source in ({}, {"budgets": file.tokens_at}):
@@ -270,7 +270,8 @@ def test_head_files_share_out_what_the_window_and_protected_tokens_leave(make_pr
 
 @pytest.mark.parametrize("method", ["cokv", "headkv"])
 def test_head_files_round_as_published_where_that_is_asked_for(make_prompt, method):
-    file, prompt = load_head_file(embedded.SHIPPED[method]()), make_prompt(6000, layers=30, kv_heads=3, group=1, dim=2)
+    file = load_head_file(embedded.SHIPPED[method]())
+    prompt = replace(make_prompt(6000, layers=30, kv_heads=3, group=1, dim=2), model=None)
     wanted = file.tokens_at(64, window=4, published_rounding=True)
     assert wanted.sum() != 64 * 90
     for source in ({}, {"budgets": file.tokens_at}):
@@ -346,3 +347,10 @@ def test_a_window_of_its_own_is_that_of_a_prompt_prefilled_with_it(make_prompt, 
 def make_real(prompt):
     """The test's prompt, of which nothing is remembered yet."""
     return replace(prompt, memo={}, shared={})
+
+
+def test_head_files_that_ship_serve_their_model_alone(texty, make_prompt):
+    prompt = replace(make_prompt(200, window=32, layers=30, kv_heads=3, group=1, dim=2), model=texty)
+    for method in sorted(embedded.SHIPPED):
+        with pytest.raises(RequestError, match=f"The head file of '{method}' that ships is of another"):
+            get_policy(method, window=4, observe=4).select(prompt, 40)

@@ -16,6 +16,7 @@ from cokv_bench.policies.options import parameters
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
+    from cokv_bench.models import Model
 
 
 #: What a function of the budget is told where it asks for it.
@@ -36,6 +37,14 @@ class EmbeddedBudgets:
 
     method: str
     knobs: tuple[tuple[str, Any], ...] = ()
+
+    def check_model(self, model: "Model") -> None:
+        """Raise `RequestError` where they were made for another model."""
+        from cokv_bench.budgets import embedded, load_head_file
+        from cokv_bench.budgets.fingerprint import check_same_model
+
+        made_for = load_head_file(embedded.SHIPPED[self.method]()).model
+        check_same_model(made_for, model.fingerprint, f"The head file of '{self.method}' that ships")
 
     @property
     def ranking(self) -> Mapping[str, Any]:
@@ -131,6 +140,8 @@ class Static:
                 f"The head budgets have shape {given.shape}, but this model needs {needed} (layers, KV heads); "
                 "profile this model first."
             )
+        if isinstance(self.budgets, EmbeddedBudgets) and prompt.model is not None:
+            self.budgets.check_model(prompt.model)
         if not np.issubdtype(given.dtype, np.integer) or (given < 0).any():
             raise RequestError("Head budgets must be whole numbers of tokens, 0 or more.")
         return given.astype(np.int64)
