@@ -99,7 +99,8 @@ class _Benchmark:
     def name(self) -> str:
         """The benchmark in the middle of a sentence."""
         if is_mean(self.task):
-            tasks = groups(self.configuration["tasks"])[self.task]
+            # A run that was stopped has tables of the tasks that it began, and their means are over these.
+            tasks = groups(task for task in self.tables["scores.csv"]["task"].unique() if not is_mean(task))[self.task]
             return f"the {len(tasks)} tasks of {family_of(tasks[0]).mean(tasks[0]).removesuffix(' mean')}"
         return family_of(self.task).examples or self.task
 

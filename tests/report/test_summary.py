@@ -1,6 +1,7 @@
 """The sentences about a run say what its tables say, whichever way it went."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,34 @@ def _run(methods: Mapping[str, Finds], *, budgets: int = 1, task: str = "needle"
     configuration = {
         "model": {"id": "m", "layers": 30, "kv_heads": 3},
         "tasks": {task: {"version": 1, "metric": metric, "examples": EXAMPLES}},
+        "methods": sorted(methods),
+        "seed": 0,
+    }
+    return summary(count_tables(records, configuration), configuration)
+
+
+def _stopped(planned: list[str], begun: list[str], *, unequal_at: int | None = None) -> list[str]:
+    """The summary of a run at 64 and 128 tokens that has records of some of its tasks alone.
+
+    Args:
+        unequal_at: budget at which one method kept a token too many.
+    """
+    methods = {"full": 0.9, "snapkv": 0.3, "cokv": 0.6}
+    records: list[dict[str, Any]] = []
+    for task in begun:
+        for index, (method, score) in product(range(20), methods.items()):
+            for budget in (None,) if method == "full" else (64, 128):
+                tokens = 4 * (budget or 200) + (method == "cokv" and budget == unequal_at)
+                records.append(
+                    {
+                        **{"task": task, "example": f"e{index}", "method": method, "budget": budget},
+                        **{"score": score + index % 3 / 100, "prompt_tokens": 200, "kept_tokens": tokens},
+                        **{"kv_bytes": tokens, "new_tokens": 3, "length": 1000},
+                    }
+                )
+    configuration = {
+        "model": {"id": "m", "layers": 2, "kv_heads": 2},
+        "tasks": {task: {"version": 1, "metric": "qa_f1", "examples": 20} for task in planned},
         "methods": sorted(methods),
         "seed": 0,
     }
@@ -129,3 +158,10 @@ def test_answers_to_several_questions_are_not_counted() -> None:
     (run,), _ = read_folders([source])
     told = summary(run.tables, run.configuration, run.unit)[0]
     assert "on needles, headkv scores 50.0%, snapkv 30.0%" in told
+
+
+def test_a_mean_of_a_stopped_run_is_over_the_tasks_that_it_began() -> None:
+    begun = ["longbench/qasper", "longbench/hotpotqa"]
+    for others in (["longbench/trec", "longbench/lcc"], ["ruler/vt", "ruler/cwe"]):
+        assert " on the 2 tasks of longbench, cokv scores " in _stopped([*begun, *others], begun)[0]
+    assert " on longbench/qasper, cokv scores " in _stopped(begun, begun[:1])[0]
