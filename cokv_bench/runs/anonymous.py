@@ -10,7 +10,7 @@ from cokv_bench.tasks.registry import family_of
 # of tasks and hub ids do.
 _PATH = re.compile(r"(?:^|(?<=[\s,=:'\"]))(?:~[^/\\,\s]*|\.{1,2}|[A-Za-z]:)?[/\\][^,'\"\n]*")
 #: Texts of a record that name something; the others may quote an example.
-_NAMES = ("task", "example", "method", "budget", "unit", "bucket")
+_NAMES = ("task", "example", "question_ids", "method", "budget", "unit", "bucket")
 
 
 def without_folders(text: str) -> str:

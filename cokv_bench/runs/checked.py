@@ -111,7 +111,7 @@ _RULE: dict[str, Check] = {
     "beta": or_null(number),
 }
 #: Answers, and what a record says of each question, of which no table is made.
-_TOLD = ("prediction", "later_predictions", "question_scores")
+_TOLD = ("prediction", "later_predictions", "question_scores", "question_ids")
 _COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
 _RECORD: dict[str, Check] = {
     "task": text,
@@ -122,6 +122,7 @@ _RECORD: dict[str, Check] = {
     **dict.fromkeys(_COUNTS, whole(0)),
 }
 _FURTHER_COLUMNS: dict[str, Check] = {
+    "question_ids": listed(text, 2),
     "other_bytes": or_null(whole(0)),
     "prediction": any_text,
     "unit": text,

@@ -89,6 +89,7 @@ def _record(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
     return {
         "task": part.task,
         "example": example.id,
+        **({"question_ids": list(example.questions)} if example.questions else {}),
         "method": answer.variant.method,
         "budget": written(answer.variant.budget),
         **_scored(plan, part, answer),

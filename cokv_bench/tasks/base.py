@@ -36,6 +36,7 @@ class Example:
             a needle. Examples of one document belong to one split. By default the example's id: nothing is shared.
         later: examples of the same context with other questions, which are asked after this one from the same
             compressed cache.
+        questions: ids that its questions have as examples of one question each; empty where it has one.
     """
 
     id: str
@@ -52,10 +53,16 @@ class Example:
     fields: Mapping[str, Any] = field(default_factory=dict)
     document: str = ""
     later: "tuple[Example, ...]" = ()
+    questions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.document:
             object.__setattr__(self, "document", self.id)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Its own id and those of its questions: whoever has seen one of them has seen the example."""
+        return frozenset((self.id, *self.questions))
 
 
 class Task(Protocol):
