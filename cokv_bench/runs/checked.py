@@ -35,15 +35,22 @@ def record_problem(record: Any, scored: bool) -> str | None:
     """Why a document is not a record of a run, None where it is.
 
     Args:
-        scored: whether the run scores answers, which a submission has no more. Tables by length or depth are made of
-            such records alone.
+        scored: whether the run scores answers, which a submission has no more. Their scores are 0 to 1, and tables by
+            length or depth are made of such records alone.
     """
     found = problem(record, _RECORD, _FURTHER_COLUMNS)
     if found:
         return found
     if (record["budget"] is None) != (record["method"] == "full"):
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
-    return problem(record, family_of(record["task"]).columns(record["task"])) if scored else None
+    if not scored:
+        return None
+    return problem(record, family_of(record["task"]).columns(record["task"])) or problem(record, {}, _SCORES)
+
+
+def between_0_and_1(value: Any) -> str | None:
+    """A score, whatever its metric; an answer to several questions has their mean."""
+    return None if number(value) is None and 0 <= value <= 1 else "a number from 0 to 1"
 
 
 def tabular(record: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +127,10 @@ _RECORD: dict[str, Check] = {
     "budget": or_null(_budget),
     "score": number,
     **dict.fromkeys(_COUNTS, whole(0)),
+}
+_SCORES: dict[str, Check] = {
+    "score": between_0_and_1,
+    **dict.fromkeys(("word_recall", "rouge_score_l", FIRST, LATER), or_null(between_0_and_1)),
 }
 _FURTHER_COLUMNS: dict[str, Check] = {
     "question_ids": listed(text, 2),
