@@ -11,7 +11,7 @@ import pandas as pd
 
 from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.policies.names import FULL
-from cokv_bench.report.grids import decimal, p_phrase
+from cokv_bench.report.grids import budget_phrase, decimal, p_phrase
 from cokv_bench.scores.comparisons import BUDGET, PRIMARY
 from cokv_bench.scores.means import groups, is_mean
 from cokv_bench.scores.power import observed
@@ -191,11 +191,12 @@ def _missed(compared: pd.DataFrame, undecided: list[_Benchmark], unit: Unit) -> 
 
 def _kept(budget: Budget, row: "pd.Series[Any]") -> str:
     """A budget in words, with the share of the prompt that it is where that is known."""
-    if isinstance(budget, PromptShare):
-        return f"{budget} of the prompt"
-    if "prompt_tokens" not in row:
-        return f"{budget} tokens per head"
-    return f"{budget} tokens per head ({row['kept_per_head'] / row['prompt_tokens']:.0%} of the prompt)"
+    share = "" if isinstance(budget, PromptShare) or "prompt_tokens" not in row else _share(row)
+    return budget_phrase(budget) + share
+
+
+def _share(row: "pd.Series[Any]") -> str:
+    return f" ({row['kept_per_head'] / row['prompt_tokens']:.0%} of the prompt)"
 
 
 def _few(methods: list[str]) -> str:
