@@ -105,6 +105,8 @@ class Knobs:
         window: int | None = None,
         heads: str | None = None,
         least: int | None = None,
+        *,
+        windowed: bool = True,
     ) -> Options:
         """The method's setting for the tasks of a benchmark at a budget; empty where the benchmark was not tried.
 
@@ -113,6 +115,7 @@ class Knobs:
             heads: hash of the head file that the method's budgets come from; with another one than was tried, alpha and
                 beta are left to that file. None where the method has none.
             least: what the budget may come down to, where it is a share of prompts; default the budget.
+            windowed: whether windows were tried for the method; without them its settings serve any window.
         """
         tuning = self.benchmarks.get(benchmark)
         if tuning is None:
@@ -120,9 +123,11 @@ class Knobs:
         other = heads is not None and heads != tuning.heads.get(method)
 
         def fits(options: Options) -> bool:
-            own = options.get("window", self.window)
             if other and not OF_RULES.isdisjoint(options):
                 return False
+            if not windowed:
+                return True
+            own = options.get("window", self.window)
             return bool(own < (budget if least is None else least) if window is None else own == window)
 
         return tuning.chosen(method, budget, fits)
