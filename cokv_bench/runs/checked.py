@@ -6,6 +6,7 @@ from cokv_bench.budget import read
 from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
+from cokv_bench.units import FRACTION
 
 #: Columns of records with several questions per context: the score of the first, and the mean of the later ones.
 FIRST, LATER = "first_score", "later_score"
@@ -45,7 +46,9 @@ def record_problem(record: Any, scored: bool) -> str | None:
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
     if not scored:
         return None
-    return problem(record, family_of(record["task"]).columns(record["task"])) or problem(record, {}, _SCORES)
+    found = problem(record, family_of(record["task"]).columns(record["task"]))
+    # Of another unit the run itself is damaged, which `read_records` says.
+    return found or (problem(record, {}, _SCORES) if record.get("unit", FRACTION) == FRACTION else None)
 
 
 def between_0_and_1(value: Any) -> str | None:
