@@ -216,7 +216,9 @@ def untried(
     if tuning.settings:
         _refuse_other(path, tuning.settings, _settings_of(game, window))
     covered = {cell for cell in cells if _covered(tuning.curves.get(cell[0], {}).get(cell[1], ()), *cell, game, window)}
-    return [method for method in methods if method in changed or any(c[0] == method and c not in covered for c in cells)]
+    return [
+        method for method in methods if method in changed or any(c[0] == method and c not in covered for c in cells)
+    ]
 
 
 def _covered(tried: Sequence[Tried], method: str, budget: int, game: Game, window: int | None) -> bool:

@@ -64,9 +64,16 @@ def _stopped(planned: list[str], begun: list[str], *, unequal_at: int | None = N
                 tokens = 4 * (budget or 200) + (method == "cokv" and budget == unequal_at)
                 records.append(
                     {
-                        **{"task": task, "example": f"e{index}", "method": method, "budget": budget},
-                        **{"score": score + index % 3 / 100, "prompt_tokens": 200, "kept_tokens": tokens},
-                        **{"kv_bytes": tokens, "new_tokens": 3, "length": 1000},
+                        "task": task,
+                        "example": f"e{index}",
+                        "method": method,
+                        "budget": budget,
+                        "score": score + index % 3 / 100,
+                        "prompt_tokens": 200,
+                        "kept_tokens": tokens,
+                        "kv_bytes": tokens,
+                        "new_tokens": 3,
+                        "length": 1000,
                     }
                 )
     configuration = {

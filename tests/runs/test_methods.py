@@ -22,8 +22,8 @@ from cokv_bench.report.layout import lay_out
 from cokv_bench.report.methods import styles
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.heads import HeadSources
-from cokv_bench.runs.knobs import ChosenKnobs
 from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.runs.knobs import ChosenKnobs
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.tuning import candidates, largest_window, tunable

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_folder
-from cokv_bench.report.folders import read_folders
 from cokv_bench.lists import join
+from cokv_bench.report.folders import read_folders
 from cokv_bench.runs.anonymous import anonymous, without_folders
 from cokv_bench.runs.submission import RECORDS, pack, read_finished
 from cokv_bench.scores.tables import count_tables
