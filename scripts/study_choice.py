@@ -8,7 +8,7 @@ over gap:
 best              by what RUN says of the very example: a ceiling, which takes the answers to know
 by task           by the other examples of the task: an oracle of another kind, since users do not name their tasks
 by a probe        the method whose probe is highest
-by all probes     by a ridge regression on the probes of all methods, learnt on the other tasks, of which there must be one
+by all probes     by a ridge regression on the probes of all methods, learnt on the other tasks, if there are any
 by the question   by the same on what is seen without a model: the length of the prompt, and length, lines, digits,
                   capitals and punctuation of the question (where a folder has its examples.jsonl, as every run that
                   `cokv-bench eval` has just finished)

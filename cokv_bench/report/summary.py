@@ -70,7 +70,10 @@ class _Benchmark:
     def sentences(self) -> Iterator[str]:
         known = self.tests[self.tests["difference"].notna()]
         if known.empty:
-            yield f"On {self.name} the methods kept different totals, so they are not compared."
+            yield (
+                f"On {self.name} the methods kept different totals at {_listed(self._unequal)}, so they are not "
+                f"compared {'there' if self.tests['budget'].notna().all() else 'there, nor over the budgets'}."
+            )
             return
         if not known["discriminates"].any():
             yield (
@@ -85,6 +88,14 @@ class _Benchmark:
             yield f"{self._scores(self.baseline)}; no other method does better."
         others = known[(known["method"] != best["method"]) | (best["difference"] <= 0)]
         yield from self._others(others)
+
+    @property
+    def _unequal(self) -> list[str]:
+        """The budgets at which some method is not compared, in words."""
+        every = self.tables["comparisons.csv"]
+        mine = every[(every["task"] == self.task) & (every["baseline"] == self.baseline)]
+        budgets = mine.loc[mine["difference"].isna() & mine["budget"].notna(), "budget"]
+        return [budget_phrase(budget) for budget in sorted(budgets.unique())]
 
     @property
     def baseline(self) -> str:

@@ -16,7 +16,8 @@ _NAMES = ("task", "example", "question_ids", "method", "budget", "unit", "bucket
 def without_folders(text: str) -> str:
     """A text in which a path has its last part alone, such as "jsonl:rows.jsonl" of "jsonl:/home/ann/rows.jsonl".
 
-    A line has one path at most. Relative paths that stay below the working folder are kept: they name files of a project.
+    A line has one path at most. Relative paths that stay below the working folder are kept: they name files of a
+    project.
     """
     return _PATH.sub(lambda found: re.split(r"[/\\]+", found[0].rstrip("/\\ "))[-1], text)
 

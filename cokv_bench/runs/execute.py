@@ -123,8 +123,8 @@ def _check(scores: Sequence[Mapping[str, float]], check: Check, whose: str, part
         expected = check(value)
         if expected:
             raise RequestError(
-                f"{whose} gives {quoted(value)} as '{column}' of '{part.task}' (example {part.example.id}), and it must "
-                f"be {expected}; correct the code that measures it."
+                f"{whose} gives {quoted(value)} as '{column}' of '{part.task}' (example {part.example.id}), and it "
+                f"must be {expected}; correct the code that measures it."
             )
 
 

@@ -110,8 +110,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a run, each key once, by task, method, budget and example, in whatever order they were written.
 
     Raises:
-        RequestError: a damaged line, a record of a task, method or budget that the run does not have, or records in units that
-            are not the run's.
+        RequestError: a damaged line, a record of a task, method or budget that the run does not have, or records in
+            units that are not the run's.
     """
     unique: dict[Key, dict[str, Any]] = {}
     for record in _all_records(folder):

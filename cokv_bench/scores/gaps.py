@@ -37,10 +37,10 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: records of a run with both ends.
 
     Returns:
-        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, see `interval`), method, gained
-        (over SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (see `ratio_intervals`; where the gap's
-        interval lies above 0), tasks (of rows over several, those of the method at the budget). Means of shares have no intervals: where a task's gap may
-        be near 0, its share may be anything.
+        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, see `interval`), method, gained (over
+        SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (see `ratio_intervals`; where the gap's
+        interval lies above 0), tasks (of rows over several, those of the method at the budget). Means of shares have no
+        intervals: where a task's gap may be near 0, its share may be anything.
     """
     values = frame.set_index(["task", "example"])
     full = values.loc[values["method"] == UPPER, "score"]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from cokv_bench.report.folders import read_folders
+from cokv_bench.report.layout import lay_out
 from cokv_bench.report.summary import summary
-from cokv_bench.scores.tables import count_tables
+from cokv_bench.scores.tables import Tables, count_tables
 
 EXAMPLES = 24
 COMMITTED = Path(__file__).parents[2] / "results/rankings/needles"
@@ -50,8 +51,8 @@ def _run(methods: Mapping[str, Finds], *, budgets: int = 1, task: str = "needle"
     return summary(count_tables(records, configuration), configuration)
 
 
-def _stopped(planned: list[str], begun: list[str], *, unequal_at: int | None = None) -> list[str]:
-    """The summary of a run at 64 and 128 tokens that has records of some of its tasks alone.
+def _tables(planned: list[str], begun: list[str], *, unequal_at: int | None = None) -> tuple[Tables, dict[str, Any]]:
+    """The tables of a run at 64 and 128 tokens that has records of some of its tasks alone, and its configuration.
 
     Args:
         unequal_at: budget at which one method kept a token too many.
@@ -82,7 +83,12 @@ def _stopped(planned: list[str], begun: list[str], *, unequal_at: int | None = N
         "methods": sorted(methods),
         "seed": 0,
     }
-    return summary(count_tables(records, configuration), configuration)
+    return count_tables(records, configuration), configuration
+
+
+def _stopped(planned: list[str], begun: list[str], **changes: Any) -> list[str]:
+    """The summary of `_tables`."""
+    return summary(*_tables(planned, begun, **changes))
 
 
 def always(index: int) -> bool:
@@ -172,3 +178,17 @@ def test_a_mean_of_a_stopped_run_is_over_the_tasks_that_it_began() -> None:
     for others in (["longbench/trec", "longbench/lcc"], ["ruler/vt", "ruler/cwe"]):
         assert " on the 2 tasks of longbench, cokv scores " in _stopped([*begun, *others], begun)[0]
     assert " on longbench/qasper, cokv scores " in _stopped(begun, begun[:1])[0]
+
+
+def test_budgets_with_different_totals_are_named() -> None:
+    (told,) = _stopped(["longbench/qasper"], ["longbench/qasper"], unequal_at=128)
+    assert told == (
+        "On longbench/qasper the methods kept different totals at 128 tokens per head, so they are not compared there, "
+        "nor over the budgets."
+    )
+
+
+def test_captions_count_the_comparisons_that_were_made() -> None:
+    tables, configuration = _tables(["longbench/qasper"], ["longbench/qasper"], unequal_at=128)
+    (grid,) = lay_out(tables, {**configuration, "window": 8, "split": "test"}).comparisons
+    assert grid.caption.endswith("p corrected for 0 comparisons, at single budgets for 1")
