@@ -8,7 +8,7 @@ over gap:
 best              by what RUN says of the very example: a ceiling, which takes the answers to know
 by task           by the other examples of the task: an oracle of another kind, since users do not name their tasks
 by a probe        the method whose probe is highest
-by all probes     by a ridge regression on the probes of all methods, learnt on the other tasks
+by all probes     by a ridge regression on the probes of all methods, learnt on the other tasks, if there are any
 by the question   by the same on what is seen without a model: the length of the prompt, and length, lines, digits,
                   capitals and punctuation of the question (where a folder has its examples.jsonl, as every run that
                   `cokv-bench eval` has just finished)
@@ -32,7 +32,7 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
-from cokv_bench.report.grids import ends
+from cokv_bench.report.grids import budget_phrase, ends
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table, is_sum
@@ -60,9 +60,11 @@ def main(
     for budget, at in scores.dropna(subset="budget").groupby("budget"):
         table = _wide(at, methods)
         told = {
-            name: _wide(frame[frame["budget"] == budget], methods).loc[table.index] for name, frame in probes.items()
+            name: _of(_wide(frame[frame["budget"] == budget], methods), table.index, f"The run {name} has no records")
+            for name, frame in probes.items()
         }
-        for way, picks in _ways(table, told, looks):
+        seen = None if looks is None else _of(looks, table.index, f"The {EXAMPLES} of these runs says nothing")
+        for way, picks in _ways(table, told, seen):
             index = table.index.to_frame(index=False)
             picked = table.to_numpy()[np.arange(len(table)), picks]
             chosen.append(index.assign(budget=budget, method=way, score=picked))
@@ -73,7 +75,7 @@ def main(
             (row.method, f"{row.closed:.2f}", ends(row.closed_ci_low, row.closed_ci_high, 2))
             for row in part.itertuples()
         ]
-        o.print_table(f"{task} at {budget:g} tokens per head", ("method", "closed", "95%"), rows, words=["method"])
+        o.print_table(f"{task} at {budget_phrase(budget)}", ("method", "closed", "95%"), rows, words=["method"])
     if out is not None:
         write_text(out, over.to_csv(index=False))
 
@@ -87,6 +89,18 @@ def _wide(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
             f"A run has no records of '{missing[0]}'; evaluate it there too, or leave it out of --method."
         )
     return table[list(methods)].dropna()
+
+
+def _of(table: pd.DataFrame, rows: pd.MultiIndex, without: str) -> pd.DataFrame:
+    """The rows of some examples. Raises `RequestError` where one is missing, with a sentence that begins as given."""
+    missing = rows.difference(table.index)
+    if len(missing):
+        task, example = missing[0]
+        raise RequestError(
+            f"{without} of {len(missing)} of the {len(rows)} examples, such as '{example}' of '{task}'; evaluate the "
+            "same examples in all of these runs."
+        )
+    return table.loc[rows]
 
 
 def _looks(scores: pd.DataFrame, folders: Sequence[Path]) -> pd.DataFrame | None:
@@ -114,14 +128,18 @@ def _ways(
     scores, tasks = table.to_numpy(), table.index.get_level_values("task").to_numpy()
     yield "best", scores.argmax(axis=1)
     others = [scores[(tasks == task) & (np.arange(len(tasks)) != row)] for row, task in enumerate(tasks)]
-    yield "by task", np.array([(part if len(part) else scores).mean(axis=0).argmax() for part in others])
+    # Of a task's only row nothing but other tasks may tell.
+    parts = [part if len(part) else np.delete(scores, row, axis=0) for row, part in enumerate(others)]
+    yield "by task", np.array([part.mean(axis=0).argmax() for part in parts])
     for name, told in probes.items():
         yield f"by {name}", told.to_numpy().argmax(axis=1)
-    if probes:
+    # What is learnt is learnt on other tasks.
+    several = len(set(tasks)) > 1
+    if probes and several:
         features = np.concatenate([told.to_numpy() for told in probes.values()], axis=1)
         yield "by all probes", _learnt(features, scores, tasks)
-    if looks is not None:
-        yield "by the question", _learnt(looks.loc[table.index].to_numpy(), scores, tasks)
+    if looks is not None and several:
+        yield "by the question", _learnt(looks.to_numpy(), scores, tasks)
 
 
 def _learnt(features: Floats, scores: Floats, tasks: NDArray[np.object_]) -> Picks:

@@ -19,7 +19,8 @@ from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
-from cokv_bench.report.grids import ends
+from cokv_bench.option import budgets
+from cokv_bench.report.grids import budget_phrase, ends
 from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table
 from cokv_bench.scores.signflips import family_test
@@ -49,7 +50,7 @@ def main(
     methods = method.split(",")
     frame = frame_of(read_records(run))
     if budget:
-        frame = frame[frame["budget"].isna() | frame["budget"].isin([int(each) for each in budget.split(",")])]
+        frame = frame[frame["budget"].isna() | frame["budget"].isin(budgets(budget, "--budget"))]
     parts = {each.name: _of_family(frame, each, methods) for each in LeaveOut(tuple(family)).families}
     table = pd.concat([_closed(part).assign(family=name) for name, part in parts.items()])
     table = pd.concat([table, _mean(table)], ignore_index=True)
@@ -59,7 +60,7 @@ def main(
             for row in at.itertuples()
         ]
         o.print_table(
-            f"Gain over gap at {size:g} tokens per head",
+            f"Gain over gap at {budget_phrase(size)}",
             ("family", "method", "closed", "95%", "rows"),
             rows,
             words=["family", "method"],
@@ -101,7 +102,8 @@ def _closed(part: pd.DataFrame) -> pd.DataFrame:
     over = gaps[(gaps["task"] == OVER_ALL) & ~gaps["method"].isin([UPPER, LOWER])]
     names = {"closed_ci_low": "low", "closed_ci_high": "high"}
     found = over[["budget", "method", "closed", *names]].rename(columns=names)
-    return found.assign(examples=part["example"].nunique())
+    # A row that two tasks share counts in both.
+    return found.assign(examples=len(part[["task", "example"]].drop_duplicates()))
 
 
 def _mean(table: pd.DataFrame) -> pd.DataFrame:

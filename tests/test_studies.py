@@ -125,3 +125,65 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
     assert set(pd.read_csv(tmp_path / "one.csv")["budget"]) == {128}
     with pytest.raises(RequestError, match="called 'a'"):
         module.main(run=tmp_path, family=["a=needle", "a=ruler"], method="cokv-search", out=None)
+
+
+def test_choices_in_runs_with_shares_of_the_prompt_and_of_missing_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script("study_choice")
+    rows: dict[str, list[dict[str, Any]]] = {"scores": [], "told": []}
+    for task, count in (("needle", 6), ("ruler/vt", 6), ("text", 1)):
+        for number in range(count):
+            one = {"task": task, "example": f"{task}{number}", "prompt_tokens": 500 + number}
+            # Of the only row of its task the method b is so good that it is best on average, and a is everywhere else.
+            best = {"a": float(count > 1), "b": 20.0 * (count == 1)}
+            rows["scores"].append({**one, "method": "full", "budget": None, "score": 1.0})
+            rows["scores"].append({**one, "method": "snapkv", "budget": "25%", "score": -number / 10})
+            for method, score in best.items():
+                rows["scores"].append({**one, "method": method, "budget": "25%", "score": 0.4 + score / 2})
+                rows["told"].append({**one, "method": method, "budget": "25%", "score": score})
+    monkeypatch.setattr(module, "read_records", lambda folder: rows[folder.name])
+    probe = tmp_path / "told"
+    probe.mkdir()
+    module.main(tmp_path / "scores", probe=[probe], method="a,b", out=tmp_path / "choice.csv")
+    table = pd.read_csv(tmp_path / "choice.csv").set_index(["task", "method"])["gained"]["gain over gap"]
+    assert table["by told"] > table["by task"] == pytest.approx(table["a"])
+    assert "gain over gap at 25% of the prompt" in " ".join(capsys.readouterr().out.split())
+    asked = [{"task": "needle", "example": f"needle{number}", "question": "Which?"} for number in range(6)]
+    (probe / "examples.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in asked))
+    with pytest.raises(RequestError, match=r"examples.jsonl .* says nothing of 7 of the 13 examples, such as"):
+        module.main(tmp_path / "scores", probe=[probe], method="a,b", out=None)
+    rows["told"] = [row for row in rows["told"] if row["example"] != "ruler/vt5"]
+    with pytest.raises(RequestError, match=r"told has no records of 1 of the 13 examples, such as 'ruler/vt5'"):
+        module.main(tmp_path / "scores", probe=[probe], method="a,b", out=None)
+    # Nothing can be learnt on other tasks where there are none.
+    (probe / "examples.jsonl").unlink()
+    for name, found in rows.items():
+        rows[name] = [row for row in found if row["task"] == "needle"]
+    module.main(tmp_path / "scores", probe=[probe], method="a,b", out=tmp_path / "one.csv")
+    ways = set(pd.read_csv(tmp_path / "one.csv")["method"])
+    assert {"by told", "by task"} <= ways
+    assert "by all probes" not in ways
+
+
+def test_families_at_shares_of_the_prompt_count_a_row_in_each_of_its_tasks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, dice = script("unseen_families"), np.random.default_rng(0)
+    closed = {"full": 1.0, "snapkv": 0.0, "cokv-search:file=all": 0.8, "cokv-search:file=without-a": 0.5}
+    records = [
+        {"task": task, "example": f"e{example}", "method": method, "budget": budget, "score": share * gap}
+        for task in ("ruler/vt", "ruler/cwe")
+        for example, gap in enumerate(dice.uniform(1, 2, 8))
+        for method, share in closed.items()
+        for budget in ([None] if method == "full" else ["25%", "50%"])
+    ]
+    monkeypatch.setattr(module, "read_records", lambda run: records)
+    asked: dict[str, Any] = {"family": ["a=ruler"], "method": "cokv-search", "baseline": "snapkv"}
+    module.main(run=tmp_path, budget="25%", **asked, out=tmp_path / "unseen.csv")
+    table = pd.read_csv(tmp_path / "unseen.csv")
+    assert set(table["budget"]) == {"25%"}
+    assert set(table["examples"]) == {16}
+    assert "Gain over gap at 25% of the prompt" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(RequestError, match="whole numbers for --budget"):
+        module.main(run=tmp_path, budget="a quarter", **asked, out=None)

@@ -56,6 +56,8 @@ class Tuning:
         utility: name of what decided.
         curves: see `Curves`.
         heads: hashes of the head files that alpha and beta were tried with, by method.
+        settings: what else decides the utilities: the window that was asked for, `max_length`, `reading`, and version
+            and rules of each task. Empty in earlier files, which do not say.
     """
 
     tasks: tuple[str, ...]
@@ -64,6 +66,7 @@ class Tuning:
     utility: str
     curves: Curves
     heads: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen(self, method: str, budget: int, fits: Callable[[Options], bool] = lambda options: True) -> Options:
         """The best setting at the nearest budget that was tried, of equal ones the first; empty where there is none.
@@ -102,6 +105,8 @@ class Knobs:
         window: int | None = None,
         heads: str | None = None,
         least: int | None = None,
+        *,
+        windowed: bool = True,
     ) -> Options:
         """The method's setting for the tasks of a benchmark at a budget; empty where the benchmark was not tried.
 
@@ -110,6 +115,7 @@ class Knobs:
             heads: hash of the head file that the method's budgets come from; with another one than was tried, alpha and
                 beta are left to that file. None where the method has none.
             least: what the budget may come down to, where it is a share of prompts; default the budget.
+            windowed: whether windows were tried for the method; without them its settings serve any window.
         """
         tuning = self.benchmarks.get(benchmark)
         if tuning is None:
@@ -117,9 +123,11 @@ class Knobs:
         other = heads is not None and heads != tuning.heads.get(method)
 
         def fits(options: Options) -> bool:
-            own = options.get("window", self.window)
             if other and not OF_RULES.isdisjoint(options):
                 return False
+            if not windowed:
+                return True
+            own = options.get("window", self.window)
             return bool(own < (budget if least is None else least) if window is None else own == window)
 
         return tuning.chosen(method, budget, fits)
@@ -171,6 +179,7 @@ def _written(tuning: Tuning) -> dict[str, Any]:
         "documents": list(tuning.documents),
         "utility": tuning.utility,
         "heads": dict(tuning.heads),
+        **({"settings": dict(tuning.settings)} if tuning.settings else {}),
         "curves": {
             method: {
                 str(budget): [{"options": as_written(each.options), "utility": each.utility} for each in tried]
@@ -204,14 +213,16 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
         }
     except (KeyError, ValueError, TypeError, AttributeError):
         raise refuse() from None
-    heads = content.get("heads", {})
+    heads, settings = content.get("heads", {}), content.get("settings", {})
     if not isinstance(heads, dict) or not all(isinstance(each, str) for each in heads.values()):
+        raise refuse()
+    if not isinstance(settings, dict):
         raise refuse()
     cells = [(budget, tried) for by_budget in curves.values() for budget, tried in by_budget.items()]
     if not all(curves.values()) or any(budget < 1 or not tried for budget, tried in cells):
         raise refuse()
     tasks, examples, documents = (tuple(each or ()) for each in texts)
-    return Tuning(tasks, examples, documents, utility, curves, heads)
+    return Tuning(tasks, examples, documents, utility, curves, heads, settings)
 
 
 #: What the knobs of the package may be; those of plug-ins may be any number, text or truth value.

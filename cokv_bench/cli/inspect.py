@@ -41,6 +41,7 @@ def inspect(
 
 
 def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
+    from cokv_bench.cli.outcome import print_unfinished
     from cokv_bench.report.costs import benchmarks
     from cokv_bench.report.layout import lay_out
     from cokv_bench.report.terminal import print_lines, print_scores
@@ -55,6 +56,7 @@ def _show_folder(runs: "Sequence[Run]", benches: "Sequence[Bench]") -> None:
             "Answers" if run.unit is PERCENT else "Measured",
             f"{len(run.records)}, of {len(settings['tasks'])} tasks and {len(settings['methods'])} methods",
         )
+        print_unfinished(run)
         print_scores(o.console, lay_out(run.tables, settings, run.unit), run.unit)
     for bench in benches:
         _tell("Benchmark", bench.folder)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cokv_bench.cli import options as o
 
 if TYPE_CHECKING:
+    from cokv_bench.report.folders import Run
     from cokv_bench.runs.plan import Plan
     from cokv_bench.scores.tables import Results
 
@@ -59,6 +60,15 @@ def print_summary(results: "Results", name: str | None = None) -> None:
     if sentences and name is not None:
         o.console.print(name, highlight=False, markup=False, style="bold")
     for sentence in sentences:
+        o.tell(sentence)
+
+
+def print_unfinished(run: "Run") -> None:
+    """Print how many records a run has, where some are missing."""
+    from cokv_bench.runs.finished import unfinished
+
+    sentence = unfinished(run.configuration, run.records)
+    if sentence:
         o.tell(sentence)
 
 

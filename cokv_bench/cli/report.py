@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cokv_bench.cli import options as o
-from cokv_bench.cli.outcome import print_summary
+from cokv_bench.cli.outcome import print_summary, print_unfinished
 from cokv_bench.cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def report(
         size = target.stat().st_size / 2**20
         for run in found:
             name = run.name if len(found) > 1 else None
+            print_unfinished(run)
             print_summary(Results(run.tables, run.configuration, run.unit), name)
         o.tell(f"Wrote {target} ({size:.1f} MiB)")
     if figures is not None:
@@ -115,6 +116,7 @@ def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:
         if len(runs) > 1:
             o.console.print(run.name, highlight=False, markup=False, style="bold")
         print_tables(o.console, lay_out(run.tables, run.configuration, run.unit), run.unit)
+        print_unfinished(run)
         print_summary(Results(run.tables, run.configuration, run.unit))
     for group in groups:
         print_maps(o.console, group)

@@ -39,7 +39,8 @@ def tune_knobs(
 
     The examples are those of the profile split, which no evaluation uses. Each is prefilled once, and all settings are
     scored on it as one batch; with --window that window alone is tried. The file goes to `cokv-bench eval --knobs
-    FILE`; benchmarks that it already holds stay in it, and so do methods that were tried on the same examples.
+    FILE`; benchmarks that it already holds stay in it, and so do methods that were tried on the same examples. A file
+    whose curves have other settings, or would be lost, is refused.
     """
     o.check_tasks(tasks)
     o.check_methods(grid.methods)
@@ -92,7 +93,7 @@ def tune_knobs(
         )
         earlier = found.benchmarks.get(benchmark)
         hashes = {each: found[mine[0].name].file for each, found in static.items()}
-        left = untried(earlier, game, methods, budgets, hashes)
+        left = untried(path, earlier, game, methods, budgets, hashes, grid.window)
         if left:
             check_target(path)
             with progress_bar(o.progress_console, "Tuning", "pass") as progress:

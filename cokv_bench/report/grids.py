@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from cokv_bench.budget import Budget, PromptShare
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -70,6 +72,11 @@ def ends(low: float | None, high: float | None, decimals: int = 1) -> str:
     """An interval such as "0.1 to 0.3", and nothing where there is none."""
     texts = decimal(low, decimals), decimal(high, decimals)
     return " to ".join(texts) if all(texts) else ""
+
+
+def budget_phrase(budget: Budget) -> str:
+    """A budget in words."""
+    return f"{budget} of the prompt" if isinstance(budget, PromptShare) else f"{budget} tokens per head"
 
 
 def budget_text(budget: Any) -> str:

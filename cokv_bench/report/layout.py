@@ -12,7 +12,7 @@ from cokv_bench.report.grids import Cell, Grid, budget_text, decimal, ends, p_te
 from cokv_bench.report.marks import BLIND, BLIND_MARK, blind_cells, blind_tasks
 from cokv_bench.report.methods import described
 from cokv_bench.report.questions import questions_grid
-from cokv_bench.scores.comparisons import PRIMARY
+from cokv_bench.scores.comparisons import BUDGET, PRIMARY
 from cokv_bench.scores.means import is_mean, overall
 from cokv_bench.scores.units import PERCENT, Unit, capital
 
@@ -127,7 +127,7 @@ def _primary(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> Grid:
     averaged = ", mean over the budgets" if tests["budget"].isna().all() else ""
     caption = (
         f"Primary tests: {unit.gain} over {compared['baseline'].iloc[0]}{averaged}; p corrected for "
-        f"{tests['difference'].notna().sum()} comparisons"
+        f"{_comparisons_made(tests['difference'].notna().sum())}"
     )
     header = ("method", "tasks", unit.gain, "95% interval", "corrected p")
     return Grid(caption, header, tuple(section for section in sections if section))
@@ -148,10 +148,11 @@ def _primary_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:
 def _comparisons(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> list[Grid]:
     """A table per benchmark: each method against the baseline, over the budgets (the primary tests) and at each."""
     summing = compared[compared["task"].isin(wholes)]
-    sizes = summing["family"].value_counts()
-    secondary = f", at single budgets for {sizes.drop(PRIMARY).sum()}" if len(sizes) > 1 else ""
+    # What was not compared is not tested.
+    sizes = summing.loc[summing["difference"].notna(), "family"].value_counts().reindex([PRIMARY, BUDGET], fill_value=0)
+    secondary = f", at single budgets for {sizes[BUDGET]}" if (summing["family"] == BUDGET).any() else ""
     told = f"{capital(unit.gain)} over {compared['baseline'].iloc[0]}"
-    corrected = f"p corrected for {sizes[PRIMARY]} comparisons{secondary}"
+    corrected = f"p corrected for {_comparisons_made(sizes[PRIMARY])}{secondary}"
     header = ("method", "budget", unit.short, "95%", "p", "won/tied/lost", "")
     grids = []
     for whole in wholes:
@@ -160,6 +161,10 @@ def _comparisons(compared: pd.DataFrame, wholes: list[str], unit: Unit) -> list[
             cells = tuple(_comparison_row(row, unit) for row in rows)
             grids.append(Grid(f"{told}, {whole}; {corrected}", header, (cells,)))
     return grids
+
+
+def _comparisons_made(count: int) -> str:
+    return f"{count} comparison{'' if count == 1 else 's'}"
 
 
 def _comparison_row(row: Mapping[Any, Any], unit: Unit) -> tuple[Cell, ...]:

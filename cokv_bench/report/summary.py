@@ -11,7 +11,7 @@ import pandas as pd
 
 from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.policies.names import FULL
-from cokv_bench.report.grids import decimal, p_phrase
+from cokv_bench.report.grids import budget_phrase, decimal, p_phrase
 from cokv_bench.scores.comparisons import BUDGET, PRIMARY
 from cokv_bench.scores.means import groups, is_mean
 from cokv_bench.scores.power import observed
@@ -70,7 +70,10 @@ class _Benchmark:
     def sentences(self) -> Iterator[str]:
         known = self.tests[self.tests["difference"].notna()]
         if known.empty:
-            yield f"On {self.name} the methods kept different totals, so they are not compared."
+            yield (
+                f"On {self.name} the methods kept different totals at {_listed(self._unequal)}, so they are not "
+                f"compared {'there' if self.tests['budget'].notna().all() else 'there, nor over the budgets'}."
+            )
             return
         if not known["discriminates"].any():
             yield (
@@ -87,6 +90,14 @@ class _Benchmark:
         yield from self._others(others)
 
     @property
+    def _unequal(self) -> list[str]:
+        """The budgets at which some method is not compared, in words."""
+        every = self.tables["comparisons.csv"]
+        mine = every[(every["task"] == self.task) & (every["baseline"] == self.baseline)]
+        budgets = mine.loc[mine["difference"].isna() & mine["budget"].notna(), "budget"]
+        return [budget_phrase(budget) for budget in sorted(budgets.unique())]
+
+    @property
     def baseline(self) -> str:
         return str(self.tests["baseline"].iloc[0])
 
@@ -99,7 +110,8 @@ class _Benchmark:
     def name(self) -> str:
         """The benchmark in the middle of a sentence."""
         if is_mean(self.task):
-            tasks = groups(self.configuration["tasks"])[self.task]
+            # A run that was stopped has tables of the tasks that it began, and their means are over these.
+            tasks = groups(task for task in self.tables["scores.csv"]["task"].unique() if not is_mean(task))[self.task]
             return f"the {len(tasks)} tasks of {family_of(tasks[0]).mean(tasks[0]).removesuffix(' mean')}"
         return family_of(self.task).examples or self.task
 
@@ -190,11 +202,12 @@ def _missed(compared: pd.DataFrame, undecided: list[_Benchmark], unit: Unit) -> 
 
 def _kept(budget: Budget, row: "pd.Series[Any]") -> str:
     """A budget in words, with the share of the prompt that it is where that is known."""
-    if isinstance(budget, PromptShare):
-        return f"{budget} of the prompt"
-    if "prompt_tokens" not in row:
-        return f"{budget} tokens per head"
-    return f"{budget} tokens per head ({row['kept_per_head'] / row['prompt_tokens']:.0%} of the prompt)"
+    share = "" if isinstance(budget, PromptShare) or "prompt_tokens" not in row else _share(row)
+    return budget_phrase(budget) + share
+
+
+def _share(row: "pd.Series[Any]") -> str:
+    return f" ({row['kept_per_head'] / row['prompt_tokens']:.0%} of the prompt)"
 
 
 def _few(methods: list[str]) -> str:

@@ -7,16 +7,17 @@ from typing import Any
 from cokv_bench.tasks.registry import family_of
 
 # A path that starts at a root, a home folder, a drive or the working folder, and does not go on from a word, as names
-# of tasks and hub ids do.
-_PATH = re.compile(r"(?:^|(?<=[\s,=:'\"]))(?:~[^/\\,\s]*|\.{1,2}|[A-Za-z]:)?[/\\][^,'\"\n]*")
+# of tasks and hub ids do. Folders may be called anything, so it goes on to the end of the line.
+_PATH = re.compile(r"(?:^|(?<=[\s,;=:('\"]))(?:~[^/\\,\s]*|\.{1,2}|[A-Za-z]:)?[/\\][^\n]*")
 #: Texts of a record that name something; the others may quote an example.
-_NAMES = ("task", "example", "method", "budget", "unit", "bucket")
+_NAMES = ("task", "example", "question_ids", "method", "budget", "unit", "bucket")
 
 
 def without_folders(text: str) -> str:
-    """A text in which paths have their last part alone, such as "jsonl:rows.jsonl" of "jsonl:/home/ann/rows.jsonl".
+    """A text in which a path has its last part alone, such as "jsonl:rows.jsonl" of "jsonl:/home/ann/rows.jsonl".
 
-    Relative paths that stay below the working folder are kept: they name files of a project.
+    A line has one path at most. Relative paths that stay below the working folder are kept: they name files of a
+    project.
     """
     return _PATH.sub(lambda found: re.split(r"[/\\]+", found[0].rstrip("/\\ "))[-1], text)
 

@@ -6,6 +6,7 @@ from cokv_bench.budget import read
 from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
+from cokv_bench.units import FRACTION
 
 #: Columns of records with several questions per context: the score of the first, and the mean of the later ones.
 FIRST, LATER = "first_score", "later_score"
@@ -35,15 +36,24 @@ def record_problem(record: Any, scored: bool) -> str | None:
     """Why a document is not a record of a run, None where it is.
 
     Args:
-        scored: whether the run scores answers, which a submission has no more. Tables by length or depth are made of
-            such records alone.
+        scored: whether the run scores answers, which a submission has no more. Their scores are 0 to 1, and tables by
+            length or depth are made of such records alone.
     """
     found = problem(record, _RECORD, _FURTHER_COLUMNS)
     if found:
         return found
     if (record["budget"] is None) != (record["method"] == "full"):
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
-    return problem(record, family_of(record["task"]).columns(record["task"])) if scored else None
+    if not scored:
+        return None
+    found = problem(record, family_of(record["task"]).columns(record["task"]))
+    # Of another unit the run itself is damaged, which `read_records` says.
+    return found or (problem(record, {}, _SCORES) if record.get("unit", FRACTION) == FRACTION else None)
+
+
+def between_0_and_1(value: Any) -> str | None:
+    """A score, whatever its metric; an answer to several questions has their mean."""
+    return None if number(value) is None and 0 <= value <= 1 else "a number from 0 to 1"
 
 
 def tabular(record: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +121,7 @@ _RULE: dict[str, Check] = {
     "beta": or_null(number),
 }
 #: Answers, and what a record says of each question, of which no table is made.
-_TOLD = ("prediction", "later_predictions", "question_scores")
+_TOLD = ("prediction", "later_predictions", "question_scores", "question_ids")
 _COUNTS = ("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens")
 _RECORD: dict[str, Check] = {
     "task": text,
@@ -121,7 +131,12 @@ _RECORD: dict[str, Check] = {
     "score": number,
     **dict.fromkeys(_COUNTS, whole(0)),
 }
+_SCORES: dict[str, Check] = {
+    "score": between_0_and_1,
+    **dict.fromkeys(("word_recall", "rouge_score_l", FIRST, LATER), or_null(between_0_and_1)),
+}
 _FURTHER_COLUMNS: dict[str, Check] = {
+    "question_ids": listed(text, 2),
     "other_bytes": or_null(whole(0)),
     "prediction": any_text,
     "unit": text,

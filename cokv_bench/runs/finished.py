@@ -45,3 +45,24 @@ def check_finished(folder: Path, configuration: Mapping[str, Any], records: Sequ
                         f"{folder} is not finished: it has {there} of {examples} records of '{task}' for '{method}'"
                         f"{at}; repeat the command that made it, which resumes it."
                     )
+
+
+def unfinished(configuration: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence about a run that lacks records; empty where it has all, or does not say how many it should have.
+
+    Args:
+        configuration: of the run.
+        records: of the run, each key once.
+    """
+    counts = [task.get("examples") for task in configuration["tasks"].values()]
+    if any(type(count) is not int for count in counts):
+        return ""
+    limited = [method for method in configuration["methods"] if method != FULL]
+    per_example = len(limited) * len(configuration["budgets"]) + (FULL in configuration["methods"])
+    planned = sum(counts) * per_example
+    if len(records) >= planned:
+        return ""
+    return (
+        f"This run is not finished: it has {len(records)} of {planned} records. Repeat the command that made it to "
+        "resume it."
+    )

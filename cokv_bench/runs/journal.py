@@ -110,8 +110,8 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a run, each key once, by task, method, budget and example, in whatever order they were written.
 
     Raises:
-        RequestError: a damaged line, a record of a task or method that the run does not have, or records in units that
-            are not the run's.
+        RequestError: a damaged line, a record of a task, method or budget that the run does not have, or records in
+            units that are not the run's.
     """
     unique: dict[Key, dict[str, Any]] = {}
     for record in _all_records(folder):
@@ -119,8 +119,10 @@ def read_records(folder: Path) -> list[dict[str, Any]]:
     if not unique:
         return []
     settings = read_run(folder)["configuration"]
-    for what in ("task", "method"):
-        strange = sorted({record[what] for record in unique.values()} - set(settings[f"{what}s"]))
+    for what in ("task", "method", "budget"):
+        # The full cache has no budget, and only that (see `record_problem`).
+        found = {record[what] for record in unique.values() if record[what] is not None}
+        strange = sorted(found - set(settings[f"{what}s"]), key=str)
         if strange:
             raise RequestError(
                 f"{folder} has records of the {what} {quoted(strange[0])}, which its run.json does not list; "

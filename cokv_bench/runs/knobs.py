@@ -65,7 +65,9 @@ class ChosenKnobs:
         # Of no prompts, or a share that comes to nothing: the run is refused in any case.
         if tokens == 0:
             return {}
-        chosen = self.file.chosen(name, benchmark, tokens, window, heads, least)
+        # What has no window to try, such as StreamingLLM or a name that gives one, was tried with the one that it has.
+        windowed = "window" in find_method(name).tried
+        chosen = self.file.chosen(name, benchmark, tokens, window, heads, least, windowed=windowed)
         open_ = {*found.options, *found.rule_knobs} - set(found.fixed)
         return {knob: value for knob, value in chosen.items() if knob in open_}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cokv_bench.errors import RequestError
-from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.tasks import Example, Task
 from cokv_bench.tasks.base import documents_of
 
@@ -15,7 +15,7 @@ class Seen:
     """What budgets or knobs were made from.
 
     Attributes:
-        examples: ids of examples.
+        examples: ids of examples, and of single questions of those that have several.
         documents: of these examples, see `Example.document`; files of earlier versions do not say.
     """
 
@@ -23,19 +23,40 @@ class Seen:
     documents: frozenset[str] = frozenset()
 
     def holds(self, example: Example) -> bool:
-        """Whether an example or one of its document was seen."""
-        return example.id in self.examples or example.document in self.documents
+        """Whether an example, a question of it or another one of its document was seen."""
+        return self.has(example) or example.document in self.documents
+
+    def has(self, example: Example) -> bool:
+        """Whether an example itself or a question of it was seen."""
+        return not example.ids.isdisjoint(self.examples)
 
 
-def used_by(runs: Sequence[Path]) -> dict[str, Seen]:
+def used_by(runs: Sequence[Path], questions: int = 1) -> dict[str, Seen]:
     """The examples of earlier runs, without the rest of their documents, by what they are called.
 
+    Args:
+        questions: that the run which leaves them out asks of each context.
+
     Raises:
-        RequestError: a folder is no run, or its records are damaged.
+        RequestError: a folder is no run, its records are damaged, or they do not say which questions they asked and
+            the run asks another number of them.
     """
-    return {
-        f"records of {folder}": Seen(frozenset(record["example"] for record in read_records(folder))) for folder in runs
-    }
+    return {f"records of {folder}": Seen(_ids(folder, questions)) for folder in runs}
+
+
+def _ids(folder: Path, questions: int) -> frozenset[str]:
+    """The ids of a run's examples and of their single questions."""
+    records = read_records(folder)
+    told = read_run(folder)["configuration"]["tasks"] if records else {}
+    silent = {record["task"] for record in records if "question_ids" not in record}
+    asked = next((told[task]["questions"] for task in sorted(silent) if told[task].get("questions", 1) > 1), questions)
+    if asked != questions:
+        raise RequestError(
+            f"The records of {folder}, of an earlier version, ask {asked} questions per context and do not say which, "
+            f"so they cannot be left out of a run with {questions}; use --questions-per-context {asked}, or run that "
+            "one again."
+        )
+    return frozenset(name for record in records for name in (record["example"], *record.get("question_ids", ())))
 
 
 def with_documents(seen: Mapping[str, Seen], tasks: Iterable[Task]) -> dict[str, Seen]:
@@ -62,7 +83,7 @@ def refuse_seen(examples: Mapping[str, Sequence[Example]], seen: Mapping[str, Se
     """
     for subject, each in seen.items():
         for task, rows in examples.items():
-            same = sum(row.id in each.examples for row in rows)
+            same = sum(map(each.has, rows))
             near = sum(each.holds(row) for row in rows) - same
             if same or near:
                 raise RequestError(

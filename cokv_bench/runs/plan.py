@@ -195,7 +195,7 @@ def _jobs(parts: Sequence[Part]) -> list[Job]:
             for each in (example, *example.later)
         )
         # What the first question is answered with goes before the later ones.
-        key = (asked, example.answers[:1] if example.later else (), example.chat, example.truncate)
+        key = (asked, example.told if example.later and example.answers else "", example.chat, example.truncate)
         shared.setdefault(key, []).append(part)
     # Bytes of the text follow tokens well enough, in all scripts, and cost nothing.
     groups = sorted(shared.values(), key=lambda group: -len(group[0].example.prompt.encode("utf-8", "surrogatepass")))
@@ -208,4 +208,11 @@ def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, An
     told = {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids}
     # Of rows: ids are of their contents alone, whatever the prompt makes of them.
     rules = getattr(task, "rules_digest", None)
-    return {**told, **({"questions": questions} if questions > 1 else {}), **({"rules": rules} if rules else {})}
+    # Earlier versions told the first of several answers alone.
+    joined = any(example.later and example.joint and len(example.answers) > 1 for example in examples)
+    return {
+        **told,
+        **({"questions": questions} if questions > 1 else {}),
+        **({"told": "all answers"} if joined else {}),
+        **({"rules": rules} if rules else {}),
+    }

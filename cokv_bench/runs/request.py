@@ -136,7 +136,7 @@ def plan_request(request: Request, model: Model) -> Plan:
             **({} if knobs.file is None else {"knobs": knobs.seen}),
         },
         leave_out_seen=grid.leave_out_seen,
-        used=used_by(grid.leave_out_runs),
+        used=used_by(grid.leave_out_runs, grid.questions_per_context),
         utility=grid.utility,
     )
     _check_shares(plan, lengths, request.shared.ranking()["window"])

@@ -12,6 +12,7 @@ from typing import Any
 from cokv_bench.checks import one_of, problem, text
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.files import file_sha256, json_bytes
+from cokv_bench.lists import join, split
 from cokv_bench.log import json_line
 from cokv_bench.runs.anonymous import anonymous, numbers_of
 from cokv_bench.runs.finished import check_finished
@@ -25,6 +26,8 @@ _FORMAT = "1"
 _NAME = re.compile(r"\w[\w.+-]{0,59}")
 # Where a run was computed is the machine's, and decides no result.
 _OF_THE_MACHINE = ("address", "out")
+# Lists with commas of what may be files.
+_LISTS = ("tasks",)
 
 
 @dataclass(frozen=True)
@@ -106,9 +109,15 @@ def pack(folder: Path, name: str) -> dict[str, bytes]:
 
 
 def _request(asked: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What was asked for, without the machine's part. A prompt's template is no path, whatever slashes it has."""
-    kept = {key: value for key, value in (asked or {}).items() if key not in _OF_THE_MACHINE}
-    return {key: value if key == "template" else anonymous(value) for key, value in kept.items()}
+    """What was asked for, without the machine's part."""
+    return {key: _anonymous(key, value) for key, value in (asked or {}).items() if key not in _OF_THE_MACHINE}
+
+
+def _anonymous(option: str, value: Any) -> Any:
+    """The value of an option without folders. A prompt's template is no path, whatever slashes it has."""
+    if option == "template":
+        return value
+    return join(anonymous(split(value))) if option in _LISTS else anonymous(value)
 
 
 def _card(name: str, description: Mapping[str, Any], records: int) -> str:

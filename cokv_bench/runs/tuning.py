@@ -1,5 +1,6 @@
 """Choosing the knobs of the methods on the profile split, so that every baseline is run as well as it can be run."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -10,9 +11,11 @@ from cokv_bench.budgets.knobs import Knobs, Options, Tried, Tuning
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import ExampleProgress, Game
 from cokv_bench.kvcache import Prompt, Selection
+from cokv_bench.log import differences
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.policy import check_budget
 from cokv_bench.tasks.base import made_from
+from cokv_bench.tasks.prompts import reading
 
 #: Knobs that are tried together; one group after the other, each at the best setting of those before. The queries that
 #: rank and the kernel belong together: RULER's answers want a wide kernel, and 32 queries are best with it alone. At
@@ -26,6 +29,8 @@ GROUPS = (
 )
 #: The smallest window that is tried.
 SMALLEST_WINDOW = 4
+# Settings that differ, as many as a refusal names.
+_TOLD = 2
 
 #: (method, options) -> the policy, with its head budgets where it has some.
 MakePolicy = Callable[[str, Options], Policy]
@@ -122,6 +127,7 @@ def tune(
             for method in methods
         },
         heads=dict(heads or {}),
+        settings=_settings_of(game, window),
     )
 
 
@@ -138,12 +144,7 @@ def kept(path: Path, header: Knobs, utility: str, benchmarks: Collection[str]) -
     if not path.exists():
         return header
     file = Knobs.load(path)
-    settings = [(each.model["weights"], each.window, each.question_agnostic) for each in (file, header)]
-    if settings[0] != settings[1]:
-        raise RequestError(
-            f"{path} holds knobs chosen with other settings (model, window or question-agnostic); "
-            "name another file with --out."
-        )
+    _refuse_other(path, *map(_of_all, (file, header)))
     for name in benchmarks:
         if name in file.benchmarks and file.benchmarks[name].utility != utility:
             raise RequestError(
@@ -153,25 +154,102 @@ def kept(path: Path, header: Knobs, utility: str, benchmarks: Collection[str]) -
     return file
 
 
+def _of_all(knobs: Knobs) -> dict[str, Any]:
+    """What all benchmarks of a file share."""
+    return {
+        "weights": knobs.model["weights"],
+        "window": knobs.window,
+        "question_agnostic": knobs.question_agnostic,
+    }
+
+
+def _refuse_other(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises `RequestError` with the settings that differ, as many as a sentence holds."""
+    told = differences(found, wanted, width=30)
+    if told:
+        more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+        raise RequestError(
+            f"{path} holds knobs chosen with other settings: {'; '.join(told[:_TOLD])}{more}; name another file with "
+            "--out."
+        )
+
+
 def untried(
-    tuning: Tuning | None, game: Game, methods: Sequence[str], budgets: Sequence[int], heads: Mapping[str, str]
+    path: Path,
+    tuning: Tuning | None,
+    game: Game,
+    methods: Sequence[str],
+    budgets: Sequence[int],
+    heads: Mapping[str, str],
+    window: int | None = None,
 ) -> list[str]:
-    """Those of the methods that were not tried at all of these budgets, on this game's examples and with these heads.
+    """The methods of which some setting was not tried at some budget, on this game's examples and with these heads.
 
     Args:
-        heads: as for `tune`.
+        path: of the file that holds the tuning.
+        heads, window: as for `tune`.
 
     Raises:
-        RequestError: as `tune` does for methods and budgets that leave nothing to try.
+        RequestError: as `tune` does for methods and budgets that leave nothing to try; the file holds utilities of
+            other settings on the same examples; or it holds curves that would be lost, of other examples or head files.
     """
-    wanted = {budget for _, budget in _cells(game, methods, budgets)}
-    if tuning is None or tuning.examples != made_from(game.rows)["examples"]:
+    cells = _cells(game, methods, budgets)
+    if tuning is None:
         return list(methods)
-    return [
-        method
-        for method in methods
-        if not wanted <= set(tuning.curves.get(method, ())) or tuning.heads.get(method) != heads.get(method)
+    same = tuning.examples == made_from(game.rows)["examples"]
+    changed = {method for method in methods if tuning.heads.get(method) != heads.get(method)}
+    lost = [
+        (method, budget)
+        for method, curves in tuning.curves.items()
+        for budget in curves
+        if (not same or method in changed) and (method, budget) not in cells
     ]
+    if lost:
+        method, budget = lost[0]
+        raise RequestError(
+            f"{path} holds curves of other {'head files' if same else 'examples'}, which would be lost: "
+            f"{len(lost)} of them, such as '{method}' at {budget}. Name another file with --out, or all of these "
+            "methods and budgets."
+        )
+    if not same:
+        return list(methods)
+    if tuning.settings:
+        _refuse_other(path, tuning.settings, _settings_of(game, window))
+    covered = {cell for cell in cells if _covered(tuning.curves.get(cell[0], {}).get(cell[1], ()), *cell, game, window)}
+    return [
+        method for method in methods if method in changed or any(c[0] == method and c not in covered for c in cells)
+    ]
+
+
+def _covered(tried: Sequence[Tried], method: str, budget: int, game: Game, window: int | None) -> bool:
+    """Whether the grid of each group of knobs was tried."""
+    knobs = _within(candidates(method, window), budget, game.players)
+    complete = [{**{knob: values[0] for knob, values in knobs.items()}, **each.options} for each in tried]
+    grids = [[knob for knob in group if knob in knobs] for group in _groups([method])]
+    return bool(tried) and all(
+        {tuple(options[knob] for knob in grid) for options in complete} >= set(product(*(knobs[knob] for knob in grid)))
+        for grid in grids
+    )
+
+
+def _settings_of(game: Game, window: int | None) -> dict[str, Any]:
+    """What decides the utilities of a tuning beside model, examples and head files, as JSON.
+
+    Args:
+        window: the only one that was asked for.
+    """
+    tasks = {task.name: task for task, _ in game.rows}
+    settings = {
+        "window": window,
+        "max_length": game.encoding.max_length,
+        "reading": reading(game.model, [example for _, example in game.rows], game.encoding),
+        "tasks": {
+            name: {"version": task.version, "rules": getattr(task, "rules_digest", None)}
+            for name, task in tasks.items()
+        },
+    }
+    found: dict[str, Any] = json.loads(json.dumps(settings))
+    return found
 
 
 def merged(earlier: Tuning | None, found: Tuning) -> Tuning:

@@ -196,7 +196,7 @@ def _identity(settings: Mapping[str, Any], task: str) -> str:
     told = settings["tasks"][task]
     # Runs that keep no reading may have cut any task.
     cut = settings["reading"]["cut"].get(task) if "reading" in settings else settings["max_length"]
-    return json.dumps([task, told.get("version"), told["metric"], told.get("rules"), cut])
+    return json.dumps([task, told.get("version"), told["metric"], told.get("rules"), told.get("told"), cut])
 
 
 def _rows(each: Submission, benchmark: str) -> pd.DataFrame:

@@ -37,10 +37,10 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
         frame: records of a run with both ends.
 
     Returns:
-        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, see `interval`), method, gained
-        (over SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (see `ratio_intervals`; where the gap's
-        interval lies above 0), tasks (of rows over several). Means of shares have no intervals: where a task's gap may
-        be near 0, its share may be anything.
+        budget, task, gap (mean over the examples), gap_ci_low, gap_ci_high (95%, see `interval`), method, gained (over
+        SnapKV), closed (gained over gap), closed_ci_low, closed_ci_high (see `ratio_intervals`; where the gap's
+        interval lies above 0), tasks (of rows over several, those of the method at the budget). Means of shares have no
+        intervals: where a task's gap may be near 0, its share may be anything.
     """
     values = frame.set_index(["task", "example"])
     full = values.loc[values["method"] == UPPER, "score"]
@@ -60,8 +60,10 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     table = pd.concat(rows, ignore_index=True)
     for title, part in ((OVER_TASKS, table), (OVER_GAPS, table[table["gap_ci_low"] > 0])):
-        means = part.groupby(["budget", "method"], as_index=False)[["gap", "gained", "closed"]].mean()
-        sums.append(means.assign(task=title, tasks=part["task"].nunique()))
+        cells = part.groupby(["budget", "method"])
+        # Tasks have a gap at some budgets, and a method may lack some tasks.
+        means = cells[["gap", "gained", "closed"]].mean().assign(tasks=cells["closed"].count())
+        sums.append(means.reset_index().assign(task=title))
     return pd.concat([table, *sums], ignore_index=True)[COLUMNS]
 
 

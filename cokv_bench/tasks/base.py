@@ -37,6 +37,8 @@ class Example:
             a needle. Examples of one document belong to one split. By default the example's id: nothing is shared.
         later: examples of the same context with other questions, which are asked after this one from the same
             compressed cache.
+        joint: whether an answer has to give all of `answers`; otherwise each of them is a whole answer.
+        questions: ids that its questions have as examples of one question each; empty where it has one.
     """
 
     id: str
@@ -53,10 +55,22 @@ class Example:
     fields: Mapping[str, Any] = field(default_factory=dict)
     document: str = ""
     later: "tuple[Example, ...]" = ()
+    joint: bool = False
+    questions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.document:
             object.__setattr__(self, "document", self.id)
+
+    @property
+    def told(self) -> str:
+        """The answer that a later question follows, where there are answers."""
+        return ", ".join(self.answers) if self.joint else self.answers[0]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Its own id and those of its questions: whoever has seen one of them has seen the example."""
+        return frozenset((self.id, *self.questions))
 
 
 class Task(Protocol):

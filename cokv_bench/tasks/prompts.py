@@ -143,10 +143,10 @@ def _encode(model: "Model", example: Example, text: str, encoding: Encoding) -> 
 
 
 def _after_first(model: "Model", example: Example) -> tuple[list[int], ...]:
-    """What follows a prompt that holds the first question, for each later one: a reference answer, then the question.
+    """What follows a prompt that holds the first question, for each later one: the reference answer, then the question.
 
     All methods are told the same answer, and no question follows another one's. (SCBench goes on from the reference
-    answers too.)
+    answers too.) Where all references are asked for, all are told (`Example.told`).
     """
     if not example.later:
         return ()
@@ -156,7 +156,7 @@ def _after_first(model: "Model", example: Example) -> tuple[list[int], ...]:
             "compress the context alone with --question-agnostic."
         )
     # An answer whose beginning stands in the prompt goes on from it.
-    answer = (" " if example.begun else "") + example.answers[0]
+    answer = (" " if example.begun else "") + example.told
     return tuple(
         encode_turn(model, answer, each.question, chat=example.chat, begun=each.begun) for each in example.later
     )

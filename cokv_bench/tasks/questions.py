@@ -14,7 +14,10 @@ def together(examples: Sequence[Example]) -> Example:
         examples: with one context and different questions, in the order in which they are asked.
     """
     first, *later = examples
-    return replace(first, id=content_id(*(each.id for each in examples)), later=tuple(later)) if later else first
+    if not later:
+        return first
+    ids = tuple(each.id for each in examples)
+    return replace(first, id=content_id(*ids), later=tuple(later), questions=ids)
 
 
 def per_context(examples: Iterable[Example], count: int) -> list[Example]:

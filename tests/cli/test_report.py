@@ -158,3 +158,18 @@ def test_runs_of_different_tasks_share_a_report(cli) -> None:
     status, out, err = cli("report", "one", "two", "--out", "report.html")
     assert status == 0, err
     assert "Wrote report.html" in out
+
+
+def test_an_unfinished_run_says_so(cli, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    records = (folder / "records.jsonl").read_text().splitlines(keepends=True)
+    says = f"it has {len(records) - 20} of {len(records)} records. Repeat the command that made it"
+    commands = [("inspect", folder), ("report", folder, "--terminal"), ("report", folder)]
+    for command in commands:
+        assert says not in cli(*command)[1]
+    (folder / "records.jsonl").write_text("".join(records[:-20]))
+    for command in commands:
+        status, out, err = cli(*command)
+        assert status == 0, err
+        assert says in " ".join(out.split())
+    assert says in (folder / "report.html").read_text()

@@ -98,10 +98,50 @@ def test_methods_and_budgets_of_another_call_join_those_that_are_there(cli, text
             assert [each.options for each in tried] == [each.options for each in one.curves[method][budget]]
             utilities = ([each.utility for each in found] for found in (tried, one.curves[method][budget]))
             np.testing.assert_allclose(*utilities, atol=1e-4)
-    # Other examples begin anew.
-    status, _, err = cli(*asked, "parts.json", "--method", "snapkv", "--budget", "20", "--examples", "4")
+    # Other examples begin from scratch, unless that would lose the curves of other methods or budgets.
+    before = Path("parts.json").read_bytes()
+    for method, budget in (("snapkv", "20,40"), ("streaming-llm,snapkv,tova", "20")):
+        status, _, err = cli(*asked, "parts.json", "--method", method, "--budget", budget, "--examples", "4")
+        assert status == 2
+        assert "parts.json holds curves of other examples, which would be lost" in " ".join(err.split())
+        assert "--out" in err
+    assert Path("parts.json").read_bytes() == before
+    assert cli(*asked, "one.json", "--method", "streaming-llm", "--budget", "20")[0] == 0
+    status, _, err = cli(*asked, "one.json", "--method", "streaming-llm", "--budget", "20,40", "--examples", "4")
     assert status == 0, err
-    assert list(Knobs.load("parts.json").benchmarks["needle"].curves) == ["snapkv"]
+    tuning = Knobs.load("one.json").benchmarks["needle"]
+    assert (list(tuning.curves["streaming-llm"]), len(tuning.examples)) == ([20, 40], 4)
+
+
+def test_a_file_of_other_settings_is_refused_and_candidates_that_were_not_tried_are(cli, texty_folder: Path) -> None:
+    rows = [{"input": f"Q{i}?", "context": f"text {i} and more " * 30, "answers": [f"a{i}"]} for i in range(40)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shared = ("tune", "--model", texty_folder, "--tasks", "jsonl:rows.jsonl", "--examples", "2", "--budget", "20")
+    asked = (*shared, "--method", "streaming-llm", "--out", "knobs.json")
+    assert cli(*asked, "--max-length", "60")[0] == 0
+    before = Path("knobs.json").read_bytes()
+    for options, says in (
+        (("--max-length", "80"), "max_length is 60 there and 80 here"),
+        (("--max-length", "60", "--window", "16"), "window is 8 there and 16 here"),
+        (("--max-length", "60", "--window", "8"), "window is absent there and 8 here"),
+        (("--max-length", "60", "--template", "{context} Now: {input}"), "rules is"),
+    ):
+        status, _, err = cli(*asked, *options)
+        assert status == 2
+        told = " ".join(err.split())
+        assert "knobs.json holds knobs chosen with other settings" in told
+        assert says in told
+    assert cli(*asked, "--max-length", "60")[0] == 0
+    assert Path("knobs.json").read_bytes() == before
+    # A file that does not say is taken as it is, and what it lacks of the candidates is tried.
+    content = json.loads(before)
+    (tuning,) = content["benchmarks"].values()
+    del tuning["settings"]
+    tried = tuning["curves"]["streaming-llm"]["20"]
+    tuning["curves"]["streaming-llm"]["20"] = tried[:2]
+    Path("knobs.json").write_text(json.dumps(content))
+    assert cli(*asked, "--max-length", "60")[0] == 0
+    assert json.loads(Path("knobs.json").read_text()) == json.loads(before)
 
 
 def test_each_benchmark_has_its_own_utility(cli, texty_folder: Path) -> None:

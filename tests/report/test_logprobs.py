@@ -185,7 +185,7 @@ def test_records_of_earlier_versions_hold_hundredths(tmp_path: Path) -> None:
 def test_a_run_has_one_unit(tmp_path: Path, utility: str | None) -> None:
     folder = make_logprobs(tmp_path / "run", utility=utility)  # type: ignore[arg-type]
     lines = (folder / "records.jsonl").read_text().splitlines(keepends=True)
-    lines[0] = lines[0].replace("nats per token", "fraction")
+    lines[0] = json.dumps({**json.loads(lines[0]), "unit": "fraction", "score": 0.5}) + "\n"
     (folder / "records.jsonl").write_text("".join(lines))
     with pytest.raises(RequestError, match="records in 'fraction' and in 'nats per token'; a run has one unit"):
         read_folders([folder])

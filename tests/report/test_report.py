@@ -106,7 +106,7 @@ def test_marks(tmp_path: Path) -> None:
     assert "| method | budget | t/a | t/b§ | mean |" in md
     assert "§ cannot discriminate: too few examples" in md
     assert "t/b§" in tex
-    assert "Primary tests: points over snapkv; p corrected for 1 comparisons" in md
+    assert "Primary tests: points over snapkv; p corrected for 1 comparison**" in md
     assert "| x | mean | 5.0† | 1.0 to 9.0 | \\<0.001 |" in md
     assert "| y | mean | ‡ |  |  |" in md
     assert "hold for new examples of these tasks, not for other tasks" in md

@@ -1,14 +1,16 @@
 """The sentences about a run say what its tables say, whichever way it went."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cokv_bench.report.folders import read_folders
+from cokv_bench.report.layout import lay_out
 from cokv_bench.report.summary import summary
-from cokv_bench.scores.tables import count_tables
+from cokv_bench.scores.tables import Tables, count_tables
 
 EXAMPLES = 24
 COMMITTED = Path(__file__).parents[2] / "results/rankings/needles"
@@ -47,6 +49,46 @@ def _run(methods: Mapping[str, Finds], *, budgets: int = 1, task: str = "needle"
         "seed": 0,
     }
     return summary(count_tables(records, configuration), configuration)
+
+
+def _tables(planned: list[str], begun: list[str], *, unequal_at: int | None = None) -> tuple[Tables, dict[str, Any]]:
+    """The tables of a run at 64 and 128 tokens that has records of some of its tasks alone, and its configuration.
+
+    Args:
+        unequal_at: budget at which one method kept a token too many.
+    """
+    methods = {"full": 0.9, "snapkv": 0.3, "cokv": 0.6}
+    records: list[dict[str, Any]] = []
+    for task in begun:
+        for index, (method, score) in product(range(20), methods.items()):
+            for budget in (None,) if method == "full" else (64, 128):
+                tokens = 4 * (budget or 200) + (method == "cokv" and budget == unequal_at)
+                records.append(
+                    {
+                        "task": task,
+                        "example": f"e{index}",
+                        "method": method,
+                        "budget": budget,
+                        "score": score + index % 3 / 100,
+                        "prompt_tokens": 200,
+                        "kept_tokens": tokens,
+                        "kv_bytes": tokens,
+                        "new_tokens": 3,
+                        "length": 1000,
+                    }
+                )
+    configuration = {
+        "model": {"id": "m", "layers": 2, "kv_heads": 2},
+        "tasks": {task: {"version": 1, "metric": "qa_f1", "examples": 20} for task in planned},
+        "methods": sorted(methods),
+        "seed": 0,
+    }
+    return count_tables(records, configuration), configuration
+
+
+def _stopped(planned: list[str], begun: list[str], **changes: Any) -> list[str]:
+    """The summary of `_tables`."""
+    return summary(*_tables(planned, begun, **changes))
 
 
 def always(index: int) -> bool:
@@ -129,3 +171,24 @@ def test_answers_to_several_questions_are_not_counted() -> None:
     (run,), _ = read_folders([source])
     told = summary(run.tables, run.configuration, run.unit)[0]
     assert "on needles, headkv scores 50.0%, snapkv 30.0%" in told
+
+
+def test_a_mean_of_a_stopped_run_is_over_the_tasks_that_it_began() -> None:
+    begun = ["longbench/qasper", "longbench/hotpotqa"]
+    for others in (["longbench/trec", "longbench/lcc"], ["ruler/vt", "ruler/cwe"]):
+        assert " on the 2 tasks of longbench, cokv scores " in _stopped([*begun, *others], begun)[0]
+    assert " on longbench/qasper, cokv scores " in _stopped(begun, begun[:1])[0]
+
+
+def test_budgets_with_different_totals_are_named() -> None:
+    (told,) = _stopped(["longbench/qasper"], ["longbench/qasper"], unequal_at=128)
+    assert told == (
+        "On longbench/qasper the methods kept different totals at 128 tokens per head, so they are not compared there, "
+        "nor over the budgets."
+    )
+
+
+def test_captions_count_the_comparisons_that_were_made() -> None:
+    tables, configuration = _tables(["longbench/qasper"], ["longbench/qasper"], unequal_at=128)
+    (grid,) = lay_out(tables, {**configuration, "window": 8, "split": "test"}).comparisons
+    assert grid.caption.endswith("p corrected for 0 comparisons, at single budgets for 1")

@@ -23,6 +23,7 @@ from cokv_bench.report.methods import styles
 from cokv_bench.runs.execute import execute
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.runs.knobs import ChosenKnobs
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.tuning import candidates, largest_window, tunable
@@ -361,6 +362,24 @@ def test_methods_of_plug_ins_read_head_files_and_are_tuned_by_what_they_declare(
     Knobs(texty.fingerprint, 8, False, {"needle": tuning}).save("knobs.json")
     told = policies(plan_for(texty, "doubled", heads=heads, knobs="knobs.json"))["doubled"].scorer
     assert (told.spread, told.kernel) == (2.5, 5)
+
+
+def test_settings_of_methods_without_a_window_to_tune_serve_every_window() -> None:
+    curves = {
+        "streaming-llm": {64: [Tried({}, -2.0), Tried({"sinks": 16}, -1.0)]},
+        "snapkv": {64: [Tried({"window": 8, "kernel": 21}, -1.0), Tried({"window": 16, "kernel": 11}, -2.0)]},
+        "snapkv:window=16": {64: [Tried({"kernel": 7}, -2.0), Tried({"kernel": 31}, -1.0)]},
+        # Of an earlier version, which tried no windows.
+        "h2o": {64: [Tried({"kernel": 3}, -1.0)]},
+    }
+    knobs = Knobs({}, 8, False, {"needle": Tuning(("needle",), (), (), "loglik", curves)})
+    for window in (None, 8, 16, 32):
+        chosen = ChosenKnobs(knobs, window)
+        assert chosen.options("streaming-llm", "needle", 64) == {"sinks": 16}
+        assert chosen.options("snapkv:window=16", "needle", 64) == {"kernel": 31}
+    assert ChosenKnobs(knobs, 16).options("snapkv", "needle", 64) == {"window": 16, "kernel": 11}
+    assert ChosenKnobs(knobs, 32).options("snapkv", "needle", 64) == {}
+    assert ChosenKnobs(knobs, 32).options("h2o", "needle", 64) == {}
 
 
 def test_what_travels_to_workers_holds_no_model(texty: Model) -> None:

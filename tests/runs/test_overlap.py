@@ -215,6 +215,35 @@ def test_what_earlier_runs_were_evaluated_on_is_left_out_row_by_row(texty: Model
         later("none")
 
 
+def test_what_was_asked_is_left_out_however_many_questions_a_context_has(texty: Model, tmp_path: Path) -> None:
+    def plan(questions: int, *runs: int | str, limit: int | None = None) -> Plan:
+        folders = tuple(tmp_path / str(run) for run in runs)
+        asked = {"split": "all", "questions_per_context": questions, "leave_out_runs": folders}
+        return plan_request(request_of(TASKS[:1], ["full"], [30], options=TaskOptions(limit=limit), **asked), texty)
+
+    execute(plan(1, limit=4), tmp_path / "1")
+    execute(plan(3, limit=2), tmp_path / "3")
+    rows = [each.id for each in JsonlTask("one.jsonl").examples("all")]
+    # The first four rows are all questions of one text and one of the next; the first two triples are six rows.
+    assert ids_of(plan(1, 3))[TASKS[0]] == set(rows[6:])
+    assert len(ids_of(plan(3, 1))[TASKS[0]]) == 12 - 2
+    assert len(ids_of(plan(2, 3))[TASKS[0]]) == 12 - 2
+    assert len(ids_of(plan(3, 3))[TASKS[0]]) == 12 - 2
+
+    # An earlier version did not say which questions it asked.
+    path = tmp_path / "3" / "records.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**record, "question_ids": None}) + "\n" for record in records))
+    with pytest.raises(RequestError, match="question_ids"):
+        plan(3, 3)
+    for record in records:
+        del record["question_ids"]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert len(ids_of(plan(3, 3))[TASKS[0]]) == 12 - 2
+    with pytest.raises(RequestError, match=r"ask 3 questions per context .* use --questions-per-context 3"):
+        plan(1, 3)
+
+
 def test_a_head_file_that_is_named_twice_counts_once() -> None:
     file = Path("values.json")
     assert HeadSources(heads=(file, file), profiles=(file,), shares=file).files == ((None, file),)

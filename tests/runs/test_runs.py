@@ -2,7 +2,9 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import decode, prefill
 from cokv_bench.models import Model
 from cokv_bench.policies import get_policy
-from cokv_bench.runs.execute import execute
+from cokv_bench.runs.execute import _scored, execute
 from cokv_bench.runs.journal import Journal, read_records, record_key
 from cokv_bench.runs.overlap import Seen
 from cokv_bench.runs.plan import Plan, make_plan, variants_of
@@ -158,6 +160,36 @@ def test_a_damaged_record_is_named(texty: Model, tmp_path: Path) -> None:
     path.write_bytes(b"\n".join(lines))
     with pytest.raises(RequestError, match="line 3"):
         write_tables(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"score": 85.0}, {"score": -0.5}, {"word_recall": 1.5}, {"budget": 512}])
+def test_scores_beyond_1_and_budgets_that_the_run_does_not_have_are_refused(
+    texty: Model, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    execute(plan_for(texty), tmp_path)
+    path = tmp_path / "records.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    changed = [{**line, **change} if line["method"] == "h2o" and line["budget"] == 24 else line for line in lines]
+    path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    says = "the budget 512, which its run.json does not list" if "budget" in change else "a number from 0 to 1"
+    with pytest.raises(RequestError, match=says):
+        read_records(tmp_path)
+
+
+@pytest.mark.parametrize(("gives", "told"), [(85.0, "85.0"), (float("nan"), "nan"), (None, "None")])
+def test_a_metric_that_gives_no_share_is_named(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gives: Any, told: str
+) -> None:
+    monkeypatch.setattr(Echo, "score", lambda *_: {"score": 0.5, "extra": gives})
+    with pytest.raises(RequestError, match=rf"'letters' gives {told} as 'extra' of 'echo' .* a number from 0 to 1"):
+        execute(plan_for(texty), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    utility = SimpleNamespace(name="odd", unit="odds")
+    answer = SimpleNamespace(values=[gives])
+    plan = replace(plan_for(texty), utility=utility)
+    if gives != 85.0:
+        with pytest.raises(RequestError, match=rf"utility 'odd' gives {told} as 'score' of 'echo' .* a finite number"):
+            _scored(plan, plan.jobs[0].parts[0], answer)
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

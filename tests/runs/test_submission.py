@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_folder
+from cokv_bench.lists import join
 from cokv_bench.report.folders import read_folders
 from cokv_bench.runs.anonymous import anonymous, without_folders
 from cokv_bench.runs.submission import RECORDS, pack, read_finished
@@ -192,7 +193,25 @@ def test_names_are_no_paths(text: str) -> None:
     assert without_folders(text) == text
 
 
-_PARTS = st.text("abc. -_", min_size=1).filter(lambda part: part.strip(". "))
+@pytest.mark.parametrize("folder", ["a, b", "o'neil", 'the "old" ones', "x;y (2)", "a,b'c\"d"])
+def test_folders_may_be_called_anything(tmp_path: Path, folder: str) -> None:
+    assert without_folders(f"jsonl:/home/{folder}/secret/rows.jsonl") == "jsonl:rows.jsonl"
+    assert without_folders(f"first=../{folder}/x.json") == "first=x.json"
+    task = f"jsonl:/home/{folder.replace(chr(34), '')}/secret/own.jsonl"
+    run = private_run(tmp_path / "run")
+    for path in (run / "run.json", run / "records.jsonl"):
+        path.write_text(path.read_text().replace(OWN, task))
+    content = json.loads((run / "run.json").read_text())
+    content["request"]["tasks"] = join([task, "longbench/hotpotqa"])
+    content["request"]["haystack"] = f"/srv/{folder}/texts"
+    (run / "run.json").write_text(json.dumps(content))
+    files = pack(run, "mine")
+    assert "secret" not in contents(files)
+    request = json.loads(files["run.json"])["request"]
+    assert (request["tasks"], request["haystack"]) == ("jsonl:own.jsonl,longbench/hotpotqa", "texts")
+
+
+_PARTS = st.text("abc. -_,;'\"()", min_size=1).filter(lambda part: part.strip(". "))
 
 
 @given(st.lists(_PARTS, min_size=2, max_size=4), st.sampled_from(["/", "~/", "../", "./", "C:\\", "\\\\"]))

@@ -43,6 +43,28 @@ def test_gaps_by_hand() -> None:
     assert [name for name in names if not is_sum(name)] == ["a/x", "b"]
 
 
+def test_tasks_with_a_gap_are_counted_by_budget_and_method() -> None:
+    rows: list[tuple[str, int, str, int | None, float]] = []
+    for task in "abcd":
+        for example in range(6):
+            rows.append((task, example, "full", None, 1.0))
+            for budget in (64, 256):
+                # At 256 tokens the first task alone has a gap.
+                gap = 1.0 + example / 100 if budget == 64 or task == "a" else 0.0
+                rows.append((task, example, "snapkv", budget, 1 - gap))
+                if task != "d":
+                    rows.append((task, example, "m", budget, 1 - gap / 2))
+    frame = pd.DataFrame(rows, columns=["task", "example", "method", "budget", "score"]).astype({"budget": "Int64"})
+    table = gaps_table(frame).set_index(["task", "budget", "method"])["tasks"]
+    found = {key[1:]: tasks for key, tasks in table.items() if key[0] == OVER_GAPS}
+    assert {key: found[key] for key in found if key[1] != "full"} == {
+        (64, "m"): 3,
+        (64, "snapkv"): 4,
+        (256, "m"): 1,
+        (256, "snapkv"): 1,
+    }
+
+
 def test_the_shipped_gaps_come_from_the_shipped_records() -> None:
     frame = pd.DataFrame(read_records(UNIVERSAL)).astype({"budget": "Int64"})
     found = gaps_table(frame).astype({"budget": "int64"})

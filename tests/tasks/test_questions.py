@@ -11,6 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, encode, encode_turn
 from cokv_bench.tasks import Example, Split
 from cokv_bench.tasks.family import UncountedError
+from cokv_bench.tasks.metrics import asks_for_all
 from cokv_bench.tasks.needle.insert import insert
 from cokv_bench.tasks.options import TaskOptions
 from cokv_bench.tasks.prompts import Encoding, encode_parts
@@ -59,6 +60,23 @@ def test_what_follows_a_prompt_is_what_the_whole_talk_has(texty: Model) -> None:
     # This template has no opening of an answer, so the answer's own signs come in between.
     assert texty.text_tokenizer.decode(encoded.prompt + encoded.later[0]) == talk.replace("<bos>[red", "red")
     assert texty.text_tokenizer.decode(encoded.later[1]) == "red]<bos>[Who?]"
+
+
+def test_where_all_answers_are_asked_for_all_are_told(texty: Model) -> None:
+    """One reference of several may be a whole answer, and then a later question follows the first of them."""
+    for joint, told in ((True, "red, blue"), (False, "red")):
+        several = replace(DOOR, answers=("red", "blue"), joint=joint)
+        encoded = encode_parts(texty, together([several, ROOF]), Encoding())
+        alone = encode_parts(texty, together([replace(DOOR, answers=(told,)), ROOF]), Encoding())
+        assert encoded == alone
+    found = {}
+    for name in ("ruler/niah_multivalue", "ruler/vt", "ruler/niah_single_2"):
+        (task,) = resolve((name,), texty, TaskOptions((name,), lengths=(1700,), examples=1, questions=2))
+        (example,) = task.examples("test")
+        assert example.told == ", ".join(example.answers)
+        found[name] = len(example.answers)
+    assert found["ruler/niah_single_2"] == 1 < min(found["ruler/niah_multivalue"], found["ruler/vt"])
+    assert [asks_for_all(name) for name in ("string_match_all", "speaker", "qa_f1")] == [True, False, False]
 
 
 def test_without_a_template_an_empty_line_parts_answer_and_question(texty: Model) -> None:

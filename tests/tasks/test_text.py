@@ -8,6 +8,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, encode
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from cokv_bench.tasks.text import TextTask
+from cokv_bench.tasks.text.task import MAX_NEW_TOKENS
 
 
 def task(model: Model, **options: object) -> TextTask:
@@ -33,7 +34,8 @@ def test_the_reference_is_how_the_passage_went_on(texty: Model, tmp_path: Path) 
     for example in task(texty, haystack=tmp_path, lengths=(700,), examples=6).examples("test"):
         (reference,) = example.answers
         before, cue = example.prompt.rsplit("\n\n", 1)
-        assert before.endswith(cue + reference)
+        assert cue + reference in before
+        assert len(texty.text_tokenizer.encode(reference, add_special_tokens=False)) == MAX_NEW_TOKENS
         assert cue.startswith("Sentence ")
         assert reference.startswith(" the others do. Sentence ")
         assert resolve(["text"], texty, TaskOptions())[0].score(example, reference)["score"] > 0.999

@@ -23,6 +23,7 @@ from cokv_bench.report.layout import lay_out
 from cokv_bench.report.methods import described
 from cokv_bench.report.scores import methods_of
 from cokv_bench.report.summary import summary
+from cokv_bench.runs.finished import unfinished
 from cokv_bench.scores.units import PERCENT
 from cokv_bench.tasks.registry import family_of
 
@@ -75,7 +76,8 @@ def _overview(runs: Sequence[Run], benches: Sequence[Bench]) -> str:
 
 
 def _summary(run: Run, *, several: bool) -> str:
-    sentences = " ".join(summary(run.tables, run.configuration, run.unit))
+    told = [unfinished(run.configuration, run.records), *summary(run.tables, run.configuration, run.unit)]
+    sentences = " ".join(filter(None, told))
     if not sentences:
         return ""
     name = f"<strong>{text(run.name)}.</strong> " if several else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 from cokv_bench.errors import RequestError
 from cokv_bench.tasks.base import Example, Split, content_id, side_of
-from cokv_bench.tasks.metrics import METRICS, best_score
+from cokv_bench.tasks.metrics import METRICS, asks_for_all, best_score
 from cokv_bench.tasks.questions import per_context
 from cokv_bench.tasks.rows.rows import Row, row_ids
 from cokv_bench.tasks.rows.rules import Rules, bucket_of, score_columns
@@ -139,6 +139,7 @@ class RowTask:
             all_classes=row.all_classes,
             question=tail(rules.template, row.input, row.places),
             begun=row.begun,
+            joint=asks_for_all(rules.metric),
             fields=fields,
             document=row.document,
         )

@@ -7,7 +7,7 @@ from cokv_bench.tasks.base import Example, Split, content_id
 from cokv_bench.tasks.made.fit import most_units
 from cokv_bench.tasks.made.haystack import Tokenizer
 from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES, MadeTask
-from cokv_bench.tasks.metrics import best_score
+from cokv_bench.tasks.metrics import asks_for_all, best_score
 from cokv_bench.tasks.questions import together
 from cokv_bench.tasks.ruler.draft import Draft
 from cokv_bench.tasks.ruler.material import Material
@@ -114,6 +114,7 @@ class RulerTask(MadeTask):
                 question=asked.end,
                 fields={"length": length, "subtask": self._name},
                 document=content_id(*draft.source) if draft.source else "",
+                joint=asks_for_all(self.metric),
             )
             for asked in draft.questions
         ]

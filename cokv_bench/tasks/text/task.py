@@ -39,7 +39,8 @@ class TextTask(MadeTask):
 
     name = "text"
     metric = "rouge"
-    version = 1
+    # The reference of version 1 was the whole rest of the text, which no answer of so many tokens can be.
+    version = 2
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class TextTask(MadeTask):
             folder=folder,
             seed=seed,
         )
-        self._max_new_tokens = max_new_tokens
+        self._tokenizer, self._max_new_tokens = tokenizer, max_new_tokens
 
     def score(self, example: Example, prediction: str) -> dict[str, float]:
         """ "score": ROUGE-L with how the passage went on."""
@@ -98,11 +99,23 @@ class TextTask(MadeTask):
             raise RequestError(f"Length {length} is too short for sentences of the text; ask for a greater length.")
         made = prompt(kept)
         return Example(
+            # Of the whole rest, as in version 1, so that head files still know what they were made from.
             id=content_id(made, reference),
             task=self.name,
             prompt=made,
-            answers=(reference,),
+            answers=(self._beginning(f"\n\n{passage(kept)[0]}", reference),),
             max_new_tokens=self._max_new_tokens,
             chat=False,
             fields={"length": length},
         )
+
+    def _beginning(self, before: str, reference: str) -> str:
+        """The shortest beginning of a reference that has its first `max_new_tokens` tokens after some text."""
+
+        def tokens(after: str) -> list[int]:
+            return self._tokenizer.encode(before + after, add_special_tokens=False)
+
+        most = len(tokens("")) + self._max_new_tokens
+        wanted = tokens(reference)[:most]
+        ends = range(1, len(reference) + 1)
+        return next(reference[:end] for end in ends if tokens(reference[:end])[:most] == wanted)
