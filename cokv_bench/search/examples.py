@@ -26,7 +26,7 @@ from cokv_bench.models.finite import not_finite
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
 from cokv_bench.policies.policy import Policy
-from cokv_bench.policies.registry import ranking_policy
+from cokv_bench.policies.registry import ranking_name, ranking_policy
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
@@ -57,7 +57,8 @@ class SearchExamples:
     Attributes:
         rows: the examples with their tasks.
         utilities: names of the utilities.
-        rankings: names of scorers, with options where they have some, that order the tokens of each head.
+        rankings: names of scorers, with options where they have some, that order the tokens of each head; they say
+            how many queries are observed where the scorer has a published number of them.
         kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it.
         groups: by case, its task and utility.
         choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some examples of every
@@ -115,7 +116,7 @@ class SearchExamples:
         self._left_out: tuple[str, ...] = ()
         self._ends: dict[tuple[int, int | None], float] = {}
         check_among(self.choose_on, self._tasks, "this search", "choose on")
-        self.rankings = tuple(each_once(rankings))
+        self.rankings = tuple(each_once(map(ranking_name, rankings)))
         self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
         for policy in self._policies:
             if policy.window != window:

@@ -18,9 +18,12 @@ from cokv_bench.models import Model
 from cokv_bench.policies.allocators import Static
 from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import ranking_policy
+from cokv_bench.registries import SCORERS
 from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.methods import MethodSettings
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
+from cokv_bench.runs.sources import StaticBudgets
 from cokv_bench.search import SearchExamples, SearchLimits, search, search_experts
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
@@ -43,7 +46,7 @@ def test_every_ranking_scores_what_decoding_its_selection_does(texty: Model, agn
     shares = torch.randn(texty.layers, texty.kv_heads, generator=torch.Generator().manual_seed(1))
     task, example = examples.rows[1]
     encoded = encode_parts(texty, example, encoding)
-    prompt = prefill(texty, encoded.prompt, window=20, question=encoded.question)
+    prompt = prefill(texty, encoded.prompt, window=32, question=encoded.question)
     case = Case(texty, task, example, prompt, question=tuple(encoded.question))
     for place, name in enumerate(RANKINGS):
         for budget in (24, 40):
@@ -65,7 +68,7 @@ def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
     for ranking in ("laq:draft=3", "window"):
         examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,), budgets=(24,))
         search(examples, Path(ranking[:3]), [24], seed=0, stopping=SearchLimits(steps=1))
-    assert HeadShares.load("laq/shares.json").ranking["scorer"] == "laq:draft=3"
+    assert HeadShares.load("laq/shares.json").ranking["scorer"] == "laq:draft=3:observe=32"
     assert "scorer" not in json.loads(Path("win/shares.json").read_text())
     other = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("laq:draft=2",), budgets=(24,))
     with pytest.raises(RequestError, match="rankings"):
@@ -90,6 +93,33 @@ def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
     for name, file in (("laq:draft=3+cokv-search", laq), ("window+cokv-search", window)):
         found = both[name].allocator.budgets(24)  # type: ignore[union-attr]
         np.testing.assert_array_equal(found, file.budgets(24, window=8))
+
+
+def deployed(name: str) -> Policy:
+    """As `eval` deploys shares that were searched under that ranking."""
+    made_for = {"window": 8, "kernel": 7, "pooling": "max", **({} if name == "window" else {"scorer": name})}
+    return MethodSettings().policy(
+        "cokv-search", StaticBudgets(lambda budget, *, window, knobs: np.zeros(0), {}, (), (), made_for)
+    )
+
+
+@pytest.mark.parametrize("name", [*SCORERS, "streaming-llm", "fading:observe=16", "laq:draft=2", "snapkv:observe=16"])
+def test_a_ranking_is_searched_as_it_is_deployed(texty: Model, name: str) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(name,), budgets=(24,))
+    (searched,), (spelled,) = examples._policies, examples.rankings
+    for run in (deployed(name), deployed(spelled)):
+        assert (searched.scorer, searched.observe) == (run.scorer, run.observe)
+
+
+def test_a_search_says_how_many_queries_its_ranking_observes(texty: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    for ranking in ("fading", "fading:observe=32"):
+        examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,), budgets=(24,))
+        shares = search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+        assert shares.scorer == "fading:observe=32"
+    header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])
+    assert header["rankings"] == ["fading:observe=32"] * 2
 
 
 def test_shares_searched_under_a_ceiling_make_no_method_of_it(texty: Model, tmp_path: Path) -> None:
