@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import DEFAULT_SHARE, playing_rows
 from cokv_bench.game.utilities import Case, get_utility
@@ -26,7 +27,7 @@ from cokv_bench.models.finite import not_finite
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
 from cokv_bench.policies.policy import Policy
-from cokv_bench.policies.registry import ranking_name, ranking_policy
+from cokv_bench.policies.registry import find_method, ranking_name, ranking_policy
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
@@ -117,7 +118,7 @@ class SearchExamples:
         self._ends: dict[tuple[int, int | None], float] = {}
         check_among(self.choose_on, self._tasks, "this search", "choose on")
         self.rankings = tuple(each_once(map(ranking_name, rankings)))
-        self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
+        self._policies = [_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
         for policy in self._policies:
             if policy.window != window:
                 raise RequestError(
@@ -176,6 +177,15 @@ class SearchExamples:
         self._prompt(case)
         question, answer = self._text(case)
         return len(question) > 0 or len(answer) > 1
+
+    def protected(self, rankings: Sequence[int]) -> list[int] | None:
+        """First tokens that every head keeps under each of some rankings; None where a ranking alone protects as many.
+
+        An earlier release searched without the protection that its shares were deployed with.
+        """
+        sinks = [self._policies[place].sinks for place in rankings]
+        alone = [ranking_policy(self.rankings[place]).sinks for place in rankings]
+        return None if sinks == alone else sinks
 
     def parts(self) -> tuple[list[int], list[int]]:
         """The cases to search on and to choose on.
@@ -332,6 +342,11 @@ class SearchExamples:
         first, *others = self._cells.values()
         orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(others, ranks[1:], strict=True)}
         return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)
+
+
+def _policy(name: str, **options: Any) -> Policy:
+    """A ranking with the first tokens that shares protect under it; alone, one that puts them first protects none."""
+    return replace(ranking_policy(name, **options), sinks=find_method(f"{name}+{HeadShares.method}").protected({}))
 
 
 def _order(policy: Policy, budget: int | None) -> str:

@@ -104,6 +104,7 @@ def _searched(
     made = made_from(rows)
     names = [examples.rankings[place] for place in experts]
     plain = examples.rankings[0] == WINDOW and names == [WINDOW]
+    protected = examples.protected([0, *experts])
     header = {
         "model": examples.model.fingerprint,
         "tasks": made["tasks"],
@@ -124,6 +125,7 @@ def _searched(
         # An earlier release went through the tasks of all benchmarks by turns.
         **({"turns": "benchmarks"} if len({examples.benchmark(case) for case in searched}) > 1 else {}),
         **split_rule(task for task, _ in rows),
+        **({} if protected is None else {"protected": protected}),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
         run = Climb(examples, ledger, wanted, seed, stopping, experts, progress, time.monotonic())

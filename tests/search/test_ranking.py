@@ -33,7 +33,10 @@ from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
 
-RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2", "window:observe=20", "fading:observe=20")
+RANKINGS = (
+    *("window:kernel=3", "accumulated", "laq:draft=3"),
+    *("window:sinks=2", "sinks-recent:sinks=2", "window:observe=20", "fading:observe=20"),
+)
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
@@ -103,13 +106,18 @@ def deployed(name: str) -> Policy:
     )
 
 
-@pytest.mark.parametrize("name", [*SCORERS, "streaming-llm", "fading:observe=16", "laq:draft=2", "snapkv:observe=16"])
+WITH_OPTIONS = ("streaming-llm", "fading:observe=16", "laq:draft=2", "snapkv:observe=16", "window:sinks=3")
+SINKS_FIRST = ("expected:sinks=8", "kvzip:sinks=2", "sinks-recent:sinks=8", "streaming-llm:sinks=3")
+
+
+@pytest.mark.parametrize("name", [*SCORERS, *WITH_OPTIONS, *SINKS_FIRST])
 def test_a_ranking_is_searched_as_it_is_deployed(texty: Model, name: str) -> None:
     tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
     examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(name,), budgets=(24,))
     (searched,), (spelled,) = examples._policies, examples.rankings
     for run in (deployed(name), deployed(spelled)):
-        assert (searched.scorer, searched.observe) == (run.scorer, run.observe)
+        assert (searched.scorer, searched.observe, searched.sinks) == (run.scorer, run.observe, run.sinks)
+    assert (searched.sinks > 0) == ("sinks=" in name)
 
 
 def test_a_search_says_how_many_queries_its_ranking_observes(texty: Model, tmp_path: Path) -> None:
@@ -120,6 +128,22 @@ def test_a_search_says_how_many_queries_its_ranking_observes(texty: Model, tmp_p
         assert shares.scorer == "fading:observe=32"
     header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])
     assert header["rankings"] == ["fading:observe=32"] * 2
+
+
+def test_a_ledger_without_the_protection_of_first_tokens_is_refused(texty: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    path = tmp_path / "search.jsonl"
+    for ranking, known in (("sinks-recent:sinks=8", True), ("window:sinks=8", False)):
+        examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,))
+        search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+        header, *lines = path.read_text().splitlines()
+        assert ("protected" in json.loads(header)) == known
+        earlier = {name: value for name, value in json.loads(header).items() if name != "protected"}
+        path.write_text("\n".join([json.dumps(earlier), *lines, ""]))
+        if known:
+            with pytest.raises(RequestError, match=r"protected is absent there and \[8, 8\] here"):
+                search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+        path.unlink()
 
 
 def test_shares_searched_under_a_ceiling_make_no_method_of_it(texty: Model, tmp_path: Path) -> None:
