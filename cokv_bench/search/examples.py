@@ -306,7 +306,15 @@ class SearchExamples:
             self._ranked[number] = ranked.answers, ranked.orders
             return ranked.prompt
         task, row = self.rows[number]
-        text = {"task": task.name, "example": row.id, "answer": row.max_new_tokens, **vars(encoded)}
+        text = {
+            "task": task.name,
+            "example": row.id,
+            "answer": row.max_new_tokens,
+            # An example of a table is its context and question: its answers may be corrected.
+            "answers": row.answers,
+            "stop_at_newline": row.stop_at_newline,
+            **vars(encoded),
+        }
         names = list(self._cells.values())
         found = self._kept.find(text, names)
         if found is None:
