@@ -62,7 +62,7 @@ class SearchExamples:
             how many queries are observed where the scorer has a published number of them.
         kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it.
         groups: by case, its task and utility.
-        choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some examples of every
+        choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some documents of every
             task.
     """
 
@@ -159,9 +159,16 @@ class SearchExamples:
         return {task.name for task, _ in self.rows}
 
     @property
+    def _at_hand(self) -> list[tuple[Task, Example]]:
+        """The examples of the tasks that are not left out."""
+        return [(task, example) for task, example in self.rows if not is_of(task.name, self._left_out)]
+
+    @property
     def used(self) -> list[tuple[Task, Example]]:
         """The examples that are followed or chosen on."""
-        return [(task, example) for task, example in self.rows if not is_of(task.name, self._left_out)]
+        searched, chosen = self.parts()
+        numbers = dict.fromkeys(case // len(self.utilities) for case in sorted(searched + chosen))
+        return [self.rows[number] for number in numbers]
 
     def longest_prompt(self) -> int:
         """Tokens of the longest prompt."""
@@ -188,32 +195,55 @@ class SearchExamples:
         return None if sinks == alone else sinks
 
     def parts(self) -> tuple[list[int], list[int]]:
-        """The cases to search on and to choose on.
+        """The cases to search on and to choose on, which share no document.
 
-        Those of the tasks of `choose_on` choose; where there are none, every fourth example of each task does.
+        Those of the tasks of `choose_on` choose, and no other case of their documents is followed. Where there are no
+        such tasks, every fourth document that is new in a task chooses, with all of its examples.
 
         Raises:
-            RequestError: no task has two examples, or all tasks choose.
+            RequestError: no task has two documents, or all tasks choose.
         """
-        seen: dict[str, int] = {}
+        chosen_documents = self._documents_to_choose_on()
         searched: list[int] = []
         chosen: list[int] = []
-        for case, group in enumerate(self.groups):
-            task = self.rows[case // len(self.utilities)][0].name
-            if is_of(task, self._left_out):
+        for case in range(len(self.groups)):
+            task, example = self.rows[case // len(self.utilities)]
+            if is_of(task.name, self._left_out):
                 continue
-            place = seen.get(group, 0)
-            seen[group] = place + 1
-            chooses = is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
-            (chosen if chooses else searched).append(case)
+            if example.document not in chosen_documents:
+                searched.append(case)
+            elif not self.choose_on or is_of(task.name, self.choose_on):
+                chosen.append(case)
         if not chosen or not searched:
             told = f"{'none is' if searched else 'all are'} of {', '.join(self.choose_on)}"
-            told = told if self.choose_on else "no two are of one task"
+            told = told if self.choose_on else "no two are of one task and two documents"
             raise RequestError(
-                "A search needs at least two examples per task, one to optimise on and one to choose on; "
-                f"of the {len(self.used)} at hand, {told}."
+                "A search needs at least two examples per task, one to optimise on and one of another document to "
+                f"choose on; of the {len(self._at_hand)} at hand, {told}."
             )
         return searched, chosen
+
+    def _documents_to_choose_on(self) -> set[str]:
+        if self.choose_on:
+            return {example.document for task, example in self._at_hand if is_of(task.name, self.choose_on)}
+        seen: set[str] = set()
+        found: set[str] = set()
+        of_task: dict[str, int] = {}
+        for task, example in self._at_hand:
+            if example.document in seen:
+                continue
+            seen.add(example.document)
+            place = of_task.get(task.name, 0)
+            of_task[task.name] = place + 1
+            if place % 4 == 1:
+                found.add(example.document)
+        return found
+
+    @property
+    def share_documents(self) -> bool:
+        """Whether some examples are of one document, so that an earlier release, which dealt examples, parted them."""
+        documents = [example.document for _, example in self._at_hand]
+        return len(set(documents)) < len(documents)
 
     def score(
         self, points: Sequence[Point], log_shares: Sequence[Tensor], weights: Sequence[float] | None = None

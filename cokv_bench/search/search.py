@@ -126,6 +126,8 @@ def _searched(
         **({"turns": "benchmarks"} if len({examples.benchmark(case) for case in searched}) > 1 else {}),
         **split_rule(task for task, _ in rows),
         **({} if protected is None else {"protected": protected}),
+        # An earlier release dealt examples.
+        **({"dealt": "documents"} if examples.share_documents else {}),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
         run = Climb(examples, ledger, wanted, seed, stopping, experts, progress, time.monotonic())

@@ -17,6 +17,7 @@ from cokv_bench.search.climb import in_turn
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends
+from cokv_bench.tasks import Task
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 
@@ -40,6 +41,67 @@ def merit(examples: SearchExamples, ends: Ends, cases: list[int], log_shares: np
     """Gain over gap at a budget of 24, over some cases."""
     scores = examples.score([Point(case, 24) for case in cases], [torch.tensor(log_shares)] * len(cases))
     return Gaps(examples.groups, ends).closed_over(24, dict(zip(cases, scores, strict=True)))
+
+
+def tables(model: Model, folder: Path, **tables_: list[str]) -> list[Task]:
+    """Tasks of rows, by name the contexts of each; a context that comes twice is one document with two questions."""
+    folder.mkdir(exist_ok=True)
+    for name, contexts in tables_.items():
+        rows = [
+            {"context": f"{context} " * 40, "input": f"{name} {place}?", "answers": [f"answer {place}"], "length": 9}
+            for place, context in enumerate(contexts)
+        ]
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps({**row, "all_classes": None}) for row in rows))
+    options = TaskOptions(template="{context} Q: {input} A:", metric="qa_f1")
+    return resolve([f"jsonl:{folder / name}.jsonl" for name in tables_], model, options)
+
+
+def documents(examples: SearchExamples, cases: list[int]) -> list[str]:
+    return [examples.rows[case // len(examples.utilities)][1].document for case in cases]
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_held_out_examples_share_no_document_with_followed_ones(
+    texty: Model, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    contexts = [f"text {place // 3}" for place in range(120)]
+    tasks = tables(texty, tmp_path, **{name: contexts[:: 1 - 2 * place] for place, name in enumerate(names)})
+    examples = SearchExamples(texty, tasks, ["agreement", "loglik"], window=8)
+    searched, chosen = examples.parts()
+    assert len(searched) + len(chosen) == len(examples.groups)
+    assert not set(documents(examples, searched)) & set(documents(examples, chosen))
+    new = list(dict.fromkeys(documents(examples, list(range(len(examples.groups))))))
+    assert list(dict.fromkeys(documents(examples, chosen))) == new[1::4]
+    if len(names) > 1:
+        chooses = SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=(tasks[1].name,))
+        with pytest.raises(RequestError, match="needs at least two examples"):
+            chooses.parts()
+
+
+def test_what_shares_a_document_with_examples_to_choose_on_is_not_followed(texty: Model, tmp_path: Path) -> None:
+    contexts = [f"text {place}" for place in range(60)]
+    tasks = tables(texty, tmp_path / "tables", one=contexts, two=contexts[::2])
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=(tasks[1].name,))
+    searched, chosen = examples.parts()
+    assert {examples.groups[case] for case in searched} == {f"{tasks[0].name} loglik"}
+    assert {examples.groups[case] for case in chosen} == {f"{tasks[1].name} loglik"}
+    assert not set(documents(examples, searched)) & set(documents(examples, chosen))
+    every = {example.document for _, example in examples.rows}
+    assert {example.document for _, example in examples.used} == every
+    assert len(examples.used) == len(searched) + len(chosen) == len(every)
+    shares = search(examples, tmp_path / "out", [24], seed=0, stopping=SearchLimits(steps=1))
+    assert list(shares.examples) == [example.id for _, example in examples.used]
+    assert json.loads((tmp_path / "out" / "search.jsonl").read_text().splitlines()[0])["dealt"] == "documents"
+
+
+def test_examples_with_documents_of_their_own_are_held_out_as_ever(texty: Model, tmp_path: Path) -> None:
+    examples = material(texty, "agreement,loglik", "needle,ruler/vt", 900)
+    seen: Counter[str] = Counter()
+    for case, group in enumerate(examples.groups):
+        assert (case in examples.parts()[1]) == (seen[group] % 4 == 1)
+        seen[group] += 1
+    search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+    assert "dealt" not in json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])
 
 
 @pytest.mark.parametrize("utility", ["loglik", "agreement,loglik", "acceptance"])
@@ -183,7 +245,7 @@ def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
             "900 tokens keeps all of every prompt",
         ),
         (lambda model, folder: search(material(model), folder, [], seed=0, stopping=SearchLimits()), "needs a budget"),
-        (lambda model, folder: few(model).parts(), "one to choose on"),
+        (lambda model, folder: few(model).parts(), "to choose on; of the 1 at hand, no two are"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: Callable, said: str) -> None:
