@@ -382,9 +382,14 @@ class SearchExamples:
         return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)
 
 
+def shared_sinks(ranking: str) -> int:
+    """The first tokens that shares protect under a ranking; alone, one that puts them first protects none."""
+    return find_method(f"{ranking}+{HeadShares.method}").protected({})
+
+
 def _policy(name: str, **options: Any) -> Policy:
-    """A ranking with the first tokens that shares protect under it; alone, one that puts them first protects none."""
-    return replace(ranking_policy(name, **options), sinks=find_method(f"{name}+{HeadShares.method}").protected({}))
+    """A ranking with the first tokens that shares protect under it."""
+    return replace(ranking_policy(name, **options), sinks=shared_sinks(name))
 
 
 def _order(policy: Policy, budget: int | None) -> str:

@@ -17,7 +17,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.limits import SearchLimits
 from cokv_bench.search.climb import BATCH, Climb, Progress
-from cokv_bench.search.examples import SearchExamples
+from cokv_bench.search.examples import SearchExamples, shared_sinks
 from cokv_bench.search.ledger import SearchLedger
 from cokv_bench.tasks import split_rule
 from cokv_bench.tasks.base import made_from
@@ -171,7 +171,8 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
             **shares.search,
         },
     }
-    tokens = shares.budgets(budget, window=shares.window)
+    sinks = shared_sinks(shares.scorer)
+    tokens = shares.budgets(budget, window=shares.window + sinks)
     return HeadBudgets(
         shares.model,
         budget,
@@ -181,6 +182,7 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
         tasks=shares.tasks,
         examples=shares.examples,
         documents=shares.documents,
+        sinks=sinks,
     )
 
 

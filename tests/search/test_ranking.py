@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cokv_bench.budgets import HeadShares
+from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, get_utility
@@ -144,6 +144,29 @@ def test_a_ledger_without_the_protection_of_first_tokens_is_refused(texty: Model
             with pytest.raises(RequestError, match=r"protected is absent there and \[8, 8\] here"):
                 search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
         path.unlink()
+
+
+@pytest.mark.parametrize("ranking", ["window:sinks=4", "expected:sinks=4"])
+def test_budget_files_of_a_search_with_protected_tokens_are_deployed(
+    texty: Model, tmp_path: Path, ranking: str
+) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,))
+    shares = search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=2))
+    options = TaskOptions(names=("needle",), lengths=(300,), examples=1, seed=9)
+
+    def found(file: str) -> Policy:
+        heads = HeadSources(heads=(tmp_path / file,))
+        asked = request_of(("needle",), ("cokv-search",), (24,), options=options, heads=heads)
+        return plan_request(asked, texty).jobs[0].parts[0].variants[0].policy
+
+    file = HeadBudgets.load(tmp_path / "cokv-search-24.budgets.json")
+    assert file.sinks == 4
+    for name in ("shares.json", "cokv-search-24.budgets.json"):
+        policy = found(name)
+        assert policy.sinks == 4
+        np.testing.assert_array_equal(policy.allocator.budgets(24), file.tokens)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(shares.budgets(24, window=12), file.tokens)
 
 
 def test_shares_searched_under_a_ceiling_make_no_method_of_it(texty: Model, tmp_path: Path) -> None:
