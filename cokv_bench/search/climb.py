@@ -159,13 +159,41 @@ class Climb:
     def _serving(
         self, parameters: Tensor, step: int, every: Sequence[tuple[int, int]], by_group: list[list[int]]
     ) -> list[int]:
-        """The expert that serves best, of each case and budget."""
+        """The expert that serves best, of each case and budget: the same one for all utilities of an example."""
         count = len(self.experts)
         if count == 1:
             return [0] * len(every)
         if step < ROUND:
-            return [next(place for place, group in enumerate(by_group) if case in group) % count for case, _ in every]
-        return [int(best) for best in self._scores(parameters, every).argmax(axis=1)]
+            tasks = list(dict.fromkeys(self._task(group[0]) for group in by_group))
+            return [tasks.index(self._task(case)) % count for case, _ in every]
+        asked = [(mate, budget) for case, budget in every for mate in self._mates(case)]
+        best = self._best(asked, self._scores(parameters, asked))
+        return [best[self._example(case), budget] for case, budget in every]
+
+    def _example(self, case: int) -> int:
+        return case // len(self.examples.utilities)
+
+    def _task(self, case: int) -> str:
+        return self.examples.rows[self._example(case)][0].name
+
+    def _mates(self, case: int) -> list[int]:
+        """A case and those of the same example under other utilities, as far as budgets can change their answers."""
+        count = len(self.examples.utilities)
+        first = self._example(case) * count
+        return [mate for group in self.gaps.members(range(first, first + count)).values() for mate in group]
+
+    def _best(self, every: Sequence[tuple[int, int]], scores: NDArray[np.float64]) -> dict[tuple[int, int], int]:
+        """By example and budget the expert that closes most of the gap, summed over the example's utilities.
+
+        Args:
+            scores: [cases and budgets, experts].
+        """
+        closed: dict[tuple[int, int], NDArray[np.float64]] = {}
+        for (case, budget), row in zip(every, scores, strict=True):
+            key = self._example(case), budget
+            own = np.array([self.gaps.closed(case, budget, float(score)) for score in row])
+            closed[key] = closed.get(key, 0) + own
+        return {key: int(each.argmax()) for key, each in closed.items()}
 
     def _scores(self, parameters: Tensor, every: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
         """[cases and budgets, experts]: the score of each expert."""
@@ -178,11 +206,13 @@ class Climb:
         return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Gain over gap at each budget, over the cases to choose on, each by the expert that serves it best."""
+        """Gain over gap at each budget, over the cases to choose on, each example by the expert that serves it best."""
         every = [(case, budget) for group in self._by_group(chosen) for case in group for budget in self.budgets]
         found: dict[int, dict[int, float]] = {budget: {} for budget in self.budgets}
-        for (case, budget), score in zip(every, self._scores(parameters, every).max(axis=1), strict=True):
-            found[budget][case] = float(score)
+        scores = self._scores(parameters, every)
+        best = self._best(every, scores)
+        for (case, budget), row in zip(every, scores, strict=True):
+            found[budget][case] = float(row[best[self._example(case), budget]])
         return {str(budget): self.gaps.closed_over(budget, scores) for budget, scores in found.items()}
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,10 @@ from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.search import SearchExamples, SearchLimits, search
-from cokv_bench.search.climb import in_turn
+from cokv_bench.search.climb import Climb, in_turn
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
-from cokv_bench.search.ledger import Ends
+from cokv_bench.search.ledger import Ends, SearchLedger
 from cokv_bench.tasks import Task
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -269,6 +269,42 @@ def test_benchmarks_take_turns_however_many_tasks_they_have() -> None:
     visits = Counter(in_turn(benchmarks, number, 0) for number in range(72))
     assert visits == {0: 12, 1: 12, 2: 12, 10: 12, 20: 6, 21: 6, 30: 12}
     assert {in_turn(benchmarks, number, 0) // 10 > 0 for number in (8, 9)} == {True, False}
+
+
+@pytest.fixture
+def climb(texty: Model, tmp_path: Path) -> Iterator[Climb]:
+    """Three experts on two tasks under two utilities, at the start."""
+    examples = material(texty, "agreement,loglik", "needle,ruler/vt", 900)
+    header = {"budgets": [24, 48], "model": texty.fingerprint, "rankings": ["window"] * 4}
+    with SearchLedger.resume(tmp_path / "search.jsonl", header) as ledger:
+        yield Climb(
+            examples, ledger, [24, 48], 0, SearchLimits(steps=4), (0, 0, 0), lambda done, total, note: None, 0.0
+        )
+
+
+@pytest.mark.parametrize("step", [0, 99])
+def test_an_example_is_followed_by_one_expert_under_all_utilities(climb: Climb, step: int) -> None:
+    cases = climb.examples.counted
+    every = [(case, budget) for case in cases for budget in (24, 48)]
+    parameters = torch.randn(6, 3, 2, generator=torch.Generator().manual_seed(0)) * 3
+    groups = list(climb.gaps.members(cases).values())
+    serving = climb._serving(parameters, step, every, groups)
+    of_example: dict[tuple[int, int], set[int]] = {}
+    for (case, budget), expert in zip(every, serving, strict=True):
+        of_example.setdefault((case // 2, budget), set()).add(expert)
+    assert {len(experts) for experts in of_example.values()} == {1}
+    assert len(set(serving)) > 1
+    tasks = {climb.examples.groups[case].split()[0]: expert for (case, _), expert in zip(every, serving, strict=True)}
+    if step == 0:
+        assert list(tasks.values()) == [0, 1]
+        return
+    # Asked for one case alone, its example's others count as much.
+    assert [climb._serving(parameters, step, [each], groups)[0] for each in every] == serving
+    scores = climb._scores(parameters, every)
+    chosen = {each: float(row[expert]) for each, row, expert in zip(every, scores, serving, strict=True)}
+    for budget in (24, 48):
+        expected = climb.gaps.closed_over(budget, {case: chosen[case, budget] for case in cases})
+        assert climb._merit(parameters, cases)[str(budget)] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_search_tells_whose_turns_it_took(texty: Model, tmp_path: Path) -> None:
