@@ -88,7 +88,9 @@ class Climb:
         return ends
 
     def climb(self, searched: list[int], chosen: list[int]) -> None:
-        """Step until told to stop."""
+        """Step until told to stop. Raises `RequestError` where no budget can change what is followed or chosen on."""
+        self._check(searched, "optimise on")
+        self._check(chosen, "choose on")
         by_group = self._by_group(searched)
         benchmarks = self._by_benchmark(by_group)
         rounds, last = self.ledger.rounds, self.stopping.last_step
@@ -133,10 +135,14 @@ class Climb:
 
     def _by_group(self, cases: Sequence[int]) -> list[list[int]]:
         """The cases that budgets can change, by task and utility."""
-        found = list(self.gaps.members(cases).values())
-        if not found:
-            raise RequestError("No budget can change the answer of any example, since all answers have a single token.")
-        return found
+        return list(self.gaps.members(cases).values())
+
+    def _check(self, cases: Sequence[int], purpose: str) -> None:
+        if not self._by_group(cases):
+            raise RequestError(
+                f"No budget can change the answer of any example to {purpose}, since all these answers have a single "
+                "token; search with other tasks, or more examples."
+            )
 
     def _by_benchmark(self, by_group: list[list[int]]) -> list[list[list[int]]]:
         """The groups by the benchmark of their tasks."""

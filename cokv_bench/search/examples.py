@@ -171,8 +171,27 @@ class SearchExamples:
         return [self.rows[number] for number in numbers]
 
     def longest_prompt(self) -> int:
-        """Tokens of the longest prompt."""
-        return max(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.rows)
+        """Tokens of the longest prompt that is followed or chosen on."""
+        return max(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.used)
+
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Refuse what no search can have.
+
+        Raises:
+            RequestError: no budget, one that is not above what some ranking keeps in every head, or one that keeps all
+                of every prompt.
+        """
+        if not budgets:
+            raise RequestError("A search needs a budget; name one with --budget.")
+        for policy in self._policies:
+            for budget in budgets:
+                policy.check_budget(budget, self.window)
+        longest = self.longest_prompt()
+        if max(budgets) >= longest:
+            raise RequestError(
+                f"A budget of {max(budgets)} tokens keeps all of every prompt (the longest has {longest}); search on "
+                "longer prompts, or for a smaller budget."
+            )
 
     @property
     def counted(self) -> list[int]:

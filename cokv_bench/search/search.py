@@ -97,7 +97,7 @@ def _searched(
     progress: Progress,
 ) -> list[HeadShares]:
     """The shares of each expert; the ledger is in the folder."""
-    _check_budgets(examples, budgets)
+    examples.check_budgets(budgets)
     searched, chosen = examples.parts()
     wanted = sorted(set(budgets))
     rows = examples.used
@@ -184,19 +184,3 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
         documents=shares.documents,
         sinks=sinks,
     )
-
-
-def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
-    if not budgets:
-        raise RequestError("A search needs a budget; name one with --budget.")
-    for budget in budgets:
-        if budget <= examples.window:
-            raise RequestError(
-                f"A budget of {budget} tokens leaves nothing beyond the window of {examples.window} to distribute."
-            )
-    longest = examples.longest_prompt()
-    if max(budgets) >= longest:
-        raise RequestError(
-            f"A budget of {max(budgets)} tokens keeps all of every prompt (the longest has {longest}); search on "
-            "longer prompts, or for a smaller budget."
-        )

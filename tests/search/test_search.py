@@ -11,13 +11,16 @@ import torch
 
 from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.errors import RequestError
+from cokv_bench.game.utilities import UTILITIES, Case, PromptUtility, register_utility
 from cokv_bench.models import Model
 from cokv_bench.search import SearchExamples, SearchLimits, search
+from cokv_bench.search import examples as module
 from cokv_bench.search.climb import Climb, in_turn
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import Ends, SearchLedger
 from cokv_bench.tasks import Task
+from cokv_bench.tasks.prompts import encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 
@@ -238,7 +241,7 @@ def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
         (lambda model, folder: SearchLimits(seconds=-1.0), "time limit is -1"),
         (
             lambda model, folder: search(material(model), folder, [8], seed=0, stopping=SearchLimits(steps=1)),
-            "nothing beyond the window of 8",
+            "nothing beyond the observation window of 8",
         ),
         (
             lambda model, folder: search(material(model), folder, [24, 900], seed=0, stopping=SearchLimits(steps=1)),
@@ -252,6 +255,55 @@ def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: 
     with pytest.raises(RequestError, match=said):
         call(texty, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_prompts_that_are_left_out_do_not_make_a_budget_small(texty: Model, tmp_path: Path) -> None:
+    short = tables(texty, tmp_path / "tables", short=[f"text {place}" for place in range(40)])
+    needles = resolve(["needle"], texty, TaskOptions(lengths=(900,), examples=4))
+    examples = SearchExamples(texty, [*needles, *short], ["loglik"], window=8)
+    left = [row for task, row in examples.rows if task.name != "needle"]
+    longest = max(len(encode_parts(texty, row, examples.encoding).prompt) for row in left)
+    assert longest < 600
+    with pytest.raises(RequestError, match=f"600 tokens keeps all of every prompt .the longest has {longest}"):
+        search(examples.without(["needle"]), tmp_path / "out", [600], seed=0, stopping=SearchLimits(steps=1))
+
+
+@pytest.mark.parametrize("ranking", ["window:sinks=16", "expected:sinks=16"])
+def test_a_budget_that_protected_first_tokens_take_up_is_refused_before_any_prompt_is_read(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranking: str
+) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window", ranking))
+    monkeypatch.setattr(module, "prefill", None)
+    with pytest.raises(RequestError, match=r"window of 8 and the 16 protected first tokens.*ask for at least 25"):
+        search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1), ranking=1)
+
+
+@pytest.mark.parametrize(("single", "purpose"), [(0, "optimise on"), (1, "choose on")])
+def test_answers_that_no_budget_changes_are_refused_before_the_first_step(
+    texty: Model, tmp_path: Path, single: int, purpose: str
+) -> None:
+    one, two = (tables(texty, tmp_path / name, **{name: [f"{name} {i}" for i in range(40)]}) for name in ("a", "b"))
+    tasks = [*one, *two]
+
+    def answer(case: Case) -> list[int]:
+        return [5] if case.task.name == tasks[single].name else [5, 6, 7]
+
+    steps = []
+    register_utility(PromptUtility("fixed", "", lambda case, choices: [], answer=answer))
+    try:
+        examples = SearchExamples(texty, tasks, ["fixed"], window=8, choose_on=(tasks[1].name,))
+        for _ in range(2):
+            with pytest.raises(RequestError, match=f"any example to {purpose}, since all these answers have a single"):
+                search(
+                    *(examples, tmp_path / "out", [24]),
+                    seed=0,
+                    stopping=SearchLimits(steps=40),
+                    progress=lambda done, total, note: steps.append(done),
+                )
+        assert set(steps) == {0}
+    finally:
+        del UTILITIES["fixed"]
 
 
 @pytest.mark.model
