@@ -28,17 +28,25 @@ _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
 
 
 def measure_ends(
-    examples: SearchExamples, budgets: Sequence[int], progress: Callable[[str], None] = lambda note: None
+    examples: SearchExamples,
+    budgets: Sequence[int],
+    only: Sequence[int] | None = None,
+    progress: Callable[[str], None] = lambda note: None,
 ) -> Ends:
-    """Score every example with the full cache, and with equal shares at each budget.
+    """Score cases with the full cache, and with equal shares at each budget.
 
     Args:
+        only: the cases to score; default all.
         progress: called before each answer.
+
+    Returns:
+        of every case; None also for those that were not asked for.
     """
     cases = len(examples.groups)
+    asked = range(cases) if only is None else only
     ends = Ends([None] * cases, {str(budget): [None] * cases for budget in budgets})
-    for case in range(cases):
-        progress(f"answer {case + 1} of {cases}")
+    for place, case in enumerate(asked):
+        progress(f"answer {place + 1} of {len(asked)}")
         if examples.counts(case):
             ends.full[case] = examples.full(case)
             for budget in budgets:
@@ -71,19 +79,26 @@ class Climb:
 
     def __post_init__(self) -> None:
         self.earlier = self.ledger.rounds[-1].seconds if self.ledger.rounds else 0.0
-        ends = self.ledger.ends or self._measure_ends()
-        if len(ends.full) != len(self.examples.groups):
-            raise RequestError("The search's ledger search.jsonl is damaged; move it away and search again.")
-        self.gaps = Gaps(self.examples.groups, ends)
+        # The ledger has them in the order of the examples that its header names: those left out may be others.
+        used = self.examples.used_cases
+        ends = self.ledger.ends or self._measure_ends(used)
+        if len(ends.full) != len(used):
+            raise RequestError(
+                f"The scores in {self.ledger.path} are of {len(ends.full)} cases, and this search has {len(used)}; the "
+                "file is damaged, or it is of an earlier version with tasks left out: use another folder."
+            )
+        self.gaps = Gaps(self.examples.groups, ends.spread(used, len(self.examples.groups)))
 
     @property
     def seconds(self) -> float:
         """Time that all calls have searched."""
         return self.earlier + time.monotonic() - self.began
 
-    def _measure_ends(self) -> Ends:
+    def _measure_ends(self, used: list[int]) -> Ends:
         """Once a search."""
-        ends = measure_ends(self.examples, self.budgets, lambda note: self.progress(0, self.stopping.last_step, note))
+        last = self.stopping.last_step
+        every = measure_ends(self.examples, self.budgets, used, lambda note: self.progress(0, last, note))
+        ends = every.of(used)
         self.ledger.append(ends)
         return ends
 

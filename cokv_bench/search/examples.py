@@ -166,9 +166,14 @@ class SearchExamples:
     @property
     def used(self) -> list[tuple[Task, Example]]:
         """The examples that are followed or chosen on."""
-        searched, chosen = self.parts()
-        numbers = dict.fromkeys(case // len(self.utilities) for case in sorted(searched + chosen))
+        numbers = dict.fromkeys(case // len(self.utilities) for case in self.used_cases)
         return [self.rows[number] for number in numbers]
+
+    @property
+    def used_cases(self) -> list[int]:
+        """The cases of these examples, in the order of the examples."""
+        searched, chosen = self.parts()
+        return sorted(searched + chosen)
 
     def longest_prompt(self) -> int:
         """Tokens of the longest prompt that is followed or chosen on."""

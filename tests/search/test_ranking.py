@@ -217,6 +217,24 @@ def test_tasks_may_choose_that_no_step_follows_and_others_be_left_out(texty: Mod
         SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=("longbench",))
 
 
+def test_what_is_left_out_plays_no_part_in_a_ledger(texty: Model, tmp_path: Path) -> None:
+    """A search resumes whichever tasks are left out, and wherever they stand."""
+    options = TaskOptions(lengths=(900,), examples=3)
+
+    def searched(names: list[str], steps: int) -> HeadShares:
+        examples = SearchExamples(texty, resolve(names, texty, options), ["loglik"], window=8)
+        without = [name for name in names if name != "needle"]
+        examples = examples.without(without) if without else examples
+        return search(examples, tmp_path / "out", [24], seed=0, stopping=SearchLimits(steps=steps))
+
+    searched(["ruler/vt", "needle"], 2)
+    found = [searched(names, 2) for names in (["needle"], ["needle", "ruler/vt"], ["text", "needle"])]
+    for shares in found[1:]:
+        assert shares.search["gap_closed"] == found[0].search["gap_closed"]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "search.jsonl").read_text().splitlines()]
+    assert len(lines[1]["full"]) == len(lines[0]["examples"]) == len(found[0].examples)
+
+
 def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) -> None:
     tasks = resolve(["needle", "text"], texty, TaskOptions(lengths=(300,), examples=4))
 
