@@ -8,10 +8,11 @@ from cokv_bench.budgets.head_budgets import HeadBudgets
 from cokv_bench.budgets.head_file import head_file_path
 from cokv_bench.budgets.head_values import HeadValues
 from cokv_bench.files import file_sha256
+from cokv_bench.hub import on_hub
 
 
 def write_budgets(
-    profile: Path | None,
+    profile: str | Path | None,
     budgets: Sequence[int],
     *,
     window: int | None = None,
@@ -22,11 +23,11 @@ def write_budgets(
     """Write CoKV's budgets (arXiv 2502.17501) as `cokv-<budget>.budgets.json`, one file a budget.
 
     Args:
-        profile: a profile's folder or values.json; None for the embedded one.
+        profile: a profile's folder or values.json, or "hf:OWNER/REPO/FILE"; None for the embedded one.
         budgets: tokens per KV head on average, window included.
         window: default the profile's.
         zeroed: alpha; default what the profile chose for the nearest budget.
-        folder: where to; default the profile's folder, or the current one for the embedded profile.
+        folder: where to; default the profile's folder, or the current one for the embedded profile and one on the hub.
 
     Raises:
         RequestError: no such profile, a budget not above the window, alpha out of range, a folder that cannot be
@@ -61,7 +62,8 @@ def write_budgets(
                 documents=values.documents,
             )
         )
-    target = folder or (Path() if profile is None else path.parent)
+    # The copy of a file on the hub lies in the hub's cache.
+    target = folder or (Path() if profile is None or on_hub(profile) else path.parent)
     files = [(target / f"cokv-{file.budget}.budgets.json", file) for file in made]
     for name, file in files:
         file.save(name)

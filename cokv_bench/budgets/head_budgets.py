@@ -35,6 +35,7 @@ class HeadBudgets:
         tasks: names of the tasks that the budgets were found on.
         examples: ids of the examples that they were found on; no evaluation may use them or their documents.
         documents: of these examples (`Example.document`); empty in files of earlier versions, which do not say.
+        sinks: the first prompt tokens that every head keeps as well; 0 where the file does not say.
 
     Raises:
         RequestError: a sum, shape or range that does not fit, one sentence with what was found and expected.
@@ -57,6 +58,7 @@ class HeadBudgets:
     tasks: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     documents: tuple[str, ...] = ()
+    sinks: int = 0
 
     def __post_init__(self) -> None:
         check_fingerprint(self.model)
@@ -66,7 +68,7 @@ class HeadBudgets:
         tokens = tokens.astype(np.int64)
         tokens.setflags(write=False)
         object.__setattr__(self, "tokens", tokens)
-        for name in ("budget", "window"):
+        for name in ("budget", "window", "sinks"):
             value = getattr(self, name)
             if isinstance(value, np.integer):  # equal to an int everywhere but in JSON
                 object.__setattr__(self, name, int(value))
@@ -103,20 +105,33 @@ class HeadBudgets:
         published_rounding: bool = False,
         knobs: Mapping[str, Any] = MappingProxyType({}),
     ) -> NDArray[np.int64]:
-        """Its own tokens, which were counted when it was made. Raises `RequestError` for another budget or window."""
-        if budget != self.budget or window not in (None, self.window):
+        """Its own tokens, which were counted when it was made.
+
+        Args:
+            window: how many tokens every head keeps, with or without the protected first ones; None for the file's own.
+
+        Raises:
+            RequestError: another budget, or another number of tokens that every head keeps.
+        """
+        if budget != self.budget or window not in (None, self.window, self.window + self.sinks):
             name = f"{self.noun} {self.path}" if self.path else self.noun
+            asked = "" if window is None else f" with {window} such tokens"
             raise RequestError(
-                f"The {name} holds a budget of {self.budget} with a window of {self.window}, not "
-                f"{budget} with {window}; make one for these."
+                f"The {name} holds a budget of {self.budget} of which every head keeps {self._kept_in_words}, not "
+                f"{budget}{asked}; use its own --window and --sinks, or make one for these."
             )
         return self.tokens
+
+    @property
+    def _kept_in_words(self) -> str:
+        return f"a window of {self.window} and {self.sinks or 'no'} protected first tokens"
 
     def describe(self) -> dict[str, str]:
         """What else a reader should know, by what it is about."""
         return {
             "Rule": self.rule["text"],
-            "Tokens": f"{self.total} in all, budget {self.budget}, window {self.window}",
+            "Tokens": f"{self.total} in all, budget {self.budget}, window {self.window}"
+            + (f", first tokens {self.sinks}" if self.sinks else ""),
         }
 
     def _check(self) -> None:
@@ -132,11 +147,17 @@ class HeadBudgets:
             raise RequestError(
                 f"Window {self.window!r:.60} and budget {self.budget!r:.60} do not fit; expected 1 <= window <= budget."
             )
-        if (self.tokens < self.window).any():
-            layer, head = np.argwhere(self.tokens < self.window)[0]
+        if not is_integer(self.sinks) or not 0 <= self.sinks <= self.budget - self.window:
+            raise RequestError(
+                f"The {self.sinks!r:.60} protected first tokens do not fit; expected 0 to {self.budget - self.window}, "
+                "the budget without the window."
+            )
+        if (self.tokens < self.window + self.sinks).any():
+            layer, head = np.argwhere(self.tokens < self.window + self.sinks)[0]
+            also = f" and the {self.sinks} protected first tokens" if self.sinks else ""
             raise RequestError(
                 f"Layer {layer}, KV head {head} keeps {self.tokens[layer, head]} tokens; "
-                f"expected at least the window of {self.window}."
+                f"expected at least the window of {self.window}{also}."
             )
         nominal = self.budget * layers * kv_heads
         slack = layers * kv_heads - 1 if self.rule["parameters"].get("published_rounding") is True else 0
@@ -166,6 +187,7 @@ class HeadBudgets:
                 "model": dict(self.model),
                 "budget": self.budget,
                 "window": self.window,
+                **({"sinks": self.sinks} if self.sinks else {}),
                 "total": self.total,
                 "rule": dict(self.rule),
                 "profile_sha256": self.profile_sha256,
@@ -194,6 +216,6 @@ class HeadBudgets:
             )
         budget, window = document.integer("budget"), document.integer("window")
         rule, profile = document.mapping("rule"), document.optional_text("profile_sha256")
-        origin = document.made_from()
+        origin, sinks = document.made_from(), document.optional_integer("sinks") or 0
         with document.naming():
-            return cls(model, budget, window, tokens, rule, profile, document.path, **origin)
+            return cls(model, budget, window, tokens, rule, profile, document.path, **origin, sinks=sinks)

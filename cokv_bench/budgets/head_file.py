@@ -132,7 +132,7 @@ MADE_BY: Mapping[str, str] = {kind.method: kind.made_by for kind in _OF_RULES}
 _OF_FOLDER = ("values.json", "shares.json")
 
 
-def head_file_path(path: Path) -> Path:
+def head_file_path(path: str | Path) -> Path:
     """The file that a path names: of a folder its values or shares, and of "hf:OWNER/REPO/FILE" the local copy.
 
     Raises:
@@ -140,6 +140,7 @@ def head_file_path(path: Path) -> Path:
     """
     if on_hub(path):
         return fetch(HubFile.parse(str(path)))
+    path = Path(path)
     if not path.is_dir():
         return path
     found = [path / name for name in _OF_FOLDER if (path / name).is_file()]
@@ -148,7 +149,7 @@ def head_file_path(path: Path) -> Path:
     return found[0]
 
 
-def load_head_file(path: Path) -> HeadFile:
+def load_head_file(path: str | Path) -> HeadFile:
     """Read a head file of whatever kind it says it is.
 
     Args:

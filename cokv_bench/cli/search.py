@@ -45,7 +45,7 @@ class Aim:
         tuple[str, ...],
         Option(
             "Tasks or benchmarks that choose the result and are never optimised on, so that it carries over to other "
-            "tasks. Default: every fourth example of each task."
+            "tasks. Default: every fourth document of each task."
         ),
     ] = ()
     rankings: Annotated[

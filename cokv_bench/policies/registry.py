@@ -245,6 +245,8 @@ def get_policy(name: str, **options: Any) -> Policy:
 def ranking_policy(name: str, **options: Any) -> Policy:
     """A ranking alone, with equal shares, for what only asks how tokens are ranked.
 
+    Where nobody says how many queries it observes, it observes as many as its scorer has published, as in a run.
+
     Args:
         name: of a scorer, or of a method for the sake of its scorer, with or without options.
         options: those that it takes and its name does not give; others are left out.
@@ -252,9 +254,30 @@ def ranking_policy(name: str, **options: Any) -> Policy:
     Raises:
         RequestError: no such ranking, it has a split, or it evicts nothing.
     """
+    method = _alone(name)
+    observed = method.scorer.published.get("observe")
+    given = {**({} if observed is None else {"observe": observed}), **options}
+    return method.policy(**{option: value for option, value in given.items() if option in method.options})
+
+
+def ranking_name(name: str) -> str:
+    """A ranking's name that says how many queries it observes, where its scorer has a published number of them.
+
+    Raises:
+        RequestError: no such ranking, it has a split, or it evicts nothing.
+    """
+    method = _alone(name)
+    ranking, published = method.name.ranking, method.scorer.published
+    if "observe" not in published:
+        return ranking.text
+    options = {"observe": str(published["observe"]), **dict(ranking.options)}
+    return Part(ranking.name, tuple(sorted(options.items()))).text
+
+
+def _alone(name: str) -> Method:
+    """A ranking with equal shares. Raises `RequestError` for what is no ranking alone."""
     check_ranking(name)
-    method = find_method(replace(parse(name), split=Part(_EVENLY)).text)
-    return method.policy(**{option: value for option, value in options.items() if option in method.options})
+    return find_method(replace(parse(name), split=Part(_EVENLY)).text)
 
 
 def find_method(name: str) -> Method:

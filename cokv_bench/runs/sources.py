@@ -21,6 +21,7 @@ from cokv_bench.hub import fetch
 from cokv_bench.models import Model
 from cokv_bench.policies import find_method
 from cokv_bench.policies.names import is_ceiling, parse
+from cokv_bench.policies.registry import ranking_name
 from cokv_bench.runs.heads import HeadSources
 
 
@@ -158,8 +159,10 @@ class _Finder:
         named = [(path, load_head_file(path)) for path in paths]
         mine = [(path, file) for path, file in named if file.method in (None, self.rule)]
         # Shares are tied to the ranking that they were searched with: a pair takes those of its own, where there are.
-        own = parse(self.method).ranking.text if "+" in self.method else None
-        mine = [each for each in mine if own and each[1].ranking.get("scorer", WINDOW) == own] or mine
+        ranking = parse(self.method).ranking.text if "+" in self.method else None
+        # Files of earlier searches have the ranking as it was written.
+        own = () if ranking is None else (ranking, ranking_name(ranking))
+        mine = [each for each in mine if each[1].ranking.get("scorer", WINDOW) in own] or mine
         return mine or (named if self.any_file else [])
 
     def embedded(self) -> _Named:

@@ -28,17 +28,25 @@ _SHRINKAGE = (1.0, 0.85, 0.7, 0.5, 0.0)
 
 
 def measure_ends(
-    examples: SearchExamples, budgets: Sequence[int], progress: Callable[[str], None] = lambda note: None
+    examples: SearchExamples,
+    budgets: Sequence[int],
+    only: Sequence[int] | None = None,
+    progress: Callable[[str], None] = lambda note: None,
 ) -> Ends:
-    """Score every example with the full cache, and with equal shares at each budget.
+    """Score cases with the full cache, and with equal shares at each budget.
 
     Args:
+        only: the cases to score; default all.
         progress: called before each answer.
+
+    Returns:
+        of every case; None also for those that were not asked for.
     """
     cases = len(examples.groups)
+    asked = range(cases) if only is None else only
     ends = Ends([None] * cases, {str(budget): [None] * cases for budget in budgets})
-    for case in range(cases):
-        progress(f"answer {case + 1} of {cases}")
+    for place, case in enumerate(asked):
+        progress(f"answer {place + 1} of {len(asked)}")
         if examples.counts(case):
             ends.full[case] = examples.full(case)
             for budget in budgets:
@@ -71,24 +79,33 @@ class Climb:
 
     def __post_init__(self) -> None:
         self.earlier = self.ledger.rounds[-1].seconds if self.ledger.rounds else 0.0
-        ends = self.ledger.ends or self._measure_ends()
-        if len(ends.full) != len(self.examples.groups):
-            raise RequestError("The search's ledger search.jsonl is damaged; move it away and search again.")
-        self.gaps = Gaps(self.examples.groups, ends)
+        # The ledger has them in the order of the examples that its header names: those left out may be others.
+        used = self.examples.used_cases
+        ends = self.ledger.ends or self._measure_ends(used)
+        if len(ends.full) != len(used):
+            raise RequestError(
+                f"The scores in {self.ledger.path} are of {len(ends.full)} cases, and this search has {len(used)}; the "
+                "file is damaged, or it is of an earlier version with tasks left out: use another folder."
+            )
+        self.gaps = Gaps(self.examples.groups, ends.spread(used, len(self.examples.groups)))
 
     @property
     def seconds(self) -> float:
         """Time that all calls have searched."""
         return self.earlier + time.monotonic() - self.began
 
-    def _measure_ends(self) -> Ends:
+    def _measure_ends(self, used: list[int]) -> Ends:
         """Once a search."""
-        ends = measure_ends(self.examples, self.budgets, lambda note: self.progress(0, self.stopping.last_step, note))
+        last = self.stopping.last_step
+        every = measure_ends(self.examples, self.budgets, used, lambda note: self.progress(0, last, note))
+        ends = every.of(used)
         self.ledger.append(ends)
         return ends
 
     def climb(self, searched: list[int], chosen: list[int]) -> None:
-        """Step until told to stop."""
+        """Step until told to stop. Raises `RequestError` where no budget can change what is followed or chosen on."""
+        self._check(searched, "optimise on")
+        self._check(chosen, "choose on")
         by_group = self._by_group(searched)
         benchmarks = self._by_benchmark(by_group)
         rounds, last = self.ledger.rounds, self.stopping.last_step
@@ -133,10 +150,14 @@ class Climb:
 
     def _by_group(self, cases: Sequence[int]) -> list[list[int]]:
         """The cases that budgets can change, by task and utility."""
-        found = list(self.gaps.members(cases).values())
-        if not found:
-            raise RequestError("No budget can change the answer of any example, since all answers have a single token.")
-        return found
+        return list(self.gaps.members(cases).values())
+
+    def _check(self, cases: Sequence[int], purpose: str) -> None:
+        if not self._by_group(cases):
+            raise RequestError(
+                f"No budget can change the answer of any example to {purpose}, since all these answers have a single "
+                "token; search with other tasks, or more examples."
+            )
 
     def _by_benchmark(self, by_group: list[list[int]]) -> list[list[list[int]]]:
         """The groups by the benchmark of their tasks."""
@@ -159,13 +180,41 @@ class Climb:
     def _serving(
         self, parameters: Tensor, step: int, every: Sequence[tuple[int, int]], by_group: list[list[int]]
     ) -> list[int]:
-        """The expert that serves best, of each case and budget."""
+        """The expert that serves best, of each case and budget: the same one for all utilities of an example."""
         count = len(self.experts)
         if count == 1:
             return [0] * len(every)
         if step < ROUND:
-            return [next(place for place, group in enumerate(by_group) if case in group) % count for case, _ in every]
-        return [int(best) for best in self._scores(parameters, every).argmax(axis=1)]
+            tasks = list(dict.fromkeys(self._task(group[0]) for group in by_group))
+            return [tasks.index(self._task(case)) % count for case, _ in every]
+        asked = [(mate, budget) for case, budget in every for mate in self._mates(case)]
+        best = self._best(asked, self._scores(parameters, asked))
+        return [best[self._example(case), budget] for case, budget in every]
+
+    def _example(self, case: int) -> int:
+        return case // len(self.examples.utilities)
+
+    def _task(self, case: int) -> str:
+        return self.examples.rows[self._example(case)][0].name
+
+    def _mates(self, case: int) -> list[int]:
+        """A case and those of the same example under other utilities, as far as budgets can change their answers."""
+        count = len(self.examples.utilities)
+        first = self._example(case) * count
+        return [mate for group in self.gaps.members(range(first, first + count)).values() for mate in group]
+
+    def _best(self, every: Sequence[tuple[int, int]], scores: NDArray[np.float64]) -> dict[tuple[int, int], int]:
+        """By example and budget the expert that closes most of the gap, summed over the example's utilities.
+
+        Args:
+            scores: [cases and budgets, experts].
+        """
+        closed: dict[tuple[int, int], NDArray[np.float64]] = {}
+        for (case, budget), row in zip(every, scores, strict=True):
+            key = self._example(case), budget
+            own = np.array([self.gaps.closed(case, budget, float(score)) for score in row])
+            closed[key] = closed.get(key, 0) + own
+        return {key: int(each.argmax()) for key, each in closed.items()}
 
     def _scores(self, parameters: Tensor, every: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
         """[cases and budgets, experts]: the score of each expert."""
@@ -178,11 +227,13 @@ class Climb:
         return self.gaps.closed(point.case, point.budget, score)
 
     def _merit(self, parameters: Tensor, chosen: Sequence[int]) -> dict[str, float]:
-        """Gain over gap at each budget, over the cases to choose on, each by the expert that serves it best."""
+        """Gain over gap at each budget, over the cases to choose on, each example by the expert that serves it best."""
         every = [(case, budget) for group in self._by_group(chosen) for case in group for budget in self.budgets]
         found: dict[int, dict[int, float]] = {budget: {} for budget in self.budgets}
-        for (case, budget), score in zip(every, self._scores(parameters, every).max(axis=1), strict=True):
-            found[budget][case] = float(score)
+        scores = self._scores(parameters, every)
+        best = self._best(every, scores)
+        for (case, budget), row in zip(every, scores, strict=True):
+            found[budget][case] = float(row[best[self._example(case), budget]])
         return {str(budget): self.gaps.closed_over(budget, scores) for budget, scores in found.items()}
 
 

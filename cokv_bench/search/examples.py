@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.game.head_game import DEFAULT_SHARE, playing_rows
 from cokv_bench.game.utilities import Case, get_utility
@@ -26,7 +27,7 @@ from cokv_bench.models.finite import not_finite
 from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
 from cokv_bench.policies.policy import Policy
-from cokv_bench.policies.registry import ranking_policy
+from cokv_bench.policies.registry import find_method, ranking_name, ranking_policy
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
@@ -57,10 +58,11 @@ class SearchExamples:
     Attributes:
         rows: the examples with their tasks.
         utilities: names of the utilities.
-        rankings: names of scorers, with options where they have some, that order the tokens of each head.
+        rankings: names of scorers, with options where they have some, that order the tokens of each head; they say
+            how many queries are observed where the scorer has a published number of them.
         kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it.
         groups: by case, its task and utility.
-        choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some examples of every
+        choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some documents of every
             task.
     """
 
@@ -115,8 +117,8 @@ class SearchExamples:
         self._left_out: tuple[str, ...] = ()
         self._ends: dict[tuple[int, int | None], float] = {}
         check_among(self.choose_on, self._tasks, "this search", "choose on")
-        self.rankings = tuple(each_once(rankings))
-        self._policies = [ranking_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
+        self.rankings = tuple(each_once(map(ranking_name, rankings)))
+        self._policies = [_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
         for policy in self._policies:
             if policy.window != window:
                 raise RequestError(
@@ -157,13 +159,44 @@ class SearchExamples:
         return {task.name for task, _ in self.rows}
 
     @property
-    def used(self) -> list[tuple[Task, Example]]:
-        """The examples that are followed or chosen on."""
+    def _at_hand(self) -> list[tuple[Task, Example]]:
+        """The examples of the tasks that are not left out."""
         return [(task, example) for task, example in self.rows if not is_of(task.name, self._left_out)]
 
+    @property
+    def used(self) -> list[tuple[Task, Example]]:
+        """The examples that are followed or chosen on."""
+        numbers = dict.fromkeys(case // len(self.utilities) for case in self.used_cases)
+        return [self.rows[number] for number in numbers]
+
+    @property
+    def used_cases(self) -> list[int]:
+        """The cases of these examples, in the order of the examples."""
+        searched, chosen = self.parts()
+        return sorted(searched + chosen)
+
     def longest_prompt(self) -> int:
-        """Tokens of the longest prompt."""
-        return max(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.rows)
+        """Tokens of the longest prompt that is followed or chosen on."""
+        return max(len(encode_parts(self.model, example, self.encoding).prompt) for _, example in self.used)
+
+    def check_budgets(self, budgets: Sequence[int]) -> None:
+        """Refuse what no search can have.
+
+        Raises:
+            RequestError: no budget, one that is not above what some ranking keeps in every head, or one that keeps all
+                of every prompt.
+        """
+        if not budgets:
+            raise RequestError("A search needs a budget; name one with --budget.")
+        for policy in self._policies:
+            for budget in budgets:
+                policy.check_budget(budget, self.window)
+        longest = self.longest_prompt()
+        if max(budgets) >= longest:
+            raise RequestError(
+                f"A budget of {max(budgets)} tokens keeps all of every prompt (the longest has {longest}); search on "
+                "longer prompts, or for a smaller budget."
+            )
 
     @property
     def counted(self) -> list[int]:
@@ -176,33 +209,65 @@ class SearchExamples:
         question, answer = self._text(case)
         return len(question) > 0 or len(answer) > 1
 
-    def parts(self) -> tuple[list[int], list[int]]:
-        """The cases to search on and to choose on.
+    def protected(self, rankings: Sequence[int]) -> list[int] | None:
+        """First tokens that every head keeps under each of some rankings; None where a ranking alone protects as many.
 
-        Those of the tasks of `choose_on` choose; where there are none, every fourth example of each task does.
+        An earlier release searched without the protection that its shares were deployed with.
+        """
+        sinks = [self._policies[place].sinks for place in rankings]
+        alone = [ranking_policy(self.rankings[place]).sinks for place in rankings]
+        return None if sinks == alone else sinks
+
+    def parts(self) -> tuple[list[int], list[int]]:
+        """The cases to search on and to choose on, which share no document.
+
+        Those of the tasks of `choose_on` choose, and no other case of their documents is followed. Where there are no
+        such tasks, every fourth document that is new in a task chooses, with all of its examples.
 
         Raises:
-            RequestError: no task has two examples, or all tasks choose.
+            RequestError: no task has two documents, or all tasks choose.
         """
-        seen: dict[str, int] = {}
+        chosen_documents = self._documents_to_choose_on()
         searched: list[int] = []
         chosen: list[int] = []
-        for case, group in enumerate(self.groups):
-            task = self.rows[case // len(self.utilities)][0].name
-            if is_of(task, self._left_out):
+        for case in range(len(self.groups)):
+            task, example = self.rows[case // len(self.utilities)]
+            if is_of(task.name, self._left_out):
                 continue
-            place = seen.get(group, 0)
-            seen[group] = place + 1
-            chooses = is_of(task, self.choose_on) if self.choose_on else place % 4 == 1
-            (chosen if chooses else searched).append(case)
+            if example.document not in chosen_documents:
+                searched.append(case)
+            elif not self.choose_on or is_of(task.name, self.choose_on):
+                chosen.append(case)
         if not chosen or not searched:
             told = f"{'none is' if searched else 'all are'} of {', '.join(self.choose_on)}"
-            told = told if self.choose_on else "no two are of one task"
+            told = told if self.choose_on else "no two are of one task and two documents"
             raise RequestError(
-                "A search needs at least two examples per task, one to optimise on and one to choose on; "
-                f"of the {len(self.used)} at hand, {told}."
+                "A search needs at least two examples per task, one to optimise on and one of another document to "
+                f"choose on; of the {len(self._at_hand)} at hand, {told}."
             )
         return searched, chosen
+
+    def _documents_to_choose_on(self) -> set[str]:
+        if self.choose_on:
+            return {example.document for task, example in self._at_hand if is_of(task.name, self.choose_on)}
+        seen: set[str] = set()
+        found: set[str] = set()
+        of_task: dict[str, int] = {}
+        for task, example in self._at_hand:
+            if example.document in seen:
+                continue
+            seen.add(example.document)
+            place = of_task.get(task.name, 0)
+            of_task[task.name] = place + 1
+            if place % 4 == 1:
+                found.add(example.document)
+        return found
+
+    @property
+    def share_documents(self) -> bool:
+        """Whether some examples are of one document, so that an earlier release, which dealt examples, parted them."""
+        documents = [example.document for _, example in self._at_hand]
+        return len(set(documents)) < len(documents)
 
     def score(
         self, points: Sequence[Point], log_shares: Sequence[Tensor], weights: Sequence[float] | None = None
@@ -295,7 +360,15 @@ class SearchExamples:
             self._ranked[number] = ranked.answers, ranked.orders
             return ranked.prompt
         task, row = self.rows[number]
-        text = {"task": task.name, "example": row.id, "answer": row.max_new_tokens, **vars(encoded)}
+        text = {
+            "task": task.name,
+            "example": row.id,
+            "answer": row.max_new_tokens,
+            # An example of a table is its context and question: its answers may be corrected.
+            "answers": row.answers,
+            "stop_at_newline": row.stop_at_newline,
+            **vars(encoded),
+        }
         names = list(self._cells.values())
         found = self._kept.find(text, names)
         if found is None:
@@ -331,6 +404,16 @@ class SearchExamples:
         first, *others = self._cells.values()
         orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(others, ranks[1:], strict=True)}
         return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)
+
+
+def shared_sinks(ranking: str) -> int:
+    """The first tokens that shares protect under a ranking; alone, one that puts them first protects none."""
+    return find_method(f"{ranking}+{HeadShares.method}").protected({})
+
+
+def _policy(name: str, **options: Any) -> Policy:
+    """A ranking with the first tokens that shares protect under it."""
+    return replace(ranking_policy(name, **options), sinks=shared_sinks(name))
 
 
 def _order(policy: Policy, budget: int | None) -> str:

@@ -1,6 +1,6 @@
 """The search's ledger: what was asked, and a line per round from which a stopped search is resumed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -51,6 +51,22 @@ class Ends:
 
     full: list[float | None]
     uniform: dict[str, list[float | None]]
+
+    def of(self, cases: Sequence[int]) -> "Ends":
+        """Those of some cases, in that order."""
+        return self._each(lambda scores: [scores[case] for case in cases])
+
+    def spread(self, cases: Sequence[int], count: int) -> "Ends":
+        """The inverse of `of`: of `count` cases, None for those that are not among the cases."""
+
+        def placed(scores: list[float | None]) -> list[float | None]:
+            known = dict(zip(cases, scores, strict=True))
+            return [known.get(case) for case in range(count)]
+
+        return self._each(placed)
+
+    def _each(self, change: Callable[[list[float | None]], list[float | None]]) -> "Ends":
+        return Ends(change(self.full), {budget: change(scores) for budget, scores in self.uniform.items()})
 
 
 class SearchLedger(HeadedLog):

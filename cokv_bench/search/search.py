@@ -17,7 +17,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.limits import SearchLimits
 from cokv_bench.search.climb import BATCH, Climb, Progress
-from cokv_bench.search.examples import SearchExamples
+from cokv_bench.search.examples import SearchExamples, shared_sinks
 from cokv_bench.search.ledger import SearchLedger
 from cokv_bench.tasks import split_rule
 from cokv_bench.tasks.base import contents, made_from
@@ -97,13 +97,14 @@ def _searched(
     progress: Progress,
 ) -> list[HeadShares]:
     """The shares of each expert; the ledger is in the folder."""
-    _check_budgets(examples, budgets)
+    examples.check_budgets(budgets)
     searched, chosen = examples.parts()
     wanted = sorted(set(budgets))
     rows = examples.used
     made = made_from(rows)
     names = [examples.rankings[place] for place in experts]
     plain = examples.rankings[0] == WINDOW and names == [WINDOW]
+    protected = examples.protected([0, *experts])
     header = {
         "model": examples.model.fingerprint,
         "tasks": made["tasks"],
@@ -125,6 +126,9 @@ def _searched(
         # An earlier release went through the tasks of all benchmarks by turns.
         **({"turns": "benchmarks"} if len({examples.benchmark(case) for case in searched}) > 1 else {}),
         **split_rule(task for task, _ in rows),
+        **({} if protected is None else {"protected": protected}),
+        # An earlier release dealt examples.
+        **({"dealt": "documents"} if examples.share_documents else {}),
     }
     with SearchLedger.resume(folder / "search.jsonl", header) as ledger:
         run = Climb(examples, ledger, wanted, seed, stopping, experts, progress, time.monotonic())
@@ -168,7 +172,8 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
             **shares.search,
         },
     }
-    tokens = shares.budgets(budget, window=shares.window)
+    sinks = shared_sinks(shares.scorer)
+    tokens = shares.budgets(budget, window=shares.window + sinks)
     return HeadBudgets(
         shares.model,
         budget,
@@ -178,20 +183,5 @@ def budget_file(shares: HeadShares, budget: int) -> HeadBudgets:
         tasks=shares.tasks,
         examples=shares.examples,
         documents=shares.documents,
+        sinks=sinks,
     )
-
-
-def _check_budgets(examples: SearchExamples, budgets: Sequence[int]) -> None:
-    if not budgets:
-        raise RequestError("A search needs a budget; name one with --budget.")
-    for budget in budgets:
-        if budget <= examples.window:
-            raise RequestError(
-                f"A budget of {budget} tokens leaves nothing beyond the window of {examples.window} to distribute."
-            )
-    longest = examples.longest_prompt()
-    if max(budgets) >= longest:
-        raise RequestError(
-            f"A budget of {max(budgets)} tokens keeps all of every prompt (the longest has {longest}); search on "
-            "longer prompts, or for a smaller budget."
-        )

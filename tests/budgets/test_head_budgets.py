@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +49,28 @@ def test_round_trip(path):
     assert (read.documents, "documents" in data) == ((), False)
     replace(BUDGETS, documents=("text",)).save(path)
     assert HeadBudgets.load(path).documents == ("text",)
+
+
+def test_protected_first_tokens_are_part_of_what_every_head_keeps(path):
+    protecting = replace(BUDGETS, tokens=np.full((2, 3), 20), sinks=4)
+    protecting.save(path)
+    read = HeadBudgets.load(path)
+    assert (read.sinks, json.loads(path.read_text())["sinks"]) == (4, 4)
+    for window in (8, 12):
+        np.testing.assert_array_equal(read.tokens_at(20, window=window), read.tokens_at(20))
+    told = f"file {path} holds a budget of 20 of which every head keeps a window of 8 and 4 protected first tokens, not"
+    for asked in ({"budget": 20, "window": 9}, {"budget": 20, "window": 13}, {"budget": 21}):
+        with pytest.raises(RequestError, match=re.escape(told)):
+            read.tokens_at(**asked)
+    BUDGETS.save(path)
+    assert (HeadBudgets.load(path).sinks, "sinks" in json.loads(path.read_text())) == (0, False)
+    with pytest.raises(RequestError, match=r"8 and no protected first tokens, not 20 with 12 such tokens; use its own"):
+        HeadBudgets.load(path).tokens_at(20, window=12)
+    for sinks in (-1, 13, 2.0):
+        with pytest.raises(RequestError, match="protected first tokens do not fit; expected 0 to 12"):
+            replace(protecting, sinks=sinks)
+    with pytest.raises(RequestError, match="at least the window of 8 and the 10 protected first tokens"):
+        replace(BUDGETS, sinks=10)
 
 
 def test_tokens_cannot_be_changed_afterwards():

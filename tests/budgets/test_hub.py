@@ -10,6 +10,7 @@ from huggingface_hub import constants
 
 from cokv_bench.budgets import HeadValues, embedded, hub, load_head_file
 from cokv_bench.budgets.card import card_section
+from cokv_bench.budgets.from_profile import write_budgets
 from cokv_bench.budgets.head_file import head_file_path
 from cokv_bench.budgets.hub import push, with_section
 from cokv_bench.errors import RequestError
@@ -46,7 +47,19 @@ def refused(name: str) -> str:
 def test_a_file_is_had_by_name_once(here: Hub) -> None:
     for name in ("hf:me/heads/shares.json", "hf:me/heads@v1/shares.json", "hf:me/heads/shares.json"):
         assert same(name)
+    assert load_head_file("hf:me/heads/shares.json").method == "cokv-search"
     assert sum(command == "GET" for command, _ in here.asked) == 1
+
+
+def test_budgets_of_a_published_profile_are_written_here(
+    here: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.files["me/heads/values.json"] = embedded.values_path().read_bytes()
+    monkeypatch.chdir(tmp_path)
+    for profile in ("hf:me/heads/values.json", Path("hf:me/heads/values.json")):
+        ((path, _),) = write_budgets(profile, [64])
+        assert path == Path("cokv-64.budgets.json")
+        (tmp_path / path).unlink()
 
 
 def test_an_interrupted_download_resumes(here: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

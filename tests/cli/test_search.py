@@ -53,7 +53,7 @@ def test_several_rankings_are_searched_on_the_same_prompts(cli, texty_folder: Pa
     asked = ("search", "--model", texty_folder, *NEEDLES, "--utility", "loglik", "--budget", "20", "--steps", "2")
     status, out, err = cli(*asked, "--ranking", "window:kernel=5,laq:draft=2:kernel=3", "--out", "both")
     assert status == 0, err
-    assert {path.name for path in Path("both").iterdir()} == {"window,kernel=5", "laq,draft=2,kernel=3"}
+    assert {path.name for path in Path("both").iterdir()} == {"window,kernel=5", "laq,draft=2,kernel=3,observe=32"}
     assert "under 'window:kernel=5'" in " ".join(out.split())
     status, _, err = cli(*asked, "--ranking", "window:kernel=5", "--out", "one")
     assert status == 0, err
@@ -62,9 +62,9 @@ def test_several_rankings_are_searched_on_the_same_prompts(cli, texty_folder: Pa
     )
     assert alone["log_shares"] == beside["log_shares"]
     # A file of one budget knows its ranking as well as one of shares does.
-    budgets = "both/laq,draft=2,kernel=3/cokv-search-20.budgets.json"
+    budgets = "both/laq,draft=2,kernel=3,observe=32/cokv-search-20.budgets.json"
     evaluated = ("eval", "--model", texty_folder, *NEEDLES, "--utility", "loglik", "--budget", "20")
-    for name, file in (("a", "both/laq,draft=2,kernel=3"), ("b", budgets)):
+    for name, file in (("a", "both/laq,draft=2,kernel=3,observe=32"), ("b", budgets)):
         assert cli(*evaluated, "--method", "cokv-search", "--heads", file, "--out", name)[0] == 0
     first, second = (pd.read_csv(Path(name) / "logprobs.csv") for name in ("a", "b"))
     pd.testing.assert_frame_equal(first, second)
@@ -93,7 +93,8 @@ def test_families_are_left_out_in_turn_on_prompts_that_are_kept(cli, texty_folde
     assert {path.name for path in Path("turns").iterdir()} == {"without-needle", "without-some"}
     tasks = [json.loads(Path(f"turns/{name}/shares.json").read_text())["tasks"] for name in os.listdir("turns")]
     assert sorted(tasks, key=len) == [["ruler/niah_single_1"], ["ruler/niah_single_1", "ruler/niah_single_2"]]
-    assert len(list(Path("prompts").iterdir())) == 6
+    # Needles are left out in both turns, so their prompts are not read.
+    assert len(list(Path("prompts").iterdir())) == 4
     status, _, err = cli(*asked, "--leave-out", "needle,longbench", "--out", "none")
     assert status == 2
     assert "No task of this search is 'longbench', which it is to leave out" in err
@@ -120,7 +121,7 @@ def test_experts_leave_a_file_each(cli, texty_folder: Path) -> None:
         (("--ranking", "windw"), "did you mean window"),
         (("--ranking", "full"), "keeps all tokens"),
         (("--ranking", "laq,window+adaptive"), "has a split of its own"),
-        (("--budget", "8"), "nothing beyond the window"),
+        (("--budget", "8"), "nothing beyond the observation window"),
         (("--budget", "x"), "'x'"),
         (("--steps", "0"), "0 steps"),
         (("--kernel", "4"), "positive odd number"),

@@ -192,6 +192,11 @@ def test_profiles_and_searches_store_documents_and_say_how_rows_were_dealt(texty
     assert header["config"]["split_rule"] == "document"
     ((_, budgets),) = write_budgets(Path("p"), [30])
     assert budgets.documents == expected
+    with pytest.raises(RequestError, match="of the 2 at hand, no two are of one task and two documents"):
+        SearchExamples(texty, [task], ["loglik"], window=8).parts()
+    task = JsonlTask("few.jsonl", limit=4)
+    expected = tuple(dict.fromkeys(example.document for example in task.examples("profile")))
+    assert len(expected) == 2
     examples = SearchExamples(texty, [task], ["loglik"], window=8)
     shares = search(examples, Path("s"), [20], seed=0, stopping=SearchLimits(steps=1))
     assert HeadShares.load(Path("s/shares.json")).documents == shares.documents == expected

@@ -111,6 +111,21 @@ def test_answers_without_a_name_of_their_own_are_told_apart_by_their_utility(tex
             del UTILITIES[f"fixed-{number}"]
 
 
+def test_corrected_answers_and_other_ends_are_not_those_of_a_kept_prompt(texty: Model, tmp_path: Path) -> None:
+    first = made(texty, tmp_path, ("window",))
+    plain = scores(first)
+    task, example = first.rows[0]
+    for change in ({"answers": ("quite another",)}, {"stop_at_newline": True}):
+        other = made(texty, tmp_path, ("window",))
+        other.rows = [(task, replace(example, **change)), *first.rows[1:]]
+        fresh = made(texty, None, ("window",))
+        fresh.rows = other.rows
+        files = len(list(tmp_path.iterdir()))
+        assert scores(other) == scores(fresh)
+        assert len(list(tmp_path.iterdir())) == files + 1
+        assert (scores(other) == plain) == ("answers" not in change)
+
+
 def test_a_damaged_prompt_and_a_folder_that_is_none_are_one_sentence(texty: Model, tmp_path: Path) -> None:
     scores(made(texty, tmp_path))
     path = sorted(tmp_path.iterdir())[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cokv_bench.budgets import HeadShares
+from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import Case, get_utility
@@ -18,9 +18,12 @@ from cokv_bench.models import Model
 from cokv_bench.policies.allocators import Static
 from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import ranking_policy
+from cokv_bench.registries import SCORERS
 from cokv_bench.runs.heads import HeadSources
+from cokv_bench.runs.methods import MethodSettings
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
+from cokv_bench.runs.sources import StaticBudgets
 from cokv_bench.search import SearchExamples, SearchLimits, search, search_experts
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
@@ -30,7 +33,10 @@ from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.requests import request_of
 
-RANKINGS = ("window:kernel=3", "accumulated", "laq:draft=3", "window:sinks=2", "window:observe=20", "fading:observe=20")
+RANKINGS = (
+    *("window:kernel=3", "accumulated", "laq:draft=3"),
+    *("window:sinks=2", "sinks-recent:sinks=2", "window:observe=20", "fading:observe=20"),
+)
 
 
 @pytest.mark.parametrize("agnostic", [False, True])
@@ -43,7 +49,7 @@ def test_every_ranking_scores_what_decoding_its_selection_does(texty: Model, agn
     shares = torch.randn(texty.layers, texty.kv_heads, generator=torch.Generator().manual_seed(1))
     task, example = examples.rows[1]
     encoded = encode_parts(texty, example, encoding)
-    prompt = prefill(texty, encoded.prompt, window=20, question=encoded.question)
+    prompt = prefill(texty, encoded.prompt, window=32, question=encoded.question)
     case = Case(texty, task, example, prompt, question=tuple(encoded.question))
     for place, name in enumerate(RANKINGS):
         for budget in (24, 40):
@@ -65,7 +71,7 @@ def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
     for ranking in ("laq:draft=3", "window"):
         examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,), budgets=(24,))
         search(examples, Path(ranking[:3]), [24], seed=0, stopping=SearchLimits(steps=1))
-    assert HeadShares.load("laq/shares.json").ranking["scorer"] == "laq:draft=3"
+    assert HeadShares.load("laq/shares.json").ranking["scorer"] == "laq:draft=3:observe=32"
     assert "scorer" not in json.loads(Path("win/shares.json").read_text())
     other = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("laq:draft=2",), budgets=(24,))
     with pytest.raises(RequestError, match="rankings"):
@@ -90,6 +96,77 @@ def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
     for name, file in (("laq:draft=3+cokv-search", laq), ("window+cokv-search", window)):
         found = both[name].allocator.budgets(24)  # type: ignore[union-attr]
         np.testing.assert_array_equal(found, file.budgets(24, window=8))
+
+
+def deployed(name: str) -> Policy:
+    """As `eval` deploys shares that were searched under that ranking."""
+    made_for = {"window": 8, "kernel": 7, "pooling": "max", **({} if name == "window" else {"scorer": name})}
+    return MethodSettings().policy(
+        "cokv-search", StaticBudgets(lambda budget, *, window, knobs: np.zeros(0), {}, (), (), made_for)
+    )
+
+
+WITH_OPTIONS = ("streaming-llm", "fading:observe=16", "laq:draft=2", "snapkv:observe=16", "window:sinks=3")
+SINKS_FIRST = ("expected:sinks=8", "kvzip:sinks=2", "sinks-recent:sinks=8", "streaming-llm:sinks=3")
+
+
+@pytest.mark.parametrize("name", [*SCORERS, *WITH_OPTIONS, *SINKS_FIRST])
+def test_a_ranking_is_searched_as_it_is_deployed(texty: Model, name: str) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(name,), budgets=(24,))
+    (searched,), (spelled,) = examples._policies, examples.rankings
+    for run in (deployed(name), deployed(spelled)):
+        assert (searched.scorer, searched.observe, searched.sinks) == (run.scorer, run.observe, run.sinks)
+    assert (searched.sinks > 0) == ("sinks=" in name)
+
+
+def test_a_search_says_how_many_queries_its_ranking_observes(texty: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    for ranking in ("fading", "fading:observe=32"):
+        examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,), budgets=(24,))
+        shares = search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+        assert shares.scorer == "fading:observe=32"
+    header = json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])
+    assert header["rankings"] == ["fading:observe=32"] * 2
+
+
+def test_a_ledger_without_the_protection_of_first_tokens_is_refused(texty: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    path = tmp_path / "search.jsonl"
+    for ranking, known in (("sinks-recent:sinks=8", True), ("window:sinks=8", False)):
+        examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,))
+        search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+        header, *lines = path.read_text().splitlines()
+        assert ("protected" in json.loads(header)) == known
+        earlier = {name: value for name, value in json.loads(header).items() if name != "protected"}
+        path.write_text("\n".join([json.dumps(earlier), *lines, ""]))
+        if known:
+            with pytest.raises(RequestError, match=r"protected is absent there and \[8, 8\] here"):
+                search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+        path.unlink()
+
+
+@pytest.mark.parametrize("ranking", ["window:sinks=4", "expected:sinks=4"])
+def test_budget_files_of_a_search_with_protected_tokens_are_deployed(
+    texty: Model, tmp_path: Path, ranking: str
+) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(ranking,))
+    shares = search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=2))
+    options = TaskOptions(names=("needle",), lengths=(300,), examples=1, seed=9)
+
+    def found(file: str) -> Policy:
+        heads = HeadSources(heads=(tmp_path / file,))
+        asked = request_of(("needle",), ("cokv-search",), (24,), options=options, heads=heads)
+        return plan_request(asked, texty).jobs[0].parts[0].variants[0].policy
+
+    file = HeadBudgets.load(tmp_path / "cokv-search-24.budgets.json")
+    assert file.sinks == 4
+    for name in ("shares.json", "cokv-search-24.budgets.json"):
+        policy = found(name)
+        assert policy.sinks == 4
+        np.testing.assert_array_equal(policy.allocator.budgets(24), file.tokens)  # type: ignore[union-attr]
+    np.testing.assert_array_equal(shares.budgets(24, window=12), file.tokens)
 
 
 def test_shares_searched_under_a_ceiling_make_no_method_of_it(texty: Model, tmp_path: Path) -> None:
@@ -138,6 +215,24 @@ def test_tasks_may_choose_that_no_step_follows_and_others_be_left_out(texty: Mod
         examples.without(["ruler"])
     with pytest.raises(RequestError, match="No task of this search is 'longbench'"):
         SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=("longbench",))
+
+
+def test_what_is_left_out_plays_no_part_in_a_ledger(texty: Model, tmp_path: Path) -> None:
+    """A search resumes whichever tasks are left out, and wherever they stand."""
+    options = TaskOptions(lengths=(900,), examples=3)
+
+    def searched(names: list[str], steps: int) -> HeadShares:
+        examples = SearchExamples(texty, resolve(names, texty, options), ["loglik"], window=8)
+        without = [name for name in names if name != "needle"]
+        examples = examples.without(without) if without else examples
+        return search(examples, tmp_path / "out", [24], seed=0, stopping=SearchLimits(steps=steps))
+
+    searched(["ruler/vt", "needle"], 2)
+    found = [searched(names, 2) for names in (["needle"], ["needle", "ruler/vt"], ["text", "needle"])]
+    for shares in found[1:]:
+        assert shares.search["gap_closed"] == found[0].search["gap_closed"]
+    lines = [json.loads(line) for line in (tmp_path / "out" / "search.jsonl").read_text().splitlines()]
+    assert len(lines[1]["full"]) == len(lines[0]["examples"]) == len(found[0].examples)
 
 
 def test_experts_are_searched_together_and_resume(texty: Model, tmp_path: Path) -> None:

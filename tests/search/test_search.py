@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,16 @@ import torch
 
 from cokv_bench.budgets import HeadBudgets, HeadShares
 from cokv_bench.errors import RequestError
+from cokv_bench.game.utilities import UTILITIES, Case, PromptUtility, register_utility
 from cokv_bench.models import Model
 from cokv_bench.search import SearchExamples, SearchLimits, search
-from cokv_bench.search.climb import in_turn
+from cokv_bench.search import examples as module
+from cokv_bench.search.climb import Climb, in_turn
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
-from cokv_bench.search.ledger import Ends
+from cokv_bench.search.ledger import Ends, SearchLedger
+from cokv_bench.tasks import Task
+from cokv_bench.tasks.prompts import encode_parts
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 
@@ -40,6 +44,67 @@ def merit(examples: SearchExamples, ends: Ends, cases: list[int], log_shares: np
     """Gain over gap at a budget of 24, over some cases."""
     scores = examples.score([Point(case, 24) for case in cases], [torch.tensor(log_shares)] * len(cases))
     return Gaps(examples.groups, ends).closed_over(24, dict(zip(cases, scores, strict=True)))
+
+
+def tables(model: Model, folder: Path, **tables_: list[str]) -> list[Task]:
+    """Tasks of rows, by name the contexts of each; a context that comes twice is one document with two questions."""
+    folder.mkdir(exist_ok=True)
+    for name, contexts in tables_.items():
+        rows = [
+            {"context": f"{context} " * 40, "input": f"{name} {place}?", "answers": [f"answer {place}"], "length": 9}
+            for place, context in enumerate(contexts)
+        ]
+        (folder / f"{name}.jsonl").write_text("\n".join(json.dumps({**row, "all_classes": None}) for row in rows))
+    options = TaskOptions(template="{context} Q: {input} A:", metric="qa_f1")
+    return resolve([f"jsonl:{folder / name}.jsonl" for name in tables_], model, options)
+
+
+def documents(examples: SearchExamples, cases: list[int]) -> list[str]:
+    return [examples.rows[case // len(examples.utilities)][1].document for case in cases]
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_held_out_examples_share_no_document_with_followed_ones(
+    texty: Model, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    contexts = [f"text {place // 3}" for place in range(120)]
+    tasks = tables(texty, tmp_path, **{name: contexts[:: 1 - 2 * place] for place, name in enumerate(names)})
+    examples = SearchExamples(texty, tasks, ["agreement", "loglik"], window=8)
+    searched, chosen = examples.parts()
+    assert len(searched) + len(chosen) == len(examples.groups)
+    assert not set(documents(examples, searched)) & set(documents(examples, chosen))
+    new = list(dict.fromkeys(documents(examples, list(range(len(examples.groups))))))
+    assert list(dict.fromkeys(documents(examples, chosen))) == new[1::4]
+    if len(names) > 1:
+        chooses = SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=(tasks[1].name,))
+        with pytest.raises(RequestError, match="needs at least two examples"):
+            chooses.parts()
+
+
+def test_what_shares_a_document_with_examples_to_choose_on_is_not_followed(texty: Model, tmp_path: Path) -> None:
+    contexts = [f"text {place}" for place in range(60)]
+    tasks = tables(texty, tmp_path / "tables", one=contexts, two=contexts[::2])
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, choose_on=(tasks[1].name,))
+    searched, chosen = examples.parts()
+    assert {examples.groups[case] for case in searched} == {f"{tasks[0].name} loglik"}
+    assert {examples.groups[case] for case in chosen} == {f"{tasks[1].name} loglik"}
+    assert not set(documents(examples, searched)) & set(documents(examples, chosen))
+    every = {example.document for _, example in examples.rows}
+    assert {example.document for _, example in examples.used} == every
+    assert len(examples.used) == len(searched) + len(chosen) == len(every)
+    shares = search(examples, tmp_path / "out", [24], seed=0, stopping=SearchLimits(steps=1))
+    assert list(shares.examples) == [example.id for _, example in examples.used]
+    assert json.loads((tmp_path / "out" / "search.jsonl").read_text().splitlines()[0])["dealt"] == "documents"
+
+
+def test_examples_with_documents_of_their_own_are_held_out_as_ever(texty: Model, tmp_path: Path) -> None:
+    examples = material(texty, "agreement,loglik", "needle,ruler/vt", 900)
+    seen: Counter[str] = Counter()
+    for case, group in enumerate(examples.groups):
+        assert (case in examples.parts()[1]) == (seen[group] % 4 == 1)
+        seen[group] += 1
+    search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1))
+    assert "dealt" not in json.loads((tmp_path / "search.jsonl").read_text().splitlines()[0])
 
 
 @pytest.mark.parametrize("utility", ["loglik", "agreement,loglik", "acceptance"])
@@ -176,20 +241,69 @@ def test_time_ends_a_search_of_two_tasks(texty: Model, tmp_path: Path) -> None:
         (lambda model, folder: SearchLimits(seconds=-1.0), "time limit is -1"),
         (
             lambda model, folder: search(material(model), folder, [8], seed=0, stopping=SearchLimits(steps=1)),
-            "nothing beyond the window of 8",
+            "nothing beyond the observation window of 8",
         ),
         (
             lambda model, folder: search(material(model), folder, [24, 900], seed=0, stopping=SearchLimits(steps=1)),
             "900 tokens keeps all of every prompt",
         ),
         (lambda model, folder: search(material(model), folder, [], seed=0, stopping=SearchLimits()), "needs a budget"),
-        (lambda model, folder: few(model).parts(), "one to choose on"),
+        (lambda model, folder: few(model).parts(), "to choose on; of the 1 at hand, no two are"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(texty: Model, tmp_path: Path, call: Callable, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         call(texty, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_prompts_that_are_left_out_do_not_make_a_budget_small(texty: Model, tmp_path: Path) -> None:
+    short = tables(texty, tmp_path / "tables", short=[f"text {place}" for place in range(40)])
+    needles = resolve(["needle"], texty, TaskOptions(lengths=(900,), examples=4))
+    examples = SearchExamples(texty, [*needles, *short], ["loglik"], window=8)
+    left = [row for task, row in examples.rows if task.name != "needle"]
+    longest = max(len(encode_parts(texty, row, examples.encoding).prompt) for row in left)
+    assert longest < 600
+    with pytest.raises(RequestError, match=f"600 tokens keeps all of every prompt .the longest has {longest}"):
+        search(examples.without(["needle"]), tmp_path / "out", [600], seed=0, stopping=SearchLimits(steps=1))
+
+
+@pytest.mark.parametrize("ranking", ["window:sinks=16", "expected:sinks=16"])
+def test_a_budget_that_protected_first_tokens_take_up_is_refused_before_any_prompt_is_read(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ranking: str
+) -> None:
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=4))
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("window", ranking))
+    monkeypatch.setattr(module, "prefill", None)
+    with pytest.raises(RequestError, match=r"window of 8 and the 16 protected first tokens.*ask for at least 25"):
+        search(examples, tmp_path, [24], seed=0, stopping=SearchLimits(steps=1), ranking=1)
+
+
+@pytest.mark.parametrize(("single", "purpose"), [(0, "optimise on"), (1, "choose on")])
+def test_answers_that_no_budget_changes_are_refused_before_the_first_step(
+    texty: Model, tmp_path: Path, single: int, purpose: str
+) -> None:
+    one, two = (tables(texty, tmp_path / name, **{name: [f"{name} {i}" for i in range(40)]}) for name in ("a", "b"))
+    tasks = [*one, *two]
+
+    def answer(case: Case) -> list[int]:
+        return [5] if case.task.name == tasks[single].name else [5, 6, 7]
+
+    steps = []
+    register_utility(PromptUtility("fixed", "", lambda case, choices: [], answer=answer))
+    try:
+        examples = SearchExamples(texty, tasks, ["fixed"], window=8, choose_on=(tasks[1].name,))
+        for _ in range(2):
+            with pytest.raises(RequestError, match=f"any example to {purpose}, since all these answers have a single"):
+                search(
+                    *(examples, tmp_path / "out", [24]),
+                    seed=0,
+                    stopping=SearchLimits(steps=40),
+                    progress=lambda done, total, note: steps.append(done),
+                )
+        assert set(steps) == {0}
+    finally:
+        del UTILITIES["fixed"]
 
 
 @pytest.mark.model
@@ -207,6 +321,42 @@ def test_benchmarks_take_turns_however_many_tasks_they_have() -> None:
     visits = Counter(in_turn(benchmarks, number, 0) for number in range(72))
     assert visits == {0: 12, 1: 12, 2: 12, 10: 12, 20: 6, 21: 6, 30: 12}
     assert {in_turn(benchmarks, number, 0) // 10 > 0 for number in (8, 9)} == {True, False}
+
+
+@pytest.fixture
+def climb(texty: Model, tmp_path: Path) -> Iterator[Climb]:
+    """Three experts on two tasks under two utilities, at the start."""
+    examples = material(texty, "agreement,loglik", "needle,ruler/vt", 900)
+    header = {"budgets": [24, 48], "model": texty.fingerprint, "rankings": ["window"] * 4}
+    with SearchLedger.resume(tmp_path / "search.jsonl", header) as ledger:
+        yield Climb(
+            examples, ledger, [24, 48], 0, SearchLimits(steps=4), (0, 0, 0), lambda done, total, note: None, 0.0
+        )
+
+
+@pytest.mark.parametrize("step", [0, 99])
+def test_an_example_is_followed_by_one_expert_under_all_utilities(climb: Climb, step: int) -> None:
+    cases = climb.examples.counted
+    every = [(case, budget) for case in cases for budget in (24, 48)]
+    parameters = torch.randn(6, 3, 2, generator=torch.Generator().manual_seed(0)) * 3
+    groups = list(climb.gaps.members(cases).values())
+    serving = climb._serving(parameters, step, every, groups)
+    of_example: dict[tuple[int, int], set[int]] = {}
+    for (case, budget), expert in zip(every, serving, strict=True):
+        of_example.setdefault((case // 2, budget), set()).add(expert)
+    assert {len(experts) for experts in of_example.values()} == {1}
+    assert len(set(serving)) > 1
+    tasks = {climb.examples.groups[case].split()[0]: expert for (case, _), expert in zip(every, serving, strict=True)}
+    if step == 0:
+        assert list(tasks.values()) == [0, 1]
+        return
+    # Asked for one case alone, its example's others count as much.
+    assert [climb._serving(parameters, step, [each], groups)[0] for each in every] == serving
+    scores = climb._scores(parameters, every)
+    chosen = {each: float(row[expert]) for each, row, expert in zip(every, scores, serving, strict=True)}
+    for budget in (24, 48):
+        expected = climb.gaps.closed_over(budget, {case: chosen[case, budget] for case in cases})
+        assert climb._merit(parameters, cases)[str(budget)] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_search_tells_whose_turns_it_took(texty: Model, tmp_path: Path) -> None:
