@@ -1,4 +1,4 @@
-"""Ledgers of games and searches do not go on with rows that say something else, or are scored by another rule."""
+"""Ledgers of games and searches, and runs, do not go on with rows that say something else or are scored otherwise."""
 
 import json
 from collections.abc import Callable
@@ -12,10 +12,13 @@ from cokv_bench.game.head_game import make_game
 from cokv_bench.game.profile import profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.models import Model
+from cokv_bench.runs.execute import execute
+from cokv_bench.runs.request import plan_request
 from cokv_bench.search import SearchExamples, SearchLimits, search
 from cokv_bench.tasks import Example, Task
 from cokv_bench.tasks.base import contents
 from cokv_bench.tasks.registry import TaskOptions, resolve
+from tests.requests import request_of
 
 PLAIN: dict[str, Any] = {"answer": "the old harbour", "template": "{context} Q: {input} A:", "metric": "qa_f1"}
 CHANGES: list[dict[str, Any]] = [
@@ -45,7 +48,15 @@ def climb(model: Model, **changes: Any) -> None:
     search(SearchExamples(model, tasks, ["loglik"], window=8), Path("s"), [24], seed=0, stopping=SearchLimits(steps=1))
 
 
-@pytest.mark.parametrize("work", [play, climb])
+def evaluate(model: Model, **changes: Any) -> None:
+    rows_of(model, **changes)
+    said = {**PLAIN, **changes}
+    options = TaskOptions(template=said["template"], metric=said["metric"], limit=1)
+    request = request_of(["jsonl:rows.jsonl"], ["snapkv"], (24,), options=options, knobs="papers")
+    execute(plan_request(request, model), Path("run"))
+
+
+@pytest.mark.parametrize("work", [play, climb, evaluate])
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_a_ledger_of_other_rows_is_refused(
     texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[..., None], change: dict[str, Any]
@@ -53,7 +64,7 @@ def test_a_ledger_of_other_rows_is_refused(
     monkeypatch.chdir(tmp_path)
     work(texty)
     work(texty)
-    with pytest.raises(RequestError, match=r"contents.*rows\.jsonl") as refused:
+    with pytest.raises(RequestError, match=r"contents.*rows\.jsonl|rows\.jsonl\.contents") as refused:
         work(texty, **change)
     assert len(str(refused.value)) <= 400
 

@@ -15,6 +15,7 @@ from cokv_bench.policies.names import FULL
 from cokv_bench.runs.grid import SCORE
 from cokv_bench.runs.overlap import Seen, refuse_seen, with_documents, without_seen
 from cokv_bench.tasks import Example, Split, Task, split_rule
+from cokv_bench.tasks.base import contents
 from cokv_bench.tasks.empty import no_examples
 from cokv_bench.tasks.prompts import Encoding, check_prompts, reading
 
@@ -206,13 +207,14 @@ def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, An
     ids = hashlib.sha256("\n".join(example.id for example in examples).encode()).hexdigest()[:16]
     questions = max(1 + len(example.later) for example in examples)
     told = {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids}
-    # Of rows: ids are of their contents alone, whatever the prompt makes of them.
+    # Of rows: ids say nothing of the answers, nor of what the prompt makes of a row.
     rules = getattr(task, "rules_digest", None)
+    texts = contents([(task, example) for example in examples])
     # Earlier versions told the first of several answers alone.
     joined = any(example.later and example.joint and len(example.answers) > 1 for example in examples)
     return {
         **told,
         **({"questions": questions} if questions > 1 else {}),
         **({"told": "all answers"} if joined else {}),
-        **({"rules": rules} if rules else {}),
+        **({"rules": rules, "contents": texts[task.name]} if rules else {}),
     }
