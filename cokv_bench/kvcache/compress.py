@@ -90,11 +90,15 @@ def compress(
         rows: copies of the cache, to go on in several ways as one batch.
 
     Raises:
-        RequestError: see `prefill` and `Policy.select_layer`; or no rows. The cache refuses to go on beyond the
+        RequestError: see `prefill` and `Policy.select_layer`; no rows, or a name instead of a policy. The cache refuses to go on beyond the
             window of a `longrope` model if the prompt lies within it.
     """
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
+    if reserve < 0:
+        raise RequestError(f"A row has room for 0 tokens or more before its buffers grow, not for {reserve}.")
+    if isinstance(policy, str):
+        raise RequestError(f"compress takes a policy, such as get_policy({policy!r}), and no name.")
     policy = policy.within(window)
     window = policy.sees(1)
     if not policy.by_layer:

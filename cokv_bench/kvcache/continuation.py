@@ -10,6 +10,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.compress import Compressed
 from cokv_bench.kvcache.decode import Generation, stepper
 from cokv_bench.kvcache.graph import GraphStep
+from cokv_bench.kvcache.prefill import check_ids, one_row
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
@@ -49,8 +50,10 @@ class Continuation:
         self._advance: Callable[[Tensor, int], Tensor] | None = None
 
     def read(self, token_ids: Sequence[int]) -> None:
-        """Add a turn of somebody else's to the text."""
-        self.token_ids += token_ids
+        """Add a turn of somebody else's to the text. Raises `RequestError` for ids that the model does not have."""
+        ids = one_row(token_ids)
+        check_ids(self._model, ids)
+        self.token_ids += ids.tolist()
 
     @torch.inference_mode()
     def write(self, max_new_tokens: int, *, something: bool = False) -> Generation:

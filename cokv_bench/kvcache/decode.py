@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache as once
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.answers import Answers, Ending, most_likely, read_question
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.graph import GraphStep
-from cokv_bench.kvcache.prefill import for_length, one_row
+from cokv_bench.kvcache.prefill import check_ids, for_length, one_row
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.kvcache.selection import Selection
@@ -89,13 +89,19 @@ def decode(
         One Generation a selection, in order.
 
     Raises:
-        RequestError: a selection made for another prompt, no tokens asked for, an answer beyond the context, or
-            logits that are not finite.
+        RequestError: a selection made for another prompt, ids that the model does not have, no tokens asked for, an
+            answer beyond the context, a batch or storage that there is not, or logits that are not finite.
     """
     asked = one_row(question)
     answer = None if teacher is None else one_row(teacher)
     new = max_new_tokens if answer is None else answer.numel()
     check(model, prompt, selections, asked.numel(), new)
+    for ids in (asked, *(() if answer is None else (answer,))):
+        check_ids(model, ids)
+    if batch_size is not None and batch_size < 1:
+        raise RequestError(f"A batch has at least one row, not {batch_size}.")
+    if storage not in get_args(Storage):
+        raise RequestError(f"Rows are kept 'shared' or 'ragged', not {storage!r}.")
     whole = prompt.tokens + asked.numel() + new
     # Where rotary factors depend on the length, the prompt is read again if it was prefilled for another one.
     prompt = for_length(model, prompt, whole if answer is not None else prompt.tokens + asked.numel())

@@ -258,8 +258,13 @@ def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
             f"The prompt has {ids.numel()} tokens{follow}, and '{model.name}' holds {model.context} with the answer; "
             "shorten the prompt or cut it with a maximum length."
         )
+    check_ids(model, ids)
+
+
+def check_ids(model: Model, ids: Tensor) -> None:
+    """Raise `RequestError` where some id is none of the model's."""
     vocabulary = model.network.get_input_embeddings().num_embeddings
-    if int(ids.min()) < 0 or int(ids.max()) >= vocabulary:
+    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocabulary):
         raise RequestError(f"Token ids must be from 0 to {vocabulary - 1}; were they made by another tokenizer?")
 
 

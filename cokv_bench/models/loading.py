@@ -25,7 +25,7 @@ _SHOWN = 80
 
 
 def load_model(
-    name: str = "smollm2-135m",
+    name: str | Path = "smollm2-135m",
     *,
     revision: str | None = None,
     dtype: str | torch.dtype | None = None,
@@ -60,6 +60,7 @@ def load_model(
             loaded), a quantisation whose library is not installed, several GGUF files to choose from, or whatever else
             keeps transformers from loading it.
     """
+    name = str(name)
     if not name.strip():
         # Not the folder at hand, which an empty path would be: a variable that is not set must not choose a model.
         raise RequestError(

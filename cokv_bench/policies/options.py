@@ -4,6 +4,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any, Literal, Union, get_args, get_origin
 
 from cokv_bench.errors import RequestError, quoted
@@ -49,10 +50,14 @@ def read(options: Mapping[str, str], kinds: Mapping[str, Any], whose: str) -> di
             raise RequestError(f"'{whose}' takes no option '{option}' in a name; {takes}.")
         value = _read(text, kinds[option])
         if value is None:
-            expected = _KINDS.get(kinds[option]) or " or ".join(map(str, get_args(kinds[option])))
-            raise RequestError(f"The option '{option}' of '{whose}' takes {expected}, not {quoted(text)}.")
+            raise _refused(option, whose, kinds[option], text)
         values[option] = value
     return values
+
+
+def _refused(option: str, whose: str, kind: Any, value: object) -> RequestError:
+    expected = _KINDS.get(kind) or " or ".join(map(str, get_args(kind)))
+    return RequestError(f"The option '{option}' of '{whose}' takes {expected}, not {quoted(value)}.")
 
 
 def make(factory: Callable[..., Any] | None, options: Mapping[str, Any], whose: str) -> Any:
@@ -68,7 +73,25 @@ def make(factory: Callable[..., Any] | None, options: Mapping[str, Any], whose: 
     if lacking:
         how = f"write {whose}:{lacking[0]}=..." if lacking[0] in written(factory) else "it can be given in Python alone"
         raise RequestError(f"'{whose}' needs the option '{lacking[0]}'; {how}.")
-    return factory(**{name: options[name] for name in taken if name in options})
+    given = {name: options[name] for name in taken if name in options}
+    for name, value in given.items():
+        if not _fits(value, taken[name]):
+            raise _refused(name, whose, _kind(taken[name]), value)
+    return factory(**given)
+
+
+def _fits(value: object, parameter: inspect.Parameter) -> bool:
+    """Whether a value is of the kind that a parameter's annotation says, where it says one that a text could give."""
+    kind = None if parameter.annotation is parameter.empty else _kind(parameter)
+    if kind is None or (value is None and type(None) in get_args(parameter.annotation)):
+        return True
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind in (int, float):
+        # Numbers of numpy are numbers; true and false are none, and neither is what a file could not hold.
+        right = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
+        return right and math.isfinite(value)  # type: ignore[arg-type]
+    return isinstance(value, kind)
 
 
 def _kind(parameter: inspect.Parameter) -> Any:

@@ -114,3 +114,14 @@ def test_no_step_crosses_the_window_of_longrope(
     assert bool(captures) == replays
     with pytest.raises(RequestError, match="longrope"):
         generate(model, ids, "snapkv", 20, max_new_tokens=22)
+
+
+def test_turns_of_other_models_are_refused(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS)
+    text = Continuation(tiny_llama, ids, compress(tiny_llama, ids, get_policy("snapkv"), 20))
+    with pytest.raises(RequestError, match="ids must be from 0 to"):
+        text.read([3, 9999])
+    assert text.token_ids == ids
+    for asked, said in (({"reserve": -5}, "not for -5"), ({}, "such as get_policy")):
+        with pytest.raises(RequestError, match=said):
+            compress(tiny_llama, ids, get_policy("snapkv") if asked else "snapkv", 20, **asked)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -251,3 +252,21 @@ def test_bad_requests_are_refused(tiny_llama: Model) -> None:
         decode(tiny_llama, prompt, [full(prompt)], max_new_tokens=500)
     with pytest.raises(RequestError, match="At least one"):
         decode(tiny_llama, prompt, [full(prompt)], max_new_tokens=0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"teacher": [3, -1]}, "ids must be from 0 to"),
+        ({"teacher": [3, 9999]}, "ids must be from 0 to"),
+        ({"question": [9999]}, "ids must be from 0 to"),
+        ({"teacher": [[3, 4], [5, 6]]}, "give one row"),
+        ({"batch_size": -1}, "at least one row, not -1"),
+        ({"storage": "sharde"}, "'shared' or 'ragged', not 'sharde'"),
+    ],
+    ids=str,
+)
+def test_what_a_row_cannot_have_is_refused(tiny_llama: Model, asked: dict[str, Any], said: str) -> None:
+    prompt = prefill(tiny_llama, random_ids(20))
+    with pytest.raises(RequestError, match=said):
+        decode(tiny_llama, prompt, [Selection.full(prompt.layers, prompt.kv_heads, 20)], **asked)

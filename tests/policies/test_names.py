@@ -1,5 +1,6 @@
 """Methods by what is written: options in the name, pairs of a ranking and a split, and one way to write each."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -174,6 +175,30 @@ def test_a_pair_has_the_window_of_the_head_file_that_ships_as_in_a_run(pair: str
     assert here.scorer == in_a_run.scorer
     assert here.within().window == in_a_run.window
     assert here.sinks == in_a_run.sinks
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "expected"),
+    [
+        ("fading", {"half": "x"}, "a number, not 'x'"),
+        ("ada-snapkv", {"safeguard": True}, "a number, not True"),
+        ("pyramidkv", {"beta": math.nan}, "a whole number, not nan"),
+        ("laq", {"draft": 2.5}, "a whole number, not 2.5"),
+        ("expected", {"future": "many"}, "a whole number, not 'many'"),
+        ("kvzip", {"part": None}, "a whole number, not None"),
+        ("window+two-class", {"heads": 2.5}, "a whole number, not 2.5"),
+        ("laq", {"queries": "most"}, "mean or max, not 'most'"),
+        ("cokv", {"published_rounding": "no"}, "true or false, not 'no'"),
+    ],
+)
+def test_values_of_another_kind_are_refused_in_python_as_in_a_name(
+    name: str, options: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(RequestError, match=f"takes {expected}"):
+        get_policy(name, **options)
+    # Numbers of numpy are numbers, and what may be None may be.
+    get_policy("laq", draft=np.int64(3), capacity=None)
+    get_policy("ada-snapkv", safeguard=np.float32(0.5))
 
 
 @dataclass(frozen=True)
