@@ -213,7 +213,7 @@ def test_rankings_see_the_attention_that_the_model_computes(loaded: Loader, name
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe", "gpt_oss", "gemma3_text", "qwen3_next"])
 def test_rankings_that_read_on_or_read_weights_run(loaded: Loader, texty: Model, name: str) -> None:
     model = dataclasses.replace(loaded(name), tokenizer=texty.tokenizer)
-    prompt = prefill(model, random_ids(TOKENS, seed=7), window=8)
+    prompt = prefill(model, random_ids(TOKENS, seed=7), window=32)
     methods = [f"{ranking}+uniform" for ranking in ("laq", "dapq", "kvzip", "tova", "obcache")]
     # A window's queries and budget are the methods' own or the prompt's.
     choices = [get_policy(name).within(8).select(prompt, 16) for name in (*methods, "critical-ada", "lava", "cake")]

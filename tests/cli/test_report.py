@@ -111,7 +111,7 @@ def test_what_cannot_be_reported(cli, tmp_path: Path, arguments: tuple[str, ...]
         (tmp_path / name / "records.jsonl").write_text(records)
     counts = dict.fromkeys(("prompt_tokens", "kept_tokens", "kv_bytes", "new_tokens"), 1)
     columns = {"length": 1024, "depth": 50.0, "word_recall": 1.0}
-    record = {"task": "needle", "example": "e", "method": "full", "budget": None, "score": -1.0, **columns, **counts}
+    record = {"task": "needle", "example": "e", "method": "full", "budget": None, "score": 0.5, **columns, **counts}
     (tmp_path / "logprobs" / "records.jsonl").write_text(json.dumps(record) + "\n")
     status, _, err = cli("report", *arguments)
     assert status == 2
