@@ -90,8 +90,8 @@ def compress(
         rows: copies of the cache, to go on in several ways as one batch.
 
     Raises:
-        RequestError: see `prefill` and `Policy.select_layer`; no rows, or a name instead of a policy. The cache refuses to go on beyond the
-            window of a `longrope` model if the prompt lies within it.
+        RequestError: see `prefill` and `Policy.select_layer`; no rows, or a name instead of a policy. The cache refuses
+            to go on beyond the window of a `longrope` model if the prompt lies within it.
     """
     if rows < 1:
         raise RequestError(f"A cache has at least one row, not {rows}.")
