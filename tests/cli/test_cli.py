@@ -110,7 +110,7 @@ def eval_with(*changes: object) -> tuple[object, ...]:
         (eval_with("--budget", "many"), "whole numbers"),
         (eval_with("--split", "tset"), "did you mean test"),
         (eval_with("--method", ","), "No method given"),
-        (eval_with("--pooling", "median"), "Pooling"),
+        (eval_with("--pooling", "median"), "takes max or avg, not .median"),
         (eval_with("--tasks", "longbench/trec", "--data-dir", "nowhere"), "nowhere"),
         (eval_with("--haystack", "nowhere"), "nowhere"),
         (eval_with("--needles", "nowhere.jsonl"), "nowhere.jsonl"),

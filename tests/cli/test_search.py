@@ -125,7 +125,7 @@ def test_experts_leave_a_file_each(cli, texty_folder: Path) -> None:
         (("--budget", "x"), "'x'"),
         (("--steps", "0"), "0 steps"),
         (("--kernel", "4"), "positive odd number"),
-        (("--pooling", "mean"), "Pooling is"),
+        (("--pooling", "mean"), "takes max or avg, not 'mean'"),
         (("--time-limit", "soon"), "soon"),
         (("--tasks", "neddle"), "did you mean needle"),
     ],
