@@ -146,3 +146,5 @@ def test_results_stay_small() -> None:
     files = [path for path in map(ROOT.joinpath, listed.stdout.splitlines()) if path.exists()]
     assert sum(path.stat().st_size for path in files) < 6_000_000
     assert not [path for path in files if path.name in ("examples.jsonl", "records.jsonl")]
+    merged = [path.parent for path in files if path.name == "records.jsonl.gz"]
+    assert not [path for folder in merged for path in folder.glob("records-*.jsonl.gz")], "shards that were merged"

@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,9 +94,21 @@ def save_beside(title: str, figures: Sequence[Lines], path: Path) -> None:
 def _write(canvas: "Canvas", paths: Sequence[Path]) -> None:
     for path in paths:
         try:
-            canvas.savefig(path, dpi=150)
+            if path.suffix == ".png":
+                _write_png(canvas, path)
+            else:
+                canvas.savefig(path, dpi=150)
         except OSError as error:
             raise RequestError(f"{path} cannot be written ({error.strerror}).") from error
+
+
+def _write_png(canvas: "Canvas", path: Path) -> None:
+    """With 256 colours, which are enough for figures and take a third of the bytes."""
+    from PIL import Image
+
+    drawn = BytesIO()
+    canvas.savefig(drawn, format="png", dpi=150)
+    Image.open(drawn).convert("RGB").quantize(256).save(path, format="PNG", optimize=True)
 
 
 def draw(figure: Figure) -> "Canvas":

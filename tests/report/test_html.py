@@ -313,6 +313,8 @@ def test_figures_as_files(folder: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "figures").iterdir()} == names
     svg = (tmp_path / "figures" / f"{figures[0][0]}.svg").read_text(encoding="utf-8")
     assert svg.startswith("<?xml")
+    # 256 colours: the byte after the header's sizes and depth tells.
+    assert {path.read_bytes()[25] for path in (tmp_path / "figures").glob("*.png")} == {3}
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=8))
