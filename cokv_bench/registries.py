@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cokv_bench.game.estimators import Estimator
     from cokv_bench.game.sampling import Sampling
     from cokv_bench.game.utilities import PromptUtility
+    from cokv_bench.policies.halves import Recipe
     from cokv_bench.policies.policy import Allocator, Scorer
-    from cokv_bench.policies.registry import Recipe
     from cokv_bench.tasks.family import Family
 
 Metric = Callable[[str, Any, Sequence[str]], float]

@@ -237,8 +237,7 @@ class Policy:
         Args:
             window: None for the published one of the ranking, which is 8 where it says no other.
         """
-        published = {name: getattr(type(self.scorer), name, None) for name in ("window", "observe")}
-        own = {name: value for name, value in published.items() if isinstance(value, int)}
+        own = published_of(type(self.scorer))
         return replace(
             self,
             window=self.window or window or own.get("window", WINDOW),
@@ -265,6 +264,12 @@ class Policy:
 
     def _order(self, prompt: "Prompt", scorer: Scorer, counts: Tensor) -> Tensor:
         return _protected(_ranks(prompt, scorer, counts), self.sinks)
+
+
+def published_of(scorer: object) -> dict[str, int]:
+    """The window and the number of queries observed that a scorer was published with, as far as its class says so."""
+    named = {name: getattr(scorer, name, None) for name in ("window", "observe")}
+    return {name: value for name, value in named.items() if isinstance(value, int)}
 
 
 def needs_of(scorer: object) -> frozenset[str]:

@@ -1,6 +1,6 @@
 """The methods by name: which scorer and which allocator each one combines, and the options that its name gives."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -10,8 +10,9 @@ from cokv_bench.budgets.head_file import RULE_KNOBS
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
 from cokv_bench.policies.allocators import ByScores, ByShares, ByValues, EmbeddedBudgets, Uniform
+from cokv_bench.policies.halves import OF_ALL, Half, Recipe
 from cokv_bench.policies.names import MethodName, Part, check, check_ranking, parse
-from cokv_bench.policies.options import make, parameters, read, written
+from cokv_bench.policies.options import parameters, read, written
 from cokv_bench.policies.policy import Allocator, Policy, Scorer, needs_of
 from cokv_bench.registries import ALLOCATORS, CEILING, SCORERS
 from cokv_bench.registries import METHODS as POLICIES
@@ -21,59 +22,6 @@ from cokv_bench.registry import Registry
 _EVENLY = "uniform"
 #: The option of methods that read head files which says which one.
 _FILE = "file"
-#: Options that every method has which evicts something, with what their texts are read as.
-_OF_ALL: Mapping[str, Any] = {"window": int, "observe": int, "sinks": int}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a named policy is put together.
-
-    Attributes:
-        description: one line with its source.
-        scorer, allocator: classes (or functions) that make the halves; their parameters are the method's options.
-        defaults: option values that differ from those of the classes.
-    """
-
-    description: str
-    scorer: Callable[..., Scorer] | None
-    allocator: Callable[..., Allocator] | None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Half:
-    """A scorer or an allocator as a method has it.
-
-    Attributes:
-        factory: the class or function that makes it; None for `full`.
-        defaults: option values that differ from those of the factory.
-        fixed: options that the method's name gives; nothing else comes before them.
-    """
-
-    factory: Callable[..., Any] | None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-
-    def make(self, options: Mapping[str, Any], whose: str) -> Any:
-        """The scorer or allocator with those of the options that it takes. Raises `RequestError` where one is wrong."""
-        return make(self.factory, {**self.defaults, **options, **self.fixed}, whose)
-
-    @property
-    def published(self) -> dict[str, Any]:
-        """The values that its options have where nobody says otherwise."""
-        own = {name: each.default for name, each in parameters(self.factory).items() if each.default is not each.empty}
-        of_class = {name: getattr(self.factory, name, None) for name in _OF_ALL}
-        return {**{name: value for name, value in of_class.items() if isinstance(value, int)}, **own, **self.defaults}
-
-    @property
-    def tried(self) -> dict[str, tuple[Any, ...]]:
-        """What `cokv-bench tune` tries for its knobs, the value that it has otherwise first; see `Scorer`."""
-        declared: Mapping[str, Sequence[Any]] = getattr(self.factory, "tried", {})
-        return {
-            knob: tuple(dict.fromkeys((self.defaults[knob], *values))) if knob in self.defaults else tuple(values)
-            for knob, values in declared.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -93,7 +41,7 @@ class Method:
     @property
     def options(self) -> list[str]:
         """Names of the options it takes, sorted. All take published_rounding: one switch serves a comparison."""
-        window = [] if self.scorer.factory is None else [*_OF_ALL]
+        window = [] if self.scorer.factory is None else [*OF_ALL]
         halves = (*parameters(self.scorer.factory), *parameters(self.allocator.factory))
         return sorted({*halves, *window, "published_rounding"})
 
@@ -255,8 +203,7 @@ def ranking_policy(name: str, **options: Any) -> Policy:
         RequestError: no such ranking, it has a split, or it evicts nothing.
     """
     method = _alone(name)
-    observed = method.scorer.published.get("observe")
-    given = {**({} if observed is None else {"observe": observed}), **options}
+    given = {**method.scorer.observes, **options}
     return method.policy(**{option: value for option, value in given.items() if option in method.options})
 
 
@@ -267,10 +214,11 @@ def ranking_name(name: str) -> str:
         RequestError: no such ranking, it has a split, or it evicts nothing.
     """
     method = _alone(name)
-    ranking, published = method.name.ranking, method.scorer.published
-    if "observe" not in published:
+    ranking = method.name.ranking
+    observes = {name: str(value) for name, value in method.scorer.observes.items()}
+    if not observes:
         return ranking.text
-    options = {"observe": str(published["observe"]), **dict(ranking.options)}
+    options = {**observes, **dict(ranking.options)}
     return Part(ranking.name, tuple(sorted(options.items()))).text
 
 
@@ -295,7 +243,7 @@ def find_method(name: str) -> Method:
         return _single(found)
     left, right = found.ranking, found.split or Part(_EVENLY)
     ranking, split = _half(left, SCORERS, "scorer"), _half(right, ALLOCATORS, "allocator")
-    scorer = replace(ranking, fixed=read(dict(left.options), {**_OF_ALL, **written(ranking.factory)}, left.name))
+    scorer = replace(ranking, fixed=read(dict(left.options), {**OF_ALL, **written(ranking.factory)}, left.name))
     pair = Method(found, f"{_line(left, SCORERS)}; {_line(right, ALLOCATORS)}", scorer, split)
     fixed, knobs = _read_split(right, pair)
     return replace(pair, allocator=replace(split, fixed=fixed), knobs=knobs)
@@ -305,7 +253,7 @@ def _single(name: MethodName) -> Method:
     recipe = POLICIES.get(name.ranking.name)
     halves = Half(recipe.scorer, recipe.defaults), Half(recipe.allocator, recipe.defaults)
     method = Method(name, recipe.description, *halves)
-    of_all = {} if recipe.scorer is None else _OF_ALL
+    of_all = {} if recipe.scorer is None else OF_ALL
     fixed, knobs = _read_split(name.ranking, method, {**of_all, **written(recipe.scorer)})
     return replace(
         method, scorer=replace(halves[0], fixed=fixed), allocator=replace(halves[1], fixed=fixed), knobs=knobs

@@ -9,7 +9,7 @@ from typing import Any
 from cokv_bench.budget import Budget, in_tokens
 from cokv_bench.budgets.knobs import Options
 from cokv_bench.policies import Policy, find_method
-from cokv_bench.policies.registry import Half
+from cokv_bench.policies.halves import Half
 from cokv_bench.runs.sources import StaticBudgets
 
 #: No chosen knobs.
@@ -61,11 +61,10 @@ class MethodSettings:
             # A head file that was made for a ranking brings it; a pair has a ranking of its own.
             found = found.with_ranking(heads.ranking["scorer"])
         ranking = self.ranking(method, heads, knobs)
-        wanted = {**knobs, **ranking, "seed": self.seed, "published_rounding": self.published_rounding}
+        wanted = {**found.scorer.observes, **knobs, **ranking}
+        wanted |= {"seed": self.seed, "published_rounding": self.published_rounding}
         if self.sinks is not None:
             wanted["sinks"] = self.sinks
-        if "observe" in found.scorer.published:
-            wanted.setdefault("observe", found.scorer.published["observe"])
         if heads is not None:
             # What every head keeps is taken off before a rule shares out the rest.
             kept = ranking["window"] + found.protected(wanted)
