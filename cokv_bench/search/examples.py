@@ -28,6 +28,7 @@ from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
 from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import find_method, ranking_name, ranking_policy
+from cokv_bench.search.dealing import deal
 from cokv_bench.search.kept import KeptPrompts, Ranked
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
@@ -159,11 +160,6 @@ class SearchExamples:
         return {task.name for task, _ in self.rows}
 
     @property
-    def _at_hand(self) -> list[tuple[Task, Example]]:
-        """The examples of the tasks that are not left out."""
-        return [(task, example) for task, example in self.rows if not is_of(task.name, self._left_out)]
-
-    @property
     def used(self) -> list[tuple[Task, Example]]:
         """The examples that are followed or chosen on."""
         numbers = dict.fromkeys(case // len(self.utilities) for case in self.used_cases)
@@ -219,54 +215,22 @@ class SearchExamples:
         return None if sinks == alone else sinks
 
     def parts(self) -> tuple[list[int], list[int]]:
-        """The cases to search on and to choose on, which share no document.
-
-        Those of the tasks of `choose_on` choose, and no other case of their documents is followed. Where there are no
-        such tasks, every fourth document that is new in a task chooses, with all of its examples.
+        """The cases to search on and to choose on, see `deal`.
 
         Raises:
             RequestError: no task has two documents, or all tasks choose.
         """
-        chosen_documents = self._documents_to_choose_on()
-        searched: list[int] = []
-        chosen: list[int] = []
-        for case in range(len(self.groups)):
-            task, example = self.rows[case // len(self.utilities)]
-            if is_of(task.name, self._left_out):
-                continue
-            if example.document not in chosen_documents:
-                searched.append(case)
-            elif not self.choose_on or is_of(task.name, self.choose_on):
-                chosen.append(case)
-        if not chosen or not searched:
-            told = f"{'none is' if searched else 'all are'} of {', '.join(self.choose_on)}"
-            told = told if self.choose_on else "no two are of one task and two documents"
-            raise RequestError(
-                "A search needs at least two examples per task, one to optimise on and one of another document to "
-                f"choose on; of the {len(self._at_hand)} at hand, {told}."
-            )
-        return searched, chosen
+        searched, chosen = deal(self.rows, self.choose_on, self._left_out)
+        return self._cases(searched), self._cases(chosen)
 
-    def _documents_to_choose_on(self) -> set[str]:
-        if self.choose_on:
-            return {example.document for task, example in self._at_hand if is_of(task.name, self.choose_on)}
-        seen: set[str] = set()
-        found: set[str] = set()
-        of_task: dict[str, int] = {}
-        for task, example in self._at_hand:
-            if example.document in seen:
-                continue
-            seen.add(example.document)
-            place = of_task.get(task.name, 0)
-            of_task[task.name] = place + 1
-            if place % 4 == 1:
-                found.add(example.document)
-        return found
+    def _cases(self, numbers: Sequence[int]) -> list[int]:
+        count = len(self.utilities)
+        return [number * count + place for number in numbers for place in range(count)]
 
     @property
     def share_documents(self) -> bool:
         """Whether some examples are of one document, so that an earlier release, which dealt examples, parted them."""
-        documents = [example.document for _, example in self._at_hand]
+        documents = [example.document for task, example in self.rows if not is_of(task.name, self._left_out)]
         return len(set(documents)) < len(documents)
 
     def score(
