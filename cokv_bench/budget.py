@@ -7,6 +7,7 @@ from decimal import Decimal
 from functools import total_ordering
 from typing import Literal, overload
 
+from cokv_bench.checks import is_whole
 from cokv_bench.errors import RequestError, quoted
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)\s*%")
@@ -107,3 +108,16 @@ def read(budget: Budget | str | None) -> Budget | None:
 def column_type(budgets: Iterable[object]) -> Literal["Int64", "object"]:
     """The type of a table's column of budgets: whole numbers, or objects where shares are among them."""
     return "object" if any(isinstance(budget, PromptShare) for budget in budgets) else "Int64"
+
+
+def check_above(budget: int, window: int) -> None:
+    """Raises `RequestError` unless both are whole numbers of tokens, the window from 1, and the budget above it."""
+    for name, value in (("window", window), ("budget", budget)):
+        if not is_whole(value):
+            raise RequestError(f"A {name} is a whole number of tokens, not {quoted(value)}.")
+    if window < 1:
+        raise RequestError(f"The window is {window} tokens; every head keeps at least one.")
+    if budget <= window:
+        raise RequestError(
+            f"A budget of {budget} tokens per head is not above the window of {window}; raise the budget."
+        )

@@ -8,9 +8,10 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from numbers import Integral
+from typing import Any, NoReturn, TypeGuard
 
-from cokv_bench.errors import quoted
+from cokv_bench.errors import RequestError, quoted
 
 #: None where a value is good, else what was expected of it.
 Check = Callable[[Any], str | None]
@@ -18,6 +19,17 @@ Check = Callable[[Any], str | None]
 _LARGEST = 2**53
 # Half of a pair, which JSON can hold and UTF-8 cannot.
 _HALF = re.compile("[\ud800-\udfff]")
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number, of Python or numpy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_count(value: object, least: int, what: str) -> None:
+    """Raises `RequestError` unless a number of tokens is whole and at least `least`."""
+    if not is_whole(value) or value < least:
+        raise RequestError(f"{what} has a whole number of tokens, {least} or more, not {quoted(value)}.")
 
 
 def strict_loads(text: str | bytes) -> Any:

@@ -124,7 +124,7 @@ def _tests(parts: dict[str, pd.DataFrame], tested: str, baselines: Sequence[str]
     """Of a method against each baseline: all families and budgets, each family with the same weight.
 
     Raises:
-        RequestError: the run lacks a baseline.
+        RequestError: the run lacks a baseline, or an example of one.
     """
     shares = []
     for name, part in parts.items():
@@ -136,10 +136,15 @@ def _tests(parts: dict[str, pd.DataFrame], tested: str, baselines: Sequence[str]
         if missing:
             raise RequestError(f"The run has no records of '{missing[0]}' for the family '{name}'; leave it out.")
         less = means[list(baselines)].rsub(means[tested], axis=0)
+        for baseline in less.columns[less.isna().any()]:
+            task, example = less.index[less[baseline].isna()][0]
+            raise RequestError(
+                f"Example {example} of '{task}' has no record of '{baseline}' or of '{tested}'; finish the run."
+            )
         tasks = less.groupby(level="task")
         weighed = less / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * len(parts))
         shares.append(pd.concat({name: weighed}))
-    every = pd.concat(shares).dropna(axis=1)
+    every = pd.concat(shares)
     test = family_test(every.to_numpy(float), np.full(every.shape[1], len(every)), seed=0)
     return pd.DataFrame(
         {

@@ -123,6 +123,9 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
         module.main(run=tmp_path, family=["c=needle"], budget="", **asked, out=None)
     module.main(run=tmp_path, family=families, budget="128", **asked, out=tmp_path / "one.csv")
     assert set(pd.read_csv(tmp_path / "one.csv")["budget"]) == {128}
+    records[:] = [row for row in records if (row["example"], row["method"]) != ("ruler/vt3", "headkv")]
+    with pytest.raises(RequestError, match="ruler/vt3 of 'ruler/vt' has no record of 'headkv'"):
+        module.main(run=tmp_path, family=families, budget="", **asked, out=None)
     with pytest.raises(RequestError, match="called 'a'"):
         module.main(run=tmp_path, family=["a=needle", "a=ruler"], method="cokv-search", out=None)
 

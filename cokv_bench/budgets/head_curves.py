@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cokv_bench.budget import check_above
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.fingerprint import check_fingerprint
@@ -97,8 +98,7 @@ class HeadCurves:
         Raises:
             RequestError: the budget is not above the window.
         """
-        if budget <= window:
-            raise RequestError(f"A budget of {budget} tokens per head is not above the window of {window}; raise it.")
+        check_above(budget, window)
         beyond = np.maximum(self.kept(budget / prompt) * prompt - window, 0)
         return window + apportion(beyond, (budget - window) * beyond.size, cap=max(prompt, budget) - window)
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from cokv_bench.budget import check_above
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.fingerprint import check_fingerprint
@@ -97,8 +98,7 @@ class HeadShares:
         Raises:
             RequestError: the budget is not above the window.
         """
-        if budget <= window:
-            raise RequestError(f"A budget of {budget} tokens per head is not above the window of {window}; raise it.")
+        check_above(budget, window)
         shares = self.log_shares(budget)
         total = (budget - window) * shares.size
         return window + apportion(np.exp(shares - shares.max()), total, cap=total)

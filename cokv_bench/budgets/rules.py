@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from cokv_bench.budget import check_above
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.errors import RequestError
 
@@ -129,12 +130,7 @@ def _table(values: ArrayLike, what: str) -> NDArray[np.float64]:
 
 def _base(budget: int, window: int) -> int:
     """Tokens per head beyond the window."""
-    if operator.index(window) < 1:
-        raise RequestError(f"The window is {window} tokens; every head keeps at least one.")
-    if operator.index(budget) <= window:
-        raise RequestError(
-            f"A budget of {budget} tokens per head is not above the window of {window}; raise the budget."
-        )
+    check_above(budget, window)
     return int(budget) - int(window)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from cokv_bench.checks import check_count
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.compress import Compressed
 from cokv_bench.kvcache.decode import Generation, stepper
@@ -70,8 +71,7 @@ class Continuation:
                 finite, or see `RaggedCache` (longrope).
         """
         model = self._model
-        if max_new_tokens < 1:
-            raise RequestError("At least one token must be generated.")
+        check_count(max_new_tokens, 1, "An answer")
         if len(self.token_ids) + max_new_tokens > model.context:
             raise RequestError(
                 f"A text of {len(self.token_ids)} tokens and {max_new_tokens} new ones exceed the context of "

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from cokv_bench.checks import check_count
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.answers import Answers, Ending, most_likely, read_question
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
@@ -140,8 +141,7 @@ def check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: 
     Raises:
         RequestError: see `decode`.
     """
-    if new < 1:
-        raise RequestError("At least one token must be generated or scored.")
+    check_count(new, 1, "An answer")
     if prompt.tokens + asked + new > model.context:
         raise RequestError(
             f"A prompt of {prompt.tokens + asked} tokens and {new} new ones exceed the context of '{model.name}', "

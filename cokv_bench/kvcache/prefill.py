@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 from transformers.cache_utils import Cache
 
-from cokv_bench.errors import RequestError
+from cokv_bench.checks import check_count
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.kvcache.batching import tokens_at_a_time
 from cokv_bench.kvcache.moments import MomentSums
 from cokv_bench.kvcache.others import OtherLayers
@@ -62,8 +63,8 @@ def prefill(
 
     Raises:
         RequestError: an empty prompt, ids outside the vocabulary, a prompt that leaves no room for an answer in the
-            model's context, a window below 1, logits that are not finite, a model that fails its first check, or
-            one whose queries before rotary are not known, where their moments are asked for.
+            model's context, a window or chunk below 1, logits that are not finite, a model that fails its first check,
+            or one whose queries before rotary are not known, where their moments are asked for.
     """
     parts: list[Prompt] = []
     gathered = Signals(accumulated_attention, query_moments)
@@ -159,6 +160,8 @@ def run_layers(
             f"The queries of '{model.name}' before rotary are not known in every layer, so their moments cannot be "
             "gathered; leave out the ranking by expected attention."
         )
+    if chunk is not None:
+        check_count(chunk, 1, "What a layer reads at a time")
     chunk = chunk or tokens_at_a_time(model, ids.numel())
     reading = _Reading(model, ids, take, window, gathered, chunk, room)
     return reading.by_layer() if model.verdict.lean else reading.by_chunk()
@@ -235,23 +238,26 @@ def one_row(token_ids: Sequence[int] | Tensor) -> Tensor:
     """Ids [tokens] or [1, tokens] as int64 [tokens] on the CPU.
 
     Raises:
-        RequestError: several rows.
+        RequestError: several rows, or what is no whole number.
     """
-    ids = torch.as_tensor(token_ids, dtype=torch.long, device="cpu")
+    try:
+        ids = torch.as_tensor(token_ids, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise RequestError(f"Token ids are whole numbers in a row, not {quoted(token_ids)}.") from None
+    if ids.numel() and (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool):
+        raise RequestError(f"Token ids are whole numbers, and these are {ids.dtype}.")
     if ids.ndim != 1 and ids.shape[:-1].numel() != 1:
         raise RequestError(
             f"Token ids of one text are expected, and these have the shape {list(ids.shape)}; give one row."
         )
-    return ids.reshape(-1)
+    return ids.reshape(-1).long()
 
 
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
     if ids.numel() == 0:
         raise RequestError("The prompt is empty; a prompt has at least one token.")
-    if window < 1:
-        raise RequestError(f"The observation window must be at least 1 token, not {window}.")
-    if room < 0:
-        raise RequestError(f"The room after a prompt cannot be {room} tokens.")
+    check_count(window, 1, "The observation window")
+    check_count(room, 0, "The room after a prompt")
     if ids.numel() + max(room, 1) > model.context:
         follow = f" and {room} are to follow it" if room else ""
         raise RequestError(

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral
-from typing import TYPE_CHECKING, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from cokv_bench.budget import Budget, tokens_of
+from cokv_bench.checks import is_whole
 from cokv_bench.errors import RequestError
 from cokv_bench.policies.attention import check_queries
 
@@ -302,11 +302,6 @@ def check_budget(budget: object, window: int, sinks: int = 0) -> int:
             f"every head keeps; ask for at least {kept + 1}{fewer} or use a smaller window."
         )
     return int(budget)
-
-
-def is_whole(value: object) -> TypeGuard[int]:
-    """Whether it is a whole number, of Python or numpy."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _scored(prompt: "Prompt", scorer: Scorer) -> tuple[list[Tensor], Tensor]:

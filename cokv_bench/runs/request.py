@@ -95,10 +95,11 @@ def plan_request(request: Request, model: Model) -> Plan:
         options = knobs.options(method, task, budget, mine, prompts)
         window = request.shared.ranking(method, mine, options)["window"]
         least = tokens_of(budget, min(prompts, default=0))
+        made = request.policy(method, mine, options)
         # What its head file cannot give, such as more heads than there are, is refused before a run begins.
-        if mine is not None and least is not None and least > window:
-            mine.tokens(least, window=window, knobs=options)
-        return request.policy(method, mine, options)
+        if mine is not None and least is not None and least > window + made.sinks:
+            mine.tokens(least, window=window + made.sinks, knobs=options)
+        return made
 
     plan = make_plan(
         model,

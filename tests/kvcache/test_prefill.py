@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from cokv_bench import generate
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import batching, prefill
 from cokv_bench.kvcache.received import received_attention
@@ -81,13 +82,28 @@ def test_a_short_prompt_has_fewer_window_queries(tiny_llama: Model) -> None:
         ([5] * 512, 8, "512 tokens"),
         ([5, 120], 8, "0 to 119"),
         ([5, -1], 8, "0 to 119"),
-        ([5, 6], 0, "at least 1"),
+        ([5, 6], 0, "1 or more, not 0"),
+        ([5, 6], 8.5, "a whole number of tokens, 1 or more, not 8.5"),
+        ([5, 6.5], 8, "whole numbers, and these are"),
+        (["five"], 8, r"not \['five'\]"),
         (torch.full((2, 9), 5), 8, r"shape \[2, 9\]; give one row"),
     ],
 )
-def test_bad_prompts_are_refused(tiny_llama: Model, ids: list[int], window: int, words: str) -> None:
+def test_bad_prompts_are_refused(tiny_llama: Model, ids: Any, window: Any, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         prefill(tiny_llama, ids, window=window)
+
+
+@pytest.mark.parametrize("options", [{"chunk": 0}, {"chunk": -1}, {"chunk": 1.5}, {"room": 0.5}])
+def test_bad_counts_are_refused(tiny_llama: Model, options: Any) -> None:
+    with pytest.raises(RequestError, match="a whole number of tokens"):
+        prefill(tiny_llama, [5, 6], **options)
+
+
+def test_half_a_token_is_not_waited_for(tiny_llama: Model) -> None:
+    """A countdown from 1.5 never meets its end."""
+    with pytest.raises(RequestError, match=r"1 or more, not 1\.5"):
+        generate(tiny_llama, [5, 6], "full", None, max_new_tokens=1.5)
 
 
 def test_a_prompt_is_read_at_once_where_its_activations_fit(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:

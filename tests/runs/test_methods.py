@@ -29,6 +29,7 @@ from cokv_bench.runs.request import plan_request
 from cokv_bench.runs.tuning import candidates, largest_window, tunable
 from cokv_bench.scores.comparisons import choose_baselines
 from cokv_bench.scores.tables import write_tables
+from cokv_bench.search.search import budget_file
 from cokv_bench.tasks.options import TaskOptions
 from tests.requests import request_of
 
@@ -283,6 +284,14 @@ def test_labelled_files_serve_the_methods_that_name_them_side_by_side(texty: Mod
     # A file whose name looks like a label and a file is that file.
     shares_of(texty).save("x=y.json")
     assert HeadSources(heads=(Path("x=y.json"),)).files == ((None, Path("x=y.json")),)
+
+
+def test_a_budget_file_that_cannot_protect_tokens_is_refused_before_the_run(texty: Model) -> None:
+    budget_file(shares_of(texty), 30).save("b.json")
+    sources = HeadSources(heads=(Path("b.json"),))
+    assert policies(plan_for(texty, "cokv-search", heads=sources))["cokv-search"].sinks == 0
+    with pytest.raises(RequestError, match="use its own --window and --sinks"):
+        plan_for(texty, "cokv-search", heads=sources, sinks=4)
 
 
 def test_head_files_that_no_method_reads_are_refused_before_a_model_is_there(texty: Model) -> None:
