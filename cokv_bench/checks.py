@@ -7,7 +7,7 @@ no reader uses may hold anything.
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any, NoReturn, TypeGuard
 
@@ -68,6 +68,27 @@ def number(value: Any) -> str | None:
     """A finite number."""
     good = type(value) in (int, float) and abs(value) < _LARGEST and math.isfinite(value)
     return None if good else "a finite number"
+
+
+def between_0_and_1(value: Any) -> str | None:
+    """A score, whatever its metric; an answer to several questions has their mean."""
+    return None if number(value) is None and 0 <= value <= 1 else "a number from 0 to 1"
+
+
+def check_scores(scores: Iterable[Mapping[str, Any]], check: Check, whose: str, task: str, example: str) -> None:
+    """Raises `RequestError` where a score is not what tables are made of; a plug-in may give anything.
+
+    Args:
+        scores: by column.
+        whose: what measured them.
+    """
+    for column, value in (pair for each in scores for pair in each.items()):
+        expected = check(value)
+        if expected:
+            raise RequestError(
+                f"{whose} gives {quoted(value)} as '{column}' of '{task}' (example {example}), and it must be "
+                f"{expected}; correct the code that measures it."
+            )
 
 
 def flag(value: Any) -> str | None:

@@ -3,7 +3,19 @@
 from typing import Any
 
 from cokv_bench.budget import read
-from cokv_bench.checks import Check, an_object, any_text, flag, listed, number, or_null, problem, text, whole
+from cokv_bench.checks import (
+    Check,
+    an_object,
+    any_text,
+    between_0_and_1,
+    flag,
+    listed,
+    number,
+    or_null,
+    problem,
+    text,
+    whole,
+)
 from cokv_bench.errors import RequestError, quoted
 from cokv_bench.tasks.registry import family_of
 from cokv_bench.units import FRACTION
@@ -49,11 +61,6 @@ def record_problem(record: Any, scored: bool) -> str | None:
     found = problem(record, family_of(record["task"]).columns(record["task"]))
     # Of another unit the run itself is damaged, which `read_records` says.
     return found or (problem(record, {}, _SCORES) if record.get("unit", FRACTION) == FRACTION else None)
-
-
-def between_0_and_1(value: Any) -> str | None:
-    """A score, whatever its metric; an answer to several questions has their mean."""
-    return None if number(value) is None and 0 <= value <= 1 else "a number from 0 to 1"
 
 
 def tabular(record: dict[str, Any]) -> dict[str, Any]:

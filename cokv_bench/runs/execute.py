@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from cokv_bench.budget import written
-from cokv_bench.checks import Check, number
+from cokv_bench.checks import between_0_and_1, check_scores, number
 from cokv_bench.engines import Call, LocalWorkers, Workers
-from cokv_bench.errors import RequestError, quoted
 from cokv_bench.models import Model
 from cokv_bench.models.greedy import in_words
-from cokv_bench.runs.checked import FIRST, LATER, between_0_and_1
+from cokv_bench.runs.checked import FIRST, LATER
 from cokv_bench.runs.evaluate import Answer, Evaluation
 from cokv_bench.runs.examples import write_examples
 from cokv_bench.runs.journal import Journal, Key
@@ -107,25 +106,14 @@ def _scored(plan: Plan, part: Part, answer: Answer) -> dict[str, Any]:
     """
     if plan.utility is not None:
         values = [{"score": value} for value in answer.values]
-        _check(values, number, f"The utility '{plan.utility.name}'", part)
+        check_scores(values, number, f"The utility '{plan.utility.name}'", part.task, part.example.id)
         return {**_over_questions(values), "unit": plan.utility.unit}
     task, first, *later = plan.tasks[part.task], *answer.texts
     examples = (part.example, *part.example.later)
     scores = [task.score(example, text) for example, text in zip(examples, answer.texts, strict=True)]
-    _check(scores, between_0_and_1, f"The metric '{task.metric}'", part)
+    check_scores(scores, between_0_and_1, f"The metric '{task.metric}'", part.task, part.example.id)
     told = {"later_predictions": later} if later else {}
     return {"prediction": first, **told, **_over_questions(scores), "unit": FRACTION}
-
-
-def _check(scores: Sequence[Mapping[str, float]], check: Check, whose: str, part: Part) -> None:
-    """Raises `RequestError` where a score is not what tables are made of; a plug-in may give anything."""
-    for column, value in (pair for each in scores for pair in each.items()):
-        expected = check(value)
-        if expected:
-            raise RequestError(
-                f"{whose} gives {quoted(value)} as '{column}' of '{part.task}' (example {part.example.id}), and it "
-                f"must be {expected}; correct the code that measures it."
-            )
 
 
 def _over_questions(scores: Sequence[Mapping[str, float]]) -> dict[str, Any]:

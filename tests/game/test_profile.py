@@ -54,6 +54,15 @@ def test_the_metric_utility_is_the_score_of_the_greedy_answer(texty: Model) -> N
         assert utility == task.score(example, answer.text)["score"]
 
 
+def test_a_metric_that_gives_no_share_is_named(texty: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    game = game_for(texty, "metric")
+    task = game.rows[0][0]
+    monkeypatch.setattr(type(task), "score", lambda *_: {"score": 85.0})
+    everybody = np.ones((1, game.players), dtype=bool)
+    with pytest.raises(RequestError, match=rf"'{task.metric}' gives 85.0 as 'score' .* a number from 0 to 1"):
+        game.measure(game.coalitions(everybody))
+
+
 @pytest.mark.parametrize("estimator", ["ssv", "ridge"])
 def test_a_profile_that_is_extended_equals_one_that_never_stopped(texty: Model, tmp_path: Path, estimator: str) -> None:
     whole = profile(game_for(texty), tmp_path / "whole", estimator=estimator, stopping=Stopping(samples=20), seed=1)

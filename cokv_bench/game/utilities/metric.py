@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cokv_bench.checks import between_0_and_1, check_scores
 from cokv_bench.game.utilities.base import Case, PromptUtility
 from cokv_bench.registries import UTILITIES
 from cokv_bench.units import FRACTION
@@ -30,8 +31,10 @@ def measure(case: Case, selections: "Sequence[Selection]") -> list[float]:
 def judge(case: Case, answers: "Sequence[Generation]") -> list[float]:
     """Score in [0, 1] of each answer."""
     # Many coalitions give the same answer, and scoring a long one takes its time.
-    scores = {text: case.task.score(case.example, text)["score"] for text in {answer.text for answer in answers}}
-    return [scores[answer.text] for answer in answers]
+    scores = {text: case.task.score(case.example, text) for text in {answer.text for answer in answers}}
+    metric = f"The metric '{case.task.metric}'"
+    check_scores(scores.values(), between_0_and_1, metric, case.task.name, case.example.id)
+    return [scores[answer.text]["score"] for answer in answers]
 
 
 METRIC = PromptUtility("metric", UTILITIES.line("metric"), measure, judge=judge, unit=FRACTION)
