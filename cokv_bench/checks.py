@@ -61,7 +61,13 @@ def any_text(value: Any) -> str | None:
 
 def whole(least: int) -> Check:
     """A whole number of at least `least`."""
-    return lambda value: None if type(value) is int and least <= value < _LARGEST else f"a whole number from {least}"
+
+    def check(value: Any) -> str | None:
+        if type(value) is not int or value < least:
+            return f"a whole number from {least}"
+        return None if value < _LARGEST else f"a whole number from {least} to {_LARGEST - 1}"
+
+    return check
 
 
 def number(value: Any) -> str | None:

@@ -236,6 +236,9 @@ class HeadedLog(ABC):
                 header = {"kind": cls.kind, "schema": cls.schema, **settings}
                 if not json_line(header).startswith(log.data):
                     raise cls._foreign(path)
+                wrong = problem(json.loads(json.dumps(settings)), cls.fields)
+                if wrong:
+                    raise RequestError(f"{path} cannot be begun: {wrong}.")
                 log.append([header])
                 lines = [json_line(header)]
             return cls(path, lines, settings, log)

@@ -1,6 +1,8 @@
 """What a card on the hub tells about a head file."""
 
+from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
+from cokv_bench.budgets.head_shares import WINDOW
 
 
 def card_section(file: HeadFile, name: str, repository: str, table: str | None = None) -> str:
@@ -12,11 +14,7 @@ def card_section(file: HeadFile, name: str, repository: str, table: str | None =
     """
     model = file.model
     ranking = ", ".join(f"{key} {value}" for key, value in file.ranking.items())
-    total = (
-        "any total"
-        if file.only_budget is None
-        else f"{file.only_budget} tokens per KV head, {file.only_budget * model['layers'] * model['kv_heads']} in all"
-    )
+    total = "any total" if file.only_budget is None else f"{file.only_budget} tokens per KV head"
     facts = {
         "Kind": file.noun,
         "Model": f"{model['id']} (weights {model.get('weights', 'not hashed')})",
@@ -29,8 +27,11 @@ def card_section(file: HeadFile, name: str, repository: str, table: str | None =
     }
     lines = [f"## {name}", "", "| | |", "| --- | --- |"]
     lines += [f"| {what} | {str(value).replace('|', '/')} |" for what, value in facts.items()]
-    methods = f"--method full,snapkv,{file.method or 'cokv'}"
-    lines += ["", "```", f"cokv-bench eval --model {model['id']} {methods} --heads hf:{repository}/{name}", "```"]
+    # A split alone needs a ranking before it.
+    method = f"{WINDOW}+{HeadCurves.method}" if file.method == HeadCurves.method else file.method or "cokv"
+    asked = f"--method full,snapkv,{method} --heads hf:{repository}/{name}"
+    asked += "" if file.only_budget is None else f" --budget {file.only_budget}"
+    lines += ["", "```", f"cokv-bench eval --model {model['id']} {asked}", "```"]
     if table:
         lines += ["", "### What a run found", "", table.strip()]
     return "\n".join(lines) + "\n"

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +24,30 @@ def kind_of(path: Path) -> str | None:
         return None
     kind = content.get("kind") if isinstance(content, dict) else None
     return kind if isinstance(kind, str) else None
+
+
+def is_kernel(value: Any) -> bool:
+    """Whether scores can be pooled with that width: odd, so that tokens stay where they are."""
+    return is_integer(value) and value > 0 and value % 2 == 1
+
+
+def is_pooling(value: Any) -> bool:
+    """Whether it is a way to pool scores."""
+    return isinstance(value, str) and value in ("max", "avg")
+
+
+_OF_RANKINGS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("kernel", is_kernel, "a positive odd number"),
+    ("pooling", is_pooling, "max or avg"),
+    *((name, lambda value: isinstance(value, str), "a text") for name in ("scorer", "method")),
+)
+
+
+def check_ranking(parameters: Mapping[str, Any]) -> None:
+    """Raises `RequestError` where a kernel, a pooling, a scorer or a method is none that a ranking can have."""
+    for name, good, expected in _OF_RANKINGS:
+        if name in parameters and not good(parameters[name]):
+            raise RequestError(f"The {name} is {quoted(parameters[name])}; expected {expected}.")
 
 
 class Document:
@@ -129,7 +153,7 @@ class Document:
         except (ValueError, TypeError, AttributeError, OverflowError):
             self.fail(key, "budgets with utilities by setting")
         for budget, measured in curves.items():
-            if budget < 1 or not measured or not all(map(is_finite, [*measured, *measured.values()])):
+            if not 1 <= budget < 2**53 or not measured or not all(map(is_finite, [*measured, *measured.values()])):
                 self.fail(key, "budgets with utilities by setting")
         return curves
 

@@ -4,13 +4,20 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
+from cokv_bench.checks import check_count
+
 Setting = TypeVar("Setting", bound=float)
 #: Budget -> setting -> mean utility on the profile examples.
 Curves = Mapping[int, Mapping[Setting, float]]
 
 
 def nearest_budget(budgets: Mapping[int, object], budget: int) -> int:
-    """The measured budget whose ratio to `budget` is nearest to 1; of two equally near the first."""
+    """The measured budget whose ratio to `budget` is nearest to 1; of two equally near the first.
+
+    Raises:
+        RequestError: the budget is no whole number of tokens.
+    """
+    check_count(budget, 1, "A budget")
     return min(budgets, key=lambda known: abs(math.log(known / budget)))
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cokv_bench.budgets.checked_json import Document, is_integer
+from cokv_bench.budgets.checked_json import Document, check_ranking, is_integer
 from cokv_bench.budgets.fingerprint import check_fingerprint, check_same_model
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
@@ -138,6 +138,7 @@ class HeadBudgets:
         layers, kv_heads = self.model["layers"], self.model["kv_heads"]
         if not isinstance(self.rule.get("text"), str) or not isinstance(self.rule.get("parameters"), Mapping):
             raise RequestError(f"The rule is {dict(self.rule)!r:.60}; expected a 'text' and an object 'parameters'.")
+        check_ranking(self.rule["parameters"])
         if self.tokens.shape != (layers, kv_heads):
             raise RequestError(
                 f"The tokens have the shape {list(self.tokens.shape)}; "

@@ -14,6 +14,7 @@ from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.checked_json import Document
 from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.budgets.rules import Knob
+from cokv_bench.checks import check_count
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_json
 
@@ -96,9 +97,10 @@ class HeadCurves:
             prompt: its tokens; no head keeps more, unless the budget does.
 
         Raises:
-            RequestError: the budget is not above the window.
+            RequestError: the budget is not above the window, or the prompt has no whole number of tokens.
         """
         check_above(budget, window)
+        check_count(prompt, 1, "A prompt")
         beyond = np.maximum(self.kept(budget / prompt) * prompt - window, 0)
         return window + apportion(beyond, (budget - window) * beyond.size, cap=max(prompt, budget) - window)
 
@@ -111,7 +113,7 @@ class HeadCurves:
         knobs: Mapping[str, Any] = MappingProxyType({}),
     ) -> NDArray[np.int64]:
         """`budgets` with the knob prompt, always exact; the window defaults to 8 and the prompt to 4096 tokens."""
-        return self.budgets(budget, window=WINDOW if window is None else window, prompt=knobs.get("prompt") or PROMPT)
+        return self.budgets(budget, window=WINDOW if window is None else window, prompt=knobs.get("prompt", PROMPT))
 
     def describe(self) -> dict[str, str]:
         """What else a reader should know, by what it is about."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cokv_bench.budget import check_above
 from cokv_bench.budgets.apportion import apportion
-from cokv_bench.budgets.checked_json import Document
+from cokv_bench.budgets.checked_json import Document, check_ranking
 from cokv_bench.budgets.fingerprint import check_fingerprint
 from cokv_bench.budgets.rules import Knob
 from cokv_bench.errors import RequestError
@@ -78,6 +78,7 @@ class HeadShares:
                 f"Window {window} and budgets {', '.join(map(str, rising)) or 'of none'} do not fit; expected budgets "
                 "that rise, the first above the window."
             )
+        check_ranking({"kernel": self.kernel, "pooling": self.pooling, "scorer": self.scorer})
         shape = (len(rising), self.model["layers"], self.model["kv_heads"])
         tables = np.array(self.tables, dtype=np.float64)
         if tables.shape != shape or not np.isfinite(tables).all():

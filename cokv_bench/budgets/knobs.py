@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cokv_bench.budgets.checked_json import Document, is_finite, is_integer
+from cokv_bench.budgets.checked_json import Document, is_finite, is_integer, is_kernel, is_pooling
 from cokv_bench.budgets.curves import nearest_budget
 from cokv_bench.budgets.head_file import RULE_KNOBS
 from cokv_bench.errors import RequestError
@@ -107,15 +107,17 @@ class Knobs:
         least: int | None = None,
         *,
         windowed: bool = True,
+        sinks: int | None = None,
     ) -> Options:
         """The method's setting for the tasks of a benchmark at a budget; empty where the benchmark was not tried.
 
         Args:
-            window: the only one that is wanted; None for any below `least`.
+            window: the only one that is wanted; None for any that leaves something below `least`.
             heads: hash of the head file that the method's budgets come from; with another one than was tried, alpha and
                 beta are left to that file. None where the method has none.
             least: what the budget may come down to, where it is a share of prompts; default the budget.
             windowed: whether windows were tried for the method; without them its settings serve any window.
+            sinks: first tokens that every head keeps beside the window; None for those of each setting.
         """
         tuning = self.benchmarks.get(benchmark)
         if tuning is None:
@@ -128,7 +130,10 @@ class Knobs:
             if not windowed:
                 return True
             own = options.get("window", self.window)
-            return bool(own < (budget if least is None else least) if window is None else own == window)
+            if window is not None:
+                return bool(own == window)
+            protected = options.get("sinks", 0) if sinks is None else sinks
+            return bool(own + protected < (budget if least is None else least))
 
         return tuning.chosen(method, budget, fits)
 
@@ -229,8 +234,8 @@ def _tuning(document: Document, name: str, content: Any) -> Tuning:
 _ALLOWED: dict[str, Callable[[Any], bool]] = {
     "window": lambda value: is_integer(value) and value >= 1,
     "observe": lambda value: is_integer(value) and value >= 1,
-    "kernel": lambda value: is_integer(value) and value > 0 and value % 2 == 1,
-    "pooling": lambda value: value in ("max", "avg"),
+    "kernel": is_kernel,
+    "pooling": is_pooling,
     "beta": lambda value: is_finite(value) and value >= 1,
     "alpha": lambda value: is_integer(value) and value >= 1,
     "safeguard": lambda value: is_finite(value) and 0 <= value <= 1,

@@ -44,9 +44,18 @@ def alpha_curve(
     return _curve(game, budgets, alphas, rule, indices, progress)
 
 
-def beta_curve(game: Game, scores: HeadScores, budgets: Sequence[int] = CURVE_BUDGETS) -> dict[int, dict[float, float]]:
+def beta_curve(
+    game: Game,
+    scores: HeadScores,
+    budgets: Sequence[int] = CURVE_BUDGETS,
+    indices: Sequence[int] | None = None,
+) -> dict[int, dict[float, float]]:
     """The same for HeadKV's beta: mean utility on the game's own examples for each budget and beta."""
-    return _curve(game, budgets, BETAS, lambda budget, beta: scores.budgets(budget, window=game.window, beta=beta))
+
+    def rule(budget: int, beta: float) -> NDArray[np.int64]:
+        return scores.budgets(budget, window=game.window, beta=beta)
+
+    return _curve(game, budgets, BETAS, rule, indices)
 
 
 def _curve(

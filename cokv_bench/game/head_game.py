@@ -66,7 +66,7 @@ class Game:
     def column(self, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> list[float]:
         """Utilities of what `select` chooses on the prompt of one example, measured in this process."""
         case = self._case(index)
-        return self.utility.measure(case, select(case.prompt))
+        return self.utility.values(case, select(case.prompt))
 
     def work(self, index: int, select: Callable[[Prompt], Sequence[Selection]]) -> Work[list[float]]:
         """`column`, which leaves it to others to decode answers."""
@@ -79,7 +79,7 @@ class Game:
         # Nothing here holds a copy of the prompt on the device while its answers are decoded.
         case = replace(case, prompt=self.prompts.kept(index))
         answers = yield requests.pop()
-        return self.utility.judge(case, answers)
+        return self.utility.checked(case, self.utility.judge(case, answers), len(answers))
 
     def _case(self, index: int) -> Case:
         task, example = self.rows[index]

@@ -18,7 +18,7 @@ def measure_head_scores(
     window: int,
     progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> HeadScores:
-    """Score the query heads on the profile split of a task, see `retrieval_scores`, and choose beta on the same.
+    """Score the query heads on the profile split of a task, see `retrieval_scores`, and choose beta on what was scored.
 
     HeadKV's beta is tried at each budget by the log-probability of the examples' answers, as CoKV's alpha is.
 
@@ -30,4 +30,6 @@ def measure_head_scores(
         RequestError: no example of the profile split holds its answer in its prompt.
     """
     scores = retrieval_scores(model, task, progress)
-    return replace(scores, betas=beta_curve(make_game(model, [task], "loglik", window=window), scores))
+    game = make_game(model, [task], "loglik", window=window)
+    scored = [index for index, (_, example) in enumerate(game.rows) if example.id in scores.examples]
+    return replace(scores, betas=beta_curve(game, scores, indices=scored))

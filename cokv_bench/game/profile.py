@@ -69,8 +69,8 @@ def profile(
         The head values of all examples.
 
     Raises:
-        RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else, or a family
-            that cannot be left out, see `_without`.
+        RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else, head values
+            in the folder that are damaged or no profile's, or a family that cannot be left out, see `_without`.
     """
     chosen = get_estimator(estimator)
     name = chosen.sampling if sampling is None else sampling
@@ -89,6 +89,7 @@ def profile(
         config={
             **plan.config(),
             "step": STEP,
+            "dtype": str(game.model.network.dtype).removeprefix("torch."),
             "max_length": game.encoding.max_length,
             "question_agnostic": game.encoding.question_agnostic,
             "reading": reading(game.model, [example for _, example in game.rows], game.encoding),
@@ -97,6 +98,8 @@ def profile(
         },
     )
     path = folder / "ledger.jsonl"
+    for place in (folder, *(folder / family.folder for family in left_out)):
+        _refuse_foreign(place / "values.json")
     with Ledger.open(path, header) as ledger:
         result, stable, reason = _sample(game, ledger, folder, plan, chosen, stopping, progress)
         mark_end(folder, header, len(ledger.done))
@@ -243,6 +246,15 @@ def _judge(
         utilities = utilities.take(indices, axis=1)
     units = plan.units(0, len(ledger.done))
     return stability(estimator, ledger.coalitions(), utilities.mean(axis=1), units, ledger.sizes())
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raises `RequestError` for head values that no profile has written, before hours are spent beside them."""
+    if path.exists() and HeadValues.load(path).ledger_sha256 is None:
+        raise RequestError(
+            f"{path} has head values that no profile has measured, and this one would write over them; choose another "
+            "folder with --out."
+        )
 
 
 def _known_curve(path: Path, values: HeadValues) -> Mapping[int, Mapping[int, float]] | None:

@@ -1,5 +1,6 @@
 """HeadKV's head scores (arXiv 2410.19258): how much each query head looks at the answer while it is being given."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -60,13 +61,17 @@ def retrieval_scores(
 
 def answer_places(model: Model, ids: Sequence[int], example: Example) -> list[int]:
     """Positions of the prompt's tokens in which the reference answer is written, where it first occurs."""
-    texts = [model.text_tokenizer.decode([token]) for token in ids]
-    ends = np.cumsum([len(text) for text in texts])
-    start = "".join(texts).find(example.answers[0])
+    answer, tokenizer = example.answers[0], model.text_tokenizer
+    start = tokenizer.decode(ids).find(answer)
     if start < 0:
         return []
-    stop = start + len(example.answers[0])
-    return [i for i, (end, text) in enumerate(zip(ends, texts, strict=True)) if end > start and end - len(text) < stop]
+
+    def length(tokens: int) -> int:
+        # Of all that comes before: a token alone may lose the space that it begins with.
+        return len(tokenizer.decode(ids[:tokens]))
+
+    first = bisect_right(range(len(ids)), start, key=lambda place: length(place + 1))
+    return list(range(first, bisect_left(range(len(ids)), start + len(answer), lo=first + 1, key=length)))
 
 
 def example_scores(

@@ -1,6 +1,5 @@
 """Evaluating one prompt: prefilled once, every method and budget answers or is measured from it as one batch."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -142,23 +141,14 @@ class Evaluation:
 
     def _values(self, model: Model, prompt: Prompt, choices: Sequence[Selection]) -> list[tuple[float, ...]]:
         """The utility of each choice per question; parts have answers of their own, so each is a batch."""
+        assert self.utility is not None
         rest, found = list(choices), list[tuple[float, ...]]()
         for part, task in zip(self.parts, self.tasks, strict=True):
             mine, rest = rest[: len(part.variants)], rest[len(part.variants) :]
             questions = self._questions(part.example)
             cases = [Case(model, task, each, prompt, self._left(prompt), tuple(ids)) for each, ids in questions]
-            found += zip(*(self._measured(case, mine) for case in cases), strict=True)
+            found += zip(*(self.utility.values(case, mine) for case in cases), strict=True)
         return found
-
-    def _measured(self, case: Case, choices: Sequence[Selection]) -> list[float]:
-        assert self.utility is not None
-        values = [float(value) for value in self.utility.measure(case, choices)]
-        if len(values) != len(choices) or not all(map(math.isfinite, values)):
-            raise RequestError(
-                f"The utility '{self.utility.name}' has no finite number for each of {len(choices)} selections of "
-                f"example {case.example.id} of '{case.task.name}'; correct the utility, or leave the task out."
-            )
-        return values
 
     def _left(self, prompt: Prompt) -> int | None:
         """Bytes that the rows may take, None for no limit of the user's."""

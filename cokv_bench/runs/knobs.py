@@ -25,11 +25,12 @@ class ChosenKnobs:
     """The knobs of a run; without a file every method has its published ones.
 
     Attributes:
-        window: the one that the run asks for, None for each method's own.
+        window, sinks: those that the run asks for, None for each method's own.
     """
 
     file: Knobs | None = None
     window: int | None = None
+    sinks: int | None = None
 
     def options(
         self,
@@ -67,7 +68,8 @@ class ChosenKnobs:
             return {}
         # What has no window to try, such as StreamingLLM or a name that gives one, was tried with the one that it has.
         windowed = "window" in find_method(name).tried
-        chosen = self.file.chosen(name, benchmark, tokens, window, heads, least, windowed=windowed)
+        sinks = found.fixed.get("sinks", self.sinks)
+        chosen = self.file.chosen(name, benchmark, tokens, window, heads, least, windowed=windowed, sinks=sinks)
         open_ = {*found.options, *found.rule_knobs} - set(found.fixed)
         return {knob: value for knob, value in chosen.items() if knob in open_}
 
@@ -130,13 +132,15 @@ class ChosenKnobs:
         return {"knobs": {"chosen": chosen}}
 
 
-def find_knobs(wanted: str, model: Model, window: int | None, question_agnostic: bool, split: str) -> ChosenKnobs:
+def find_knobs(
+    wanted: str, model: Model, window: int | None, question_agnostic: bool, split: str, sinks: int | None = None
+) -> ChosenKnobs:
     """The knobs that a run asks for.
 
     Args:
         wanted: "tuned" takes the embedded choice where it was made for this model, window and kind of prompt, and else
             the published settings; "papers" takes those always; anything else is a file.
-        window: the one that the run asks for, None for each method's own.
+        window, sinks: those that the run asks for, None for each method's own.
         split: of the run. On the profile split, where the choice was made, "tuned" means the published settings.
 
     Raises:
@@ -152,7 +156,7 @@ def find_knobs(wanted: str, model: Model, window: int | None, question_agnostic:
         if wanted == TUNED:
             return ChosenKnobs()
         raise
-    return ChosenKnobs(file, window)
+    return ChosenKnobs(file, window, sinks)
 
 
 def _check_fits(file: Knobs, path: Path, model: Model, window: int | None, question_agnostic: bool) -> None:

@@ -83,7 +83,7 @@ def plan_request(request: Request, model: Model) -> Plan:
         for method in methods
         if find_method(method).rule is not None
     }
-    knobs = find_knobs(grid.knobs, model, grid.window, request.encoding.question_agnostic, grid.split)
+    knobs = find_knobs(grid.knobs, model, grid.window, request.encoding.question_agnostic, grid.split, grid.sinks)
     if grid.split in ("profile", "all"):
         _refuse_own_tasks(request, tasks, static, knobs)
 

@@ -107,6 +107,7 @@ def _searched(
     protected = examples.protected([0, *experts])
     header = {
         "model": examples.model.fingerprint,
+        "dtype": str(examples.model.network.dtype).removeprefix("torch."),
         "tasks": made["tasks"],
         "utilities": examples.utilities,
         "window": examples.window,

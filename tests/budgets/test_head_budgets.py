@@ -110,6 +110,11 @@ def test_numpy_integers_are_integers(tmp_path):
         ({"budget": "20"}, "'budget' is '20'; expected an integer"),
         ({"rule": "cokv"}, "expected an object"),
         ({"rule": {"text": "CoKV"}}, "expected a 'text' and an object 'parameters'"),
+        (
+            {"rule": {"text": "CoKV", "parameters": {"method": ["cokv"]}}},
+            r"The method is \['cokv'\]; expected a text",
+        ),
+        ({"rule": {"text": "", "parameters": {"kernel": 4}}}, "The kernel is 4; expected a positive odd number"),
         ({"model": {**MODEL, "kv_heads": "3"}}, "has kv_heads '3'; expected a positive integer"),
         ({"model": {"layers": 2}}, "has id None; expected a string"),
         ({"model": {**MODEL, "weights": 5}}, "has weights 5; expected a hash or null"),

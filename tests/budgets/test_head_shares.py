@@ -77,6 +77,8 @@ def test_a_budget_within_the_window_is_refused() -> None:
         ("knots", "32", "a list of integers"),
         ("window", 0, "Window 0"),
         ("kind", "head-values", "expected 'head-shares'"),
+        ("kernel", 4, "The kernel is 4; expected a positive odd number"),
+        ("pooling", "sum", "The pooling is 'sum'; expected max or avg"),
         ("examples", "aa", "examples"),
         ("documents", [1], "a list of strings"),
         ("search", [], "search"),

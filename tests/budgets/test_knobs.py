@@ -41,6 +41,9 @@ def test_round_trip_and_the_choice_by_benchmark_method_and_nearest_budget(tmp_pa
     assert read.chosen("snapkv", "longbench", 64, window=8) == best
     assert read.chosen("snapkv", "longbench", 64, window=16) == read.chosen("snapkv", "longbench", 8) == {}
     assert read.windows == {8}
+    # So does what is protected: that of the run, or else of the setting.
+    assert read.chosen("snapkv", "longbench", 12, sinks=3) == best
+    assert read.chosen("snapkv", "longbench", 12, sinks=4) == {}
     assert read.chosen("snapkv", "needle", 64) == {}
 
 

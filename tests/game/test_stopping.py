@@ -1,6 +1,8 @@
 """When sampling stops, and what is written down about it."""
 
+import copy
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from cokv_bench.game.head_game import Game, make_game
 from cokv_bench.game.profile import STEP, _end_of_step, profile
 from cokv_bench.game.stability import Stability
 from cokv_bench.game.stopping import DEFAULT_SAMPLES, Stopping, status
+from cokv_bench.game.utilities import Case, PromptUtility
 from cokv_bench.models import Model
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -134,6 +137,41 @@ def test_a_ledger_of_something_else_is_refused_with_the_difference(texty: Model,
         game = make_game(texty, tasks, change.get("utility", "loglik"), window=change.get("window", 8))
         with pytest.raises(RequestError, match=told):
             profile(game, tmp_path, estimator="ssv", seed=0, stopping=Stopping(samples=4))
+    half = replace(texty, network=copy.deepcopy(texty.network).bfloat16())
+    with pytest.raises(RequestError, match=r'config\.dtype is "float32" there and "bfloat16" here'):
+        profile(game_for(half), tmp_path, estimator="ssv", seed=0, stopping=Stopping(samples=8))
+
+
+def test_head_values_that_no_profile_measured_are_not_written_over(texty: Model, tmp_path: Path) -> None:
+    path, asked = tmp_path / "values.json", {"estimator": "ssv", "seed": 0, "stopping": Stopping(samples=4)}
+    values = profile(game_for(texty), tmp_path, **asked)
+    imported = replace(values, ledger_sha256=None)
+    for left, told in ((imported, "choose another folder with --out"), (None, "of kind None")):
+        path.write_text("{}") if left is None else left.save(path)
+        before = path.read_bytes()
+        with pytest.raises(RequestError, match=told):
+            profile(game_for(texty), tmp_path, **{**asked, "stopping": Stopping(samples=8)})
+        assert path.read_bytes() == before
+        assert len(Ledger.read(tmp_path / "ledger.jsonl").done) == 8
+
+
+def test_a_seed_that_no_file_holds_is_refused(texty: Model, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"cannot be begun: the field 'seed' is .* a whole number from 0 to 9007"):
+        profile(game_for(texty), tmp_path, estimator="ssv", seed=2**53, stopping=Stopping(samples=4))
+    profile(game_for(texty), tmp_path, estimator="ssv", seed=2**53 - 1, stopping=Stopping(samples=4))
+
+
+@pytest.mark.parametrize("gives", [float("nan"), "one number", None])
+def test_a_utility_that_gives_no_numbers_is_named(texty: Model, tmp_path: Path, gives: Any) -> None:
+    def measure(case: Case, selections: Any) -> Any:
+        return [0.5] if gives == "one number" else [gives] * len(selections)
+
+    game = game_for(texty)
+    game = replace(game, utility=PromptUtility("odd", "", measure))
+    with pytest.raises(RequestError, match="'odd' has no finite number for each of 8 selections of example"):
+        profile(game, tmp_path, estimator="ssv", seed=0, stopping=Stopping(samples=4))
+    numbers = replace(game, utility=PromptUtility("odd", "", lambda case, choices: np.ones(len(choices), np.float32)))
+    assert profile(numbers, tmp_path, estimator="ssv", seed=0, stopping=Stopping(samples=4)).utility == "odd"
 
 
 def test_spilled_prompts_give_the_same_ledger(texty: Model, tmp_path: Path) -> None:

@@ -391,6 +391,15 @@ def test_settings_of_methods_without_a_window_to_tune_serve_every_window() -> No
     assert ChosenKnobs(knobs, 32).options("h2o", "needle", 64) == {}
 
 
+def test_chosen_windows_leave_room_for_protected_tokens() -> None:
+    curves = {"snapkv": {32: [Tried({"window": 8}, -2.0), Tried({"window": 32}, -1.0)]}}
+    knobs = Knobs({}, 8, False, {"needle": Tuning(("needle",), (), (), "loglik", curves)})
+    assert ChosenKnobs(knobs).options("snapkv", "needle", 36) == {"window": 32}
+    assert ChosenKnobs(knobs, sinks=4).options("snapkv", "needle", 36) == {"window": 8}
+    assert ChosenKnobs(knobs).options("snapkv:sinks=4", "needle", 36) == {"window": 8}
+    assert ChosenKnobs(knobs, sinks=4).options("snapkv:sinks=0", "needle", 36) == {"window": 32}
+
+
 def test_what_travels_to_workers_holds_no_model(texty: Model) -> None:
     values_of(texty).save(Path("values.json"))
     plan = plan_for(texty, "cokv", heads=HeadSources(heads=(Path("values.json"),)))

@@ -1,9 +1,11 @@
 """What a utility is: how good an example's answer is under each of several selections."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cokv_bench.errors import RequestError
 from cokv_bench.tasks import Example, Task
 from cokv_bench.units import UTILITY
 
@@ -67,3 +69,24 @@ class PromptUtility:
     of_tokens: "Callable[[Tensor], Tensor]" = mean
     unit: str = UTILITY
     judge: "Callable[[Case, Sequence[Generation]], list[float]] | None" = None
+
+    def values(self, case: Case, selections: "Sequence[Selection]") -> list[float]:
+        """What it measures. Raises `RequestError` as `checked` does."""
+        return self.checked(case, self.measure(case, selections), len(selections))
+
+    def checked(self, case: Case, measured: Sequence[float], count: int) -> list[float]:
+        """What was measured or judged, as Python's floats; a plug-in may give anything.
+
+        Raises:
+            RequestError: it is not `count` finite numbers.
+        """
+        try:
+            found = [float(value) for value in measured]
+        except (TypeError, ValueError):
+            found = []
+        if len(found) != count or not all(map(math.isfinite, found)):
+            raise RequestError(
+                f"The utility '{self.name}' has no finite number for each of {count} selections of example "
+                f"{case.example.id} of '{case.task.name}'; correct the utility, or leave the task out."
+            )
+        return found
