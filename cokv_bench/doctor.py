@@ -107,7 +107,7 @@ def _embedded() -> Finding:
 def _cache() -> Finding:
     folder = cache_folder()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(nearest, os.W_OK):
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         return Finding("cache folder", f"{folder} cannot be written", "export COKV_BENCH_CACHE=<a folder of yours>")
     return Finding("cache folder", str(folder))
 

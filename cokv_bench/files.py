@@ -122,13 +122,13 @@ def new_folder(path: str | Path, names: Collection[str]) -> Iterator[Path]:
     target = Path(path)
     if target.exists() and not target.is_dir():
         raise RequestError(f"{target} is a file; name a folder to write.")
-    held = {file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir()}
-    if not held <= set(names):
+    temporary = _temporary(target)
+    held = (file.relative_to(target).as_posix() for file in target.rglob("*") if not file.is_dir())
+    if stranger := next((file for file in held if file not in names), None):
         raise RequestError(
-            f"The folder {target} holds {quoted(min(held - set(names)))}, which is not written here; name another "
-            "folder with --out."
+            f"The folder {target} holds {quoted(stranger)}, which is not written here; name another folder with --out."
         )
-    temporary, earlier = _temporary(target), target.with_name(f".{target.name}.{os.getpid()}.old")
+    earlier = target.with_name(f".{target.name}.{os.getpid()}.old")
     try:
         temporary.mkdir(parents=True)
         yield temporary
@@ -145,7 +145,13 @@ def new_folder(path: str | Path, names: Collection[str]) -> Iterator[Path]:
 
 
 def _temporary(target: Path) -> Path:
-    """Beside the target, so that it can take its place in one step."""
+    """Beside the target, so that it can take its place in one step.
+
+    Raises:
+        RequestError: the target has no name, such as "." or "/".
+    """
+    if target.name in ("", ".."):
+        raise RequestError(f"{target} is a folder that is not written over; name a file or folder in it.")
     return target.with_name(f".{target.name}.{os.getpid()}.tmp")
 
 

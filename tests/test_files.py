@@ -1,12 +1,14 @@
 """How files are written."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cokv_bench.files import json_bytes
+from cokv_bench.errors import RequestError
+from cokv_bench.files import json_bytes, new_folder, write_text
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -35,3 +37,14 @@ def test_json_is_read_by_people() -> None:
 def test_json_has_no_infinite_number() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         json_bytes({"x": [float("inf")]})
+
+
+@pytest.mark.parametrize("name", [".", "/", ".."])
+def test_what_has_no_name_is_not_written_over(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="is a folder"):
+        write_text(name, "text")
+    # At once, without a walk through all that it holds.
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("walked"))
+    with pytest.raises(RequestError, match="is a folder"), new_folder(name, ()):
+        pass

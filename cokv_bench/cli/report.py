@@ -9,6 +9,7 @@ import typer
 from cokv_bench.cli import options as o
 from cokv_bench.cli.outcome import print_summary, print_unfinished
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.errors import RequestError
 
 if TYPE_CHECKING:
     from cokv_bench.report.figures import Group
@@ -67,6 +68,8 @@ def report(
     from cokv_bench.report.static import check_drawing, draw_all
     from cokv_bench.scores.tables import Results
 
+    if terminal and out is not None:
+        raise RequestError("--terminal writes no page, so --out says nothing; leave one of them out.")
     if not terminal:
         check_plotly()
     if figures is not None:

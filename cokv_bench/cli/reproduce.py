@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The commands of the application by name, as Typer made them.
 Commands = Mapping[str, Any]
+# Options that would make every step the same.
+_OF_STEPS = ("--config", "--out")
 
 #: Those of the papers, which come with the package.
 SHIPPED = Path(__file__).parents[1] / "reproductions"
@@ -138,6 +140,8 @@ def _refuse_strangers(further: Sequence[str], commands: Sequence[Any]) -> None:
     expects_value = False
     for argument in further:
         name, equals, _ = argument.partition("=")
+        if name in _OF_STEPS:
+            raise RequestError(f"Each step has a {name} of its own, or its options; copy the file and change it there.")
         if expects_value and not argument.startswith("--"):
             expects_value = False
         elif name in flags:

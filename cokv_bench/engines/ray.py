@@ -18,9 +18,10 @@ from cokv_bench.engines.base import Call, Context
 from cokv_bench.engines.cluster import PATIENCE, connect, hosts_alive
 from cokv_bench.engines.slots import cpus_each, default_workers
 from cokv_bench.engines.worker import Worker, arriving, departing
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.models import Model
 from cokv_bench.models.spec import ModelSpec
+from cokv_bench.models.threads import number_set
 from cokv_bench.plugins import loaded
 
 # Calls that a worker has at most, the one it runs included: the next one is there when it ends.
@@ -60,6 +61,8 @@ class RayWorkers:
         """
         if spec.device is not None and ":" in spec.device:
             raise RequestError(f"Each Ray worker gets its own GPU; leave '--device {spec.device}' out.")
+        if spec.device not in (None, "cpu", "cuda"):
+            raise RequestError(f"Ray workers compute on cpu or cuda, not on {quoted(spec.device)}.")
         self.spec = spec
         self._owned = not ray.is_initialized()
         self._actors: list[Any] = []
@@ -71,6 +74,8 @@ class RayWorkers:
             hosts = hosts_alive()
             self.gpu = spec.device != "cpu" and (spec.device is not None or any(host.gpus for host in hosts))
             count = default_workers(hosts, self.gpu) if count is None else count
+            if count == 0:
+                raise RequestError("Ray sees no GPU on any of its hosts; leave '--device cuda' out.")
             self._cpus = cpus_each(hosts, count, self.gpu)
             self._actors = [self._start() for _ in range(count)]
         except BaseException:
@@ -137,7 +142,7 @@ class RayWorkers:
 
     def _start(self) -> Any:
         # Rounding may differ with the number of threads, so a number that the user has set holds everywhere.
-        threads = self.spec.threads or int(os.environ.get("OMP_NUM_THREADS") or self._cpus)
+        threads = self.spec.threads or number_set() or self._cpus
         options = ray.remote(Worker).options(num_cpus=self._cpus, num_gpus=int(self.gpu))
         return options.remote(self.spec, os.getcwd(), threads, loaded())
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_text
 
@@ -31,12 +32,14 @@ def write(request: Request) -> Written:
     """Write NAME-layers-BUDGET.json, a JSON list of integers.
 
     Raises:
-        RequestError: several budgets or a prompt were asked for, the file cannot have the budget, or the list cannot
-            be written.
+        RequestError: several budgets were asked for, or a prompt where none matters, the file cannot have the budget,
+            or the list cannot be written.
     """
-    request.refuse("layers", "prompt")
+    curves = isinstance(request.file, HeadCurves)
+    if not curves:
+        request.refuse("layers", "prompt")
     budget = request.one_budget("layers")
-    tokens = request.file.tokens_at(budget)
+    tokens = request.file.tokens_at(budget, knobs={"prompt": request.prompt_tokens} if curves else {})
     layers = layer_budgets(tokens)
     path = request.target(f"-layers-{budget}.json")
     write_text(path, json.dumps(layers.tolist()) + "\n")
@@ -45,4 +48,5 @@ def write(request: Request) -> Written:
         f"The layers keep {layers.min()} to {layers.max()} tokens per KV head, {int(layers.sum()) * tokens.shape[1]} "
         f"in all where the head file asks for {tokens.sum()}; a head's tokens change by {change.mean():.1f} on average."
     )
-    return Written(path, (note,))
+    of_prompt = (f"They are those of a prompt of {request.prompt_tokens} tokens (--prompt).",) if curves else ()
+    return Written(path, (note, *of_prompt))

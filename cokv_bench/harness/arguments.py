@@ -58,7 +58,7 @@ class EvictionArguments:
             if name not in known:
                 raise unknown("model argument", name, known)
         found = cls(**given)
-        for name in ("pretrained", "method", "heads", "dtype", "revision"):
+        for name in ("pretrained", "method", "heads", "dtype", "device", "revision"):
             value = getattr(found, name)
             if not isinstance(value, str) and value is not known[name].default:
                 raise RequestError(f"The model argument '{name}' is {quoted(value)}; expected a name.")

@@ -74,6 +74,10 @@ def load_model(
     config = _config(source, shown, shared)
     check_supported(config, shown)
     kind = quantization_of(config, shown)
+    if device is not None and device_map is not None:
+        raise RequestError("A device map says where every part of the model is; leave the device out, or the map.")
+    if "torch_dtype" in options or "attn_implementation" in options:
+        raise RequestError("The dtype is given as dtype=, and attention is always the project's own; leave both out.")
     place = _place(device)
     if dtype is None:
         dtype = torch.float32 if device_map is None and place.type == "cpu" else "auto"

@@ -36,6 +36,12 @@ class Threads:
         return f"{self.count} CPU thread{'' if self.count == 1 else 's'} ({self.reason})"
 
 
+def number_set() -> int | None:
+    """What OMP_NUM_THREADS says, of several levels the first; None where it says no number."""
+    found = re.match(r"\s*([1-9][0-9]{0,3})\b", os.environ.get(VARIABLE, ""))
+    return None if found is None else int(found[1])
+
+
 def choose(asked: int | None = None) -> Threads:
     """The number of threads for a model on a CPU; `take` sets it.
 
@@ -46,9 +52,9 @@ def choose(asked: int | None = None) -> Threads:
     """
     if asked is not None:
         return Threads(asked, "asked for with --threads")
-    set_ = re.match(r"\s*([1-9][0-9]{0,3})\b", os.environ.get(VARIABLE, ""))
-    if set_:
-        return Threads(int(set_[1]), f"{VARIABLE} is set")
+    set_ = number_set()
+    if set_ is not None:
+        return Threads(set_, f"{VARIABLE} is set")
     seconds = timed()
     count = fastest(seconds)
     if len(seconds) == 1:

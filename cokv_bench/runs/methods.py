@@ -1,7 +1,7 @@
 """From a method's name, what a run asks of all methods, its head budgets and its chosen knobs to its policy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -10,6 +10,7 @@ from cokv_bench.budget import Budget, in_tokens
 from cokv_bench.budgets.knobs import Options
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.halves import Half
+from cokv_bench.policies.registry import Method
 from cokv_bench.runs.sources import StaticBudgets
 
 #: No chosen knobs.
@@ -56,10 +57,7 @@ class MethodSettings:
             heads: its head budgets, None where it has none or they are not known yet.
             knobs: its chosen options.
         """
-        found = find_method(method)
-        if heads is not None and found.name.split is None and "scorer" in heads.ranking:
-            # A head file that was made for a ranking brings it; a pair has a ranking of its own.
-            found = found.with_ranking(heads.ranking["scorer"])
+        found = self._found(method, heads)
         ranking = self.ranking(method, heads, knobs)
         wanted = {**found.scorer.observes, **knobs, **ranking}
         wanted |= {"seed": self.seed, "published_rounding": self.published_rounding}
@@ -75,12 +73,28 @@ class MethodSettings:
         self, method: str | None = None, heads: StaticBudgets | None = None, knobs: Options = AS_PUBLISHED
     ) -> dict[str, Any]:
         """Window, kernel and pooling of a method; without a method, of those that have none of their own."""
-        scorer = Half(None) if method is None else find_method(method).scorer
-        asked = {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
+        scorer = Half(None) if method is None else self._found(method, heads).scorer
         made_for = {} if heads is None else heads.ranking
         # The later comes first.
-        said = {**scorer.published, **knobs, **made_for, **{k: v for k, v in asked.items() if v is not None}}
+        said = {**scorer.published, **knobs, **made_for, **self._asked}
         return {name: {**said, **scorer.fixed}.get(name, usual) for name, usual in _RANKING.items()}
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        asked = {"window": self.window, "kernel": self.kernel, "pooling": self.pooling}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def _found(self, method: str, heads: StaticBudgets | None) -> Method:
+        """The method; a head file that was made for a ranking brings it, and a pair has a ranking of its own.
+
+        What is asked for comes before what the file's ranking says, as it does before the rest of the file.
+        """
+        found = find_method(method)
+        if heads is None or found.name.split is not None or "scorer" not in heads.ranking:
+            return found
+        own, other = found.scorer.fixed, found.with_ranking(heads.ranking["scorer"])
+        fixed = {name: value for name, value in other.scorer.fixed.items() if name in own or name not in self._asked}
+        return replace(other, scorer=replace(other.scorer, fixed=fixed))
 
     def published_windows(self, methods: Sequence[str]) -> dict[str, dict[str, int]]:
         """For a run's configuration: the published windows of methods whose names give none, where they are others."""
@@ -92,7 +106,8 @@ class MethodSettings:
     def description(self, method: str, heads: Mapping[str, StaticBudgets]) -> Any:
         """What decides a method's head budgets: one description where all tasks have the same, else one per task.
 
-        Window, kernel and pooling are told where they are others than methods without their own have.
+        Window, kernel and pooling are told where they are others than methods without their own have, and the head
+        file's ranking does not say them.
 
         Args:
             heads: by task.
@@ -100,6 +115,8 @@ class MethodSettings:
         described = {}
         for task, source in heads.items():
             ranking, usual = self.ranking(method, source), self.ranking()
-            described[task] = {**source.description, **{k: v for k, v in ranking.items() if v != usual[k]}}
+            of_file = set(self._found(method, source).scorer.fixed) - set(find_method(method).scorer.fixed)
+            told = {name: value for name, value in ranking.items() if value != usual[name] and name not in of_file}
+            described[task] = {**source.description, **told}
         first = next(iter(described.values()))
         return first if all(each == first for each in described.values()) else described

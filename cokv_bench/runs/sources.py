@@ -57,12 +57,16 @@ class StaticBudgets:
 
 
 def refuse_unread(methods: Iterable[str], sources: HeadSources) -> None:
-    """Refuse head files that no method of a run reads; no model is needed for that.
+    """Refuse head files, and knobs of their rules, that no method of a run reads; no model is needed for that.
 
     Raises:
-        RequestError: names the first such file, or one that cannot be read.
+        RequestError: names the first such file or option, or a file that cannot be read.
     """
     every = [found for found in map(find_method, methods) if found.rule is not None]
+    read = {knob for found in every for knob in found.rule_knobs}
+    for knob, option in (("alpha", "--alpha"), ("beta", "--headkv-beta")):
+        if sources.knobs.get(knob) is not None and knob not in read:
+            raise RequestError(f"No method of this run reads {option}; leave it out, or add one that does.")
     for label, path in sources.files:
         readers = [found for found in every if found.file == label]
         rules = {found.rule for found in readers}
@@ -192,6 +196,11 @@ class _Finder:
             raise RequestError(
                 f"The {file.noun} {path} was searched under '{scorer}', a ceiling; write {scorer}+{self.method}, which "
                 f"tables mark as one, or a pair such as {WINDOW}+{self.method}."
+            )
+        if self.knobs and file.only_budget is not None:
+            raise RequestError(
+                f"The {file.noun} {path} has its tokens counted already, so {', '.join(self.knobs)} would change "
+                f"nothing of '{self.method}'; leave it out, or name what the file was made from."
             )
         made_for = file.ranking.get("window")
         # Where tokens are not counted yet, they can be for any window.

@@ -214,6 +214,11 @@ class SearchExamples:
         alone = [ranking_policy(self.rankings[place]).sinks for place in rankings]
         return None if sinks == alone else sinks
 
+    def pooled(self, place: int) -> dict[str, Any]:
+        """Kernel and pooling of one of the rankings: those that its name says, and else those of all."""
+        fixed = find_method(self.rankings[place]).scorer.fixed
+        return {name: fixed.get(name, usual) for name, usual in (("kernel", self.kernel), ("pooling", self.pooling))}
+
     def parts(self) -> tuple[list[int], list[int]]:
         """The cases to search on and to choose on, see `deal`.
 

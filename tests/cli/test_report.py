@@ -93,6 +93,8 @@ def test_tables_are_shown_without_the_heavy_libraries(tmp_path: Path, folder: st
     ("arguments", "says"),
     [
         (("none",), "none is not a run"),
+        (("run", "--terminal", "--out", "x.html"), "--terminal writes no page"),
+        (("run", "--out", "."), ". is a folder"),
         (("run", "run"), "named twice"),
         (("run", "--heads", "x"), "NAME=FILE"),
         (("run", "--heads", "x=none.json"), "none.json"),

@@ -71,6 +71,12 @@ def test_what_no_step_takes_is_refused(cli, tmp_path: Path, further: tuple[str, 
     assert (status, "Nothing takes" in err) == (2, True)
 
 
+@pytest.mark.parametrize("further", [("--config", "x.yaml"), ("--out=same",)])
+def test_what_would_make_all_steps_alike_is_refused(cli, tmp_path: Path, further: tuple[str, ...]) -> None:
+    status, _, err = cli("reproduce", config(tmp_path, Path("m")), *further)
+    assert (status, f"Each step has a {further[0][:5]}" in err) == (2, True)
+
+
 def test_a_folder_with_the_name_of_a_reproduction_is_none(cli, tmp_path: Path) -> None:
     for name in ("needle", "mine"):
         (tmp_path / name).mkdir()

@@ -250,6 +250,10 @@ def test_what_cannot_be_is_refused(pool: RayWorkers, texty_folder: Path) -> None
         RayWorkers(ModelSpec(str(texty_folder), device="cpu"), 3)
     with pytest.raises(RequestError, match="Ray has 0 GPUs"):
         RayWorkers(ModelSpec(str(texty_folder), device="cuda"), 1)
+    with pytest.raises(RequestError, match="Ray sees no GPU on any of its hosts"):
+        RayWorkers(ModelSpec(str(texty_folder), device="cuda"))
+    with pytest.raises(RequestError, match="on cpu or cuda, not on 'meta'"):
+        RayWorkers(ModelSpec(str(texty_folder), device="meta"))
     with pytest.raises(RequestError, match="leave '--device cuda:1' out"):
         RayWorkers(ModelSpec(str(texty_folder), device="cuda:1"), 1)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cokv_bench.budgets import HeadBudgets, embedded, load_head_file
+from cokv_bench.budgets import HeadBudgets, HeadCurves, embedded, load_head_file
 from cokv_bench.errors import RequestError
 from cokv_bench.exports import Request
 from cokv_bench.exports.layers import layer_budgets, write
@@ -57,3 +57,13 @@ def test_what_is_said_and_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(RequestError, match=said):
             write(request)
+
+
+def test_lists_of_curves_are_for_a_prompt(tmp_path: Path) -> None:
+    pruned = np.linspace(0.01, 0.99, 99)[:, None, None] ** np.array([[0.5, 0.7], [1.0, 1.0], [2.0, 1.5]])
+    file = HeadCurves({**TOY, "kv_heads": 2}, pruned, "by hand")
+    for prompt in (None, 512):
+        written = write(Request(file, Path("toy.json"), prompt=prompt, out=tmp_path / "list.json"))
+        tokens = file.tokens_at(128, knobs={} if prompt is None else {"prompt": prompt})
+        assert json.loads(written.path.read_text()) == layer_budgets(tokens).tolist()
+        assert f"a prompt of {prompt or 4096} tokens (--prompt)" in written.notes[1]

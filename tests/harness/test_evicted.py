@@ -113,6 +113,7 @@ def test_without_arguments_the_method_is_that_of_generate() -> None:
         ({"heads": str(shares_path()), "method": "cokv-search"}, "of another shape"),
         ({"pretrained": "./nowhere"}, "no model folder"),
         ({"dtype": "int8"}, "not a dtype"),
+        ({"device": True}, "'device' is True"),
     ],
 )
 def test_bad_arguments_are_refused(texty_folder: Path, change: dict[str, Any], words: str) -> None:

@@ -69,6 +69,19 @@ def test_unknown_models(name: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "cpu", "device_map": "auto"}, "leave the device out"),
+        ({"torch_dtype": "float16"}, "given as dtype="),
+        ({"attn_implementation": "eager"}, "always the project's own"),
+    ],
+)
+def test_options_that_contradict_are_refused(texty_folder: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        load_model(texty_folder, **options)
+
+
+@pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"max_position_embeddings": 0}, "max_position_embeddings is 0"),

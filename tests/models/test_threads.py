@@ -15,12 +15,13 @@ def test_what_is_asked_for_comes_before_the_environment_and_nothing_is_timed(mon
     assert threads.choose(2).count == 2
     assert threads.choose() == threads.Threads(3, "OMP_NUM_THREADS is set")
     monkeypatch.setenv(threads.VARIABLE, "4,2")
-    assert threads.choose().count == 4
+    assert threads.choose().count == 4 == threads.number_set()
 
 
 @pytest.mark.parametrize("value", ["", "0", "all"])
 def test_without_a_number_in_the_environment_the_fastest_is_taken(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(threads.VARIABLE, value)
+    assert threads.number_set() is None
     monkeypatch.setattr(threads, "timed", lambda: {2: 0.6, 1: 0.01})
     assert threads.choose().told == (
         "1 CPU thread (timed just now, 1: 10 ms, 2: 600 ms; --threads sets another number)"

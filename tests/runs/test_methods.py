@@ -26,6 +26,7 @@ from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.runs.knobs import ChosenKnobs
 from cokv_bench.runs.plan import Plan
 from cokv_bench.runs.request import plan_request
+from cokv_bench.runs.sources import refuse_unread
 from cokv_bench.runs.tuning import candidates, largest_window, tunable
 from cokv_bench.scores.comparisons import choose_baselines
 from cokv_bench.scores.tables import write_tables
@@ -292,6 +293,35 @@ def test_a_budget_file_that_cannot_protect_tokens_is_refused_before_the_run(text
     assert policies(plan_for(texty, "cokv-search", heads=sources))["cokv-search"].sinks == 0
     with pytest.raises(RequestError, match="use its own --window and --sinks"):
         plan_for(texty, "cokv-search", heads=sources, sinks=4)
+
+
+def test_an_option_of_the_ranking_of_a_head_file_is_told_and_asked_for(texty: Model) -> None:
+    """What a run asks for comes before its head files, whichever way they say it."""
+    replace(shares_of(texty), scorer="window:kernel=11", kernel=11).save("s.json")
+    sources = HeadSources(heads=(Path("s.json"),))
+    for asked, used in ((None, 11), (3, 3)):
+        plan = plan_for(texty, "cokv-search", heads=sources, kernel=asked)
+        assert policies(plan)["cokv-search"].scorer.kernel == used
+        # The file's hash stands for its own kernel.
+        assert "kernel" not in plan.configuration["head_budgets"]["cokv-search"]
+        assert plan.configuration["kernel"] == asked or asked is None
+    fixed = policies(plan_for(texty, "cokv-search:kernel=5", heads=sources, kernel=3))
+    assert fixed["cokv-search:kernel=5"].scorer.kernel == 5
+
+
+def test_knobs_that_change_nothing_are_refused(texty: Model) -> None:
+    values_of(texty).save("v.json")
+    from_values = HeadValues.load("v.json").budgets(30, window=8)
+    rule = {"text": "by hand", "parameters": {"method": "cokv"}}
+    HeadBudgets(texty.fingerprint, 30, 8, from_values, rule).save("b.json")
+    counted, open_ = (HeadSources(heads=(Path(name),)) for name in ("b.json", "v.json"))
+    for method, sources in (("cokv:alpha=3", counted), ("cokv", replace(counted, zeroed=3))):
+        with pytest.raises(RequestError, match="has its tokens counted already, so alpha would change nothing"):
+            plan_for(texty, method, heads=sources)
+    assert policies(plan_for(texty, "cokv:alpha=3", heads=open_))
+    for sources, told in ((replace(open_, beta=2.0), "reads --headkv-beta"), (HeadSources(zeroed=5), "reads --alpha")):
+        with pytest.raises(RequestError, match=told):
+            refuse_unread(["snapkv", "cokv"] if sources.beta else ["snapkv"], sources)
 
 
 def test_head_files_that_no_method_reads_are_refused_before_a_model_is_there(texty: Model) -> None:
