@@ -146,7 +146,7 @@ def profile(
 
 
 def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) -> list[int]:
-    """Numbers of the examples that are not of a family.
+    """Numbers of the examples that are neither of a family nor of its documents.
 
     Raises:
         RequestError: a task of the family is none of the game's, no other is left, or coalitions are chosen by what
@@ -158,7 +158,8 @@ def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) 
             f"The sampling '{sampling}' chooses coalitions by the utilities of all examples, so nothing it "
             "measures is without a family; leave families out with another --sampling."
         )
-    indices = [index for index, (task, _) in enumerate(game.rows) if not family.has(task.name)]
+    unseen = {example.document for task, example in game.rows if family.has(task.name)}
+    indices = [index for index, (_, example) in enumerate(game.rows) if example.document not in unseen]
     if not indices:
         raise RequestError(
             f"Without the family '{family.name}' no example of this profile is left; name more --tasks, or fewer in "

@@ -16,12 +16,13 @@ def deal(rows: Rows, choose_on: Sequence[str], left_out: Sequence[str]) -> tuple
     tasks, every fourth document that is new in a task chooses, with all of its rows.
 
     Args:
-        choose_on, left_out: tasks, or benchmarks of tasks; rows of the latter serve neither.
+        choose_on, left_out: tasks, or benchmarks of tasks; rows of the documents of the latter serve neither.
 
     Raises:
         RequestError: no task has two documents, or all tasks choose.
     """
-    numbers = [number for number, (task, _) in enumerate(rows) if not is_of(task.name, left_out)]
+    unseen = {example.document for task, example in rows if is_of(task.name, left_out)}
+    numbers = [number for number, (_, example) in enumerate(rows) if example.document not in unseen]
     documents = _to_choose_on([rows[number] for number in numbers], choose_on)
     searched: list[int] = []
     chosen: list[int] = []

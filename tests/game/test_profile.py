@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game import Ledger
 from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.head_game import Game, make_game
-from cokv_bench.game.profile import profile
+from cokv_bench.game.profile import _without, profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode_answer
@@ -153,3 +155,15 @@ def test_bad_requests(texty: Model, tmp_path: Path) -> None:
         profile(game_for(texty), tmp_path, estimator="ssv", stopping=Stopping(samples=0), seed=0)
     with pytest.raises(RequestError, match="did you mean ridge"):
         profile(game_for(texty), tmp_path, estimator="rigde", stopping=Stopping(samples=1), seed=0)
+
+
+def test_what_is_left_out_takes_its_documents_along() -> None:
+    rows = [
+        (SimpleNamespace(name=task), SimpleNamespace(document=document))
+        for task, document in (("a", "x"), ("b", "x"), ("b", "y"), ("c", "z"))
+    ]
+    game: Any = SimpleNamespace(rows=rows)
+    plan: Any = SimpleNamespace(pilot_rows=0)
+    assert _without(game, plan, "slices", TaskFamily("a", ("a",))) == [2, 3]
+    with pytest.raises(RequestError, match="no example of this profile is left"):
+        _without(game, plan, "slices", TaskFamily("all", ("a", "b", "c")))

@@ -97,6 +97,16 @@ def test_what_shares_a_document_with_examples_to_choose_on_is_not_followed(texty
     assert json.loads((tmp_path / "out" / "search.jsonl").read_text().splitlines()[0])["dealt"] == "documents"
 
 
+def test_documents_of_what_is_left_out_are_not_followed_in_other_tasks(texty: Model, tmp_path: Path) -> None:
+    contexts = [f"text {place}" for place in range(90)]
+    tasks = tables(texty, tmp_path, one=contexts, two=contexts[::2], three=contexts[1::2])
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8).without([tasks[1].name])
+    left_out = {example.document for task, example in examples.rows if task is tasks[1]}
+    used = {example.document for _, example in examples.used}
+    assert left_out
+    assert used == {example.document for _, example in examples.rows} - left_out
+
+
 def test_examples_with_documents_of_their_own_are_held_out_as_ever(texty: Model, tmp_path: Path) -> None:
     examples = material(texty, "agreement,loglik", "needle,ruler/vt", 900)
     seen: Counter[str] = Counter()
