@@ -84,7 +84,9 @@ def main(
     for power in (0.25, 0.5, 1.0):
         combined[f"search*ada^{power:g}"] = lambda power=power: Product(found, power)
     ranked = ranking_policy(found.scorer, kernel=found.kernel, pooling=found.pooling)
-    observed = {} if ranked.observe is None else {"observe": ranked.observe}
+    # As the shares alone are deployed.
+    window = {"window": found.window}
+    observed = window if ranked.observe is None else {**window, "observe": ranked.observe}
     for name, allocator in combined.items():
         register_policy(name, "searched shares with Ada-KV's adaptation", _always(ranked), allocator, **observed)
     methods = ("full", "snapkv", "ada-snapkv", "cokv-search", *combined)

@@ -17,6 +17,7 @@ import torch
 import typer
 
 from cokv_bench.budgets.fingerprint import check_same_model
+from cokv_bench.budgets.head_shares import WINDOW
 from cokv_bench.cli import options as o
 from cokv_bench.cli.failing import run_script
 from cokv_bench.cli.groups import Only, grouped
@@ -28,6 +29,7 @@ from cokv_bench.report.figures import Lines, Series
 from cokv_bench.report.static import save_beside
 from cokv_bench.search import SearchExamples
 from cokv_bench.search.climb import measure_ends
+from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
 from cokv_bench.search.ledger import SearchLedger
 from cokv_bench.tasks.prompts import Encoding
@@ -48,6 +50,10 @@ def main(
     if not ledger.rounds:
         raise RequestError(f"{ledger.path} has no round yet; let the search end first.")
     header = ledger.settings
+    # That of the gap, then that of the shares; experts have several.
+    gap, *own = header.get("rankings", [WINDOW, WINDOW])
+    if len(own) != 1:
+        raise RequestError(f"{ledger.path} is of {len(own)} experts; a curve is of one split.")
     budgets: list[int] = header["budgets"]
     loaded = o.load(model)
     check_same_model(header["model"], loaded.fingerprint, str(folder))
@@ -58,6 +64,8 @@ def main(
         window=header["window"],
         kernel=header["kernel"],
         pooling=header["pooling"],
+        rankings=(gap, *own),
+        budgets=header["budgets"],
         encoding=replace(encoding, question_agnostic=header["question_agnostic"]),
         split="test",
     )
@@ -67,7 +75,8 @@ def main(
         for done, each in enumerate(ledger.rounds):
             progress(done, len(ledger.rounds), f"step {each.step}")
             for budget, average in zip(budgets, torch.tensor(each.average), strict=True):
-                found = test.score_all(cases, budget, average).tolist()
+                points = [Point(case, budget, test.rankings.index(own[0])) for case in cases]
+                found = test.score(points, [average] * len(points))
                 rows.append(
                     {
                         "step": each.step,

@@ -4,9 +4,10 @@ python scripts/transfer_matrix.py --data-dir FOLDER --out results/search/transfe
 
 Each task of the matrix is searched on by itself, on its profile split with the utility `agreement`, and judged on
 unseen rows of all of them by the log-probability of the reference answer. transfer.csv has a row per pair: the share
-closed of the gap between SnapKV and the full cache, and the difference to SnapKV in nats per token with its 95%
-interval over the examples. Further rows are CoKV's embedded budgets, made on needles, and the embedded shares, searched
-on many tasks.
+closed of the gap between equal shares and the full cache, and the difference from equal shares in nats per token with
+its 95% interval over the examples. All rank as the shares of `--shares` do, so with those of a search under `window`
+equal shares are SnapKV. Further rows are CoKV's embedded budgets, made on needles, and these shares, searched on many
+tasks.
 """
 
 from collections.abc import Iterator
@@ -49,6 +50,7 @@ def main(
     steps: Annotated[int, typer.Option(help="Of each search.")] = 60,
     examples: Annotated[int, typer.Option(help="The most of a task, to search on.")] = 8,
     unseen: Annotated[int, typer.Option(help="The most of a task, to judge on.")] = 8,
+    shares: Annotated[Path | None, typer.Option(help="Shares of a search. Default: the embedded ones.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the table; searches go to its folder `searches`.")] = Path(
         "results/search/transfer"
     ),
@@ -57,8 +59,8 @@ def main(
     make_folder(out)
     loaded = o.load(model)
 
-    everything = HeadShares.load(embedded.shares_path())
-    # All rank as the embedded shares do.
+    everything = HeadShares.load(shares or embedded.shares_path())
+    # All rank as these do.
     ranking: dict[str, Any] = {
         "rankings": (everything.scorer,),
         "kernel": everything.kernel,
@@ -74,7 +76,7 @@ def main(
     found: dict[str, NDArray[np.float64]] = {}
     with progress_bar(o.progress_console, "Searching", "step") as progress:
         for name in tasks.names:
-            shares = search(
+            own = search(
                 material(name, examples, "agreement", "profile"),
                 out / "searches" / name.replace("/", "-"),
                 [budget],
@@ -82,10 +84,10 @@ def main(
                 stopping=SearchLimits(steps=steps),
                 progress=lambda done, total, note, name=name: progress(done, total, f"{name}: {note}"),
             )
-            found[name] = shares.log_shares(budget)
+            found[name] = own.log_shares(budget)
     values = HeadValues.load(embedded.values_path())
     found["cokv (needles)"] = np.log(values.budgets(budget, window=8) - 8 + 0.5)
-    found["embedded shares"] = everything.log_shares(budget)
+    found["many tasks"] = everything.log_shares(budget)
     rows: list[dict[str, object]] = []
     with progress_bar(o.progress_console, "Judging", "task") as progress:
         for done, name in enumerate(tasks.names):

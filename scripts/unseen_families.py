@@ -48,10 +48,14 @@ def main(
 ) -> None:
     """Print gain over gap by family, and tests of the unseen files against other methods over all families."""
     methods = method.split(",")
+    families = LeaveOut(tuple(family)).families
     frame = frame_of(read_records(run))
     if budget:
         frame = frame[frame["budget"].isna() | frame["budget"].isin(budgets(budget, "--budget"))]
-    parts = {each.name: _of_family(frame, each, methods) for each in LeaveOut(tuple(family)).families}
+    for task in frame["task"].unique():
+        if len(both := [each.name for each in families if each.has(task)]) > 1:
+            raise RequestError(f"The task '{task}' is of the families '{both[0]}' and '{both[1]}'; name it in one.")
+    parts = {each.name: _of_family(frame, each, methods) for each in families}
     table = pd.concat([_closed(part).assign(family=name) for name, part in parts.items()])
     table = pd.concat([table, _mean(table)], ignore_index=True)
     for size, at in table.groupby("budget"):
@@ -144,7 +148,8 @@ def _tests(parts: dict[str, pd.DataFrame], tested: str, baselines: Sequence[str]
         tasks = less.groupby(level="task")
         weighed = less / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * len(parts))
         shares.append(pd.concat({name: weighed}))
-    every = pd.concat(shares)
+    # A row that two tasks share is one example, whose shares add up.
+    every = pd.concat(shares).groupby(level="example").sum()
     test = family_test(every.to_numpy(float), np.full(every.shape[1], len(every)), seed=0)
     return pd.DataFrame(
         {

@@ -18,6 +18,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
 from cokv_bench.policies import POLICIES
 from cokv_bench.search import SearchExamples, Stopping, climb, search
+from cokv_bench.search.search import search_experts
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from tests.report.made_run import make_run as made_run
@@ -109,6 +110,25 @@ def test_search_curve(texty: Model, texty_folder: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "curve" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_search_curve_is_of_the_ranking_that_was_searched(
+    texty: Model, texty_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, rankings = TaskOptions(lengths=(300,), examples=4), ("window", "keydiff")
+    tasks = resolve(["needle"], texty, options)
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=rankings)
+    monkeypatch.setattr(climb, "ROUND", 2)
+    search(examples, tmp_path, [20], seed=0, stopping=Stopping(steps=2), ranking=1)
+    asked = {"name": str(texty_folder), "lengths": "300", "examples": 4, "out": tmp_path / "curve"}
+    script("search_curve").main(folder=tmp_path, **asked)
+    test = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("keydiff",), split="test")
+    average = torch.tensor(json.loads((tmp_path / "search.jsonl").read_text().splitlines()[-1])["average"][0])
+    logprob = pd.read_csv(tmp_path / "curve" / "curve.csv")["logprob"].item()
+    assert logprob == pytest.approx(test.score_all(test.counted, 20, average).mean(), abs=1e-5)
+    search_experts(examples, tmp_path / "e", [20], rankings=(1, 1), seed=0, stopping=Stopping(steps=2))
+    with pytest.raises(RequestError, match="is of 2 experts"):
+        script("search_curve").main(folder=tmp_path / "e", **asked)
+
+
 def test_head_maps(texty: Model, tmp_path: Path) -> None:
     shares_of(texty).save(tmp_path / "shares.json")
     maps = [f"one={tmp_path / 'shares.json'}", f"two={tmp_path / 'shares.json'}"]
@@ -128,7 +148,7 @@ def test_transfer_matrix(texty: Model, texty_folder: Path, tmp_path: Path, monke
         out=tmp_path / "out",
     )  # fmt: skip
     table = pd.read_csv(tmp_path / "out" / "transfer.csv")
-    assert set(table["searched_on"]) == {"needle", "text", "cokv (needles)", "embedded shares"}
+    assert set(table["searched_on"]) == {"needle", "text", "cokv (needles)", "many tasks"}
     assert len(table) == 4 * 2
     assert table["closed"].to_numpy() == pytest.approx((table["gained"] / table["gap"]).to_numpy())
 

@@ -188,5 +188,12 @@ def test_families_at_shares_of_the_prompt_count_a_row_in_each_of_its_tasks(
     assert set(table["budget"]) == {"25%"}
     assert set(table["examples"]) == {16}
     assert "Gain over gap at 25% of the prompt" in " ".join(capsys.readouterr().out.split())
+    # A row that two tasks share tells no more than one alone, and no task is of two families.
+    tests = pd.read_csv(tmp_path / "unseen-tests.csv")
+    records[:] = [row for row in records if row["task"] == "ruler/vt"]
+    module.main(run=tmp_path, budget="25%", **asked, out=tmp_path / "one.csv")
+    assert pd.read_csv(tmp_path / "one-tests.csv")["p_value"].tolist() == pytest.approx(tests["p_value"].tolist())
+    with pytest.raises(RequestError, match="'ruler/vt' is of the families 'a' and 'b'"):
+        module.main(run=tmp_path, budget="", **{**asked, "family": ["a=ruler", "b=ruler/vt"]}, out=None)
     with pytest.raises(RequestError, match="whole numbers for --budget"):
         module.main(run=tmp_path, budget="a quarter", **asked, out=None)

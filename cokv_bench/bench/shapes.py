@@ -107,6 +107,6 @@ def _dtype(name: str | None, place: torch.device) -> torch.dtype:
     if name in (None, "auto"):
         return torch.float32 if place.type == "cpu" else torch.bfloat16
     kind = getattr(torch, str(name), None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+    if kind not in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
         raise RequestError(f"Random weights cannot be of dtype '{name}'; use float32, bfloat16 or float16.")
     return kind

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from cokv_bench.budget import Budget
-from cokv_bench.errors import RequestError
+from cokv_bench.checks import check_count, is_whole
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.kvcache.prefill import Signals, prefill, run_layers, signals
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RESERVE, RaggedCache, RaggedLayer
@@ -93,10 +94,9 @@ def compress(
         RequestError: see `prefill` and `Policy.select_layer`; no rows, or a name instead of a policy. The cache refuses
             to go on beyond the window of a `longrope` model if the prompt lies within it.
     """
-    if rows < 1:
-        raise RequestError(f"A cache has at least one row, not {rows}.")
-    if reserve < 0:
-        raise RequestError(f"A row has room for 0 tokens or more before its buffers grow, not for {reserve}.")
+    if not is_whole(rows) or rows < 1:
+        raise RequestError(f"A cache has at least one row, not {quoted(rows)}.")
+    check_count(reserve, 0, "The room of a row before its buffers grow")
     if isinstance(policy, str):
         raise RequestError(f"compress takes a policy, such as get_policy({policy!r}), and no name.")
     policy = policy.within(window)

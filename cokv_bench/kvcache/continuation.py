@@ -36,13 +36,19 @@ class Continuation:
             token_ids: of the compressed prompt.
 
         Raises:
-            RequestError: the cache has several rows, or the prompt another number of tokens.
+            RequestError: the cache has several rows or is continued already, or the prompt another number of tokens.
         """
         rows = len(compressed.cache.evicted[0].lengths)
         if len(token_ids) != compressed.tokens or rows != 1:
             raise RequestError(
                 f"A text of {len(token_ids)} tokens cannot continue from a cache of {compressed.tokens} tokens and "
                 f"{rows} rows; give the ids of the prompt that was compressed, with one row."
+            )
+        held = compressed.cache.evicted[0].get_seq_length()
+        if held != compressed.tokens:
+            raise RequestError(
+                f"The cache of this compressed prompt has {held - compressed.tokens} tokens of another continuation; "
+                "compress the prompt again for each text that goes on from it."
             )
         self._model, self._logits = model, compressed.logits
         self.token_ids: list[int] = list(token_ids)

@@ -9,15 +9,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from cokv_bench.checks import check_count
-from cokv_bench.errors import RequestError
+from cokv_bench.checks import check_count, is_whole
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.kvcache.answers import Answers, Ending, most_likely, read_question
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.graph import GraphStep
 from cokv_bench.kvcache.prefill import check_ids, for_length, one_row
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.selection import Selection, check_shapes
 from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
@@ -99,8 +99,8 @@ def decode(
     check(model, prompt, selections, asked.numel(), new)
     for ids in (asked, *(() if answer is None else (answer,))):
         check_ids(model, ids)
-    if batch_size is not None and batch_size < 1:
-        raise RequestError(f"A batch has at least one row, not {batch_size}.")
+    if batch_size is not None and not (is_whole(batch_size) and batch_size >= 1):
+        raise RequestError(f"A batch has at least one row, not {quoted(batch_size)}.")
     if storage not in get_args(Storage):
         raise RequestError(f"Rows are kept 'shared' or 'ragged', not {storage!r}.")
     whole = prompt.tokens + asked.numel() + new
@@ -148,18 +148,6 @@ def check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: 
             f"{model.context} tokens; shorten either."
         )
     check_shapes(prompt, selections)
-
-
-def check_shapes(prompt: Prompt, selections: Sequence[Selection]) -> None:
-    """Refuse selections that were made for another prompt. Raises `RequestError`."""
-    shape = (prompt.layers, prompt.kv_heads, prompt.tokens)
-    for selection in selections:
-        found = (selection.layers, selection.kv_heads, selection.tokens)
-        if found != shape:
-            raise RequestError(
-                f"A selection for {found} layers, KV heads and tokens does not fit a prompt "
-                f"of {shape}; select on the prompt that is decoded."
-            )
 
 
 def _greedy(

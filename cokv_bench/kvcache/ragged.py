@@ -12,7 +12,7 @@ from torch import Tensor
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.others import OtherLayers, RowCache
 from cokv_bench.kvcache.prompt import Prompt
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.selection import Selection, check_rows
 from cokv_bench.kvcache.tiling import Tiling, Workspace
 from cokv_bench.models.attention import AttendingLayer, formed_attention
 from cokv_bench.models.form import Form
@@ -36,7 +36,14 @@ class RaggedCache(RowCache):
     _limit: int | None
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int = RESERVE) -> None:
-        """`reserve`: tokens a row that there is room for at first; more make the buffers grow, by as many each time."""
+        """
+        Args:
+            reserve: tokens a row that there is room for at first; more make the buffers grow, by as many each time.
+
+        Raises:
+            RequestError: no selection, or one that was made for another prompt.
+        """
+        check_rows(prompt, selections)
         layers = [
             RaggedLayer(
                 prompt.keys[index], prompt.values[index], torch.stack([s.mask(index) for s in selections]), reserve

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
-from cokv_bench.kvcache.decode import check_shapes
-from cokv_bench.kvcache.prefill import for_length
+from cokv_bench.kvcache.prefill import check_ids, for_length, one_row
 from cokv_bench.kvcache.prompt import Prompt
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.selection import Selection, check_shapes
 from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
@@ -59,13 +58,17 @@ def score(
         One Score a text, in order.
 
     Raises:
-        RequestError: a text without tokens or beyond the context, a selection made for another prompt, or logits that
-            are not finite.
+        RequestError: a text without tokens or beyond the context, ids outside the vocabulary, a selection made for
+            another prompt, or logits that are not finite.
     """
     check_shapes(prompt, [selection])
-    if not all(continuations):
+    rows = [one_row(ids) for ids in continuations]
+    if not all(row.numel() for row in rows):
         raise RequestError("A text to be scored has at least one token.")
-    asked = list(question)
+    between = one_row(question)
+    for ids in (between, *rows):
+        check_ids(model, ids)
+    asked, continuations = between.tolist(), [row.tolist() for row in rows]
     # The last token of a text is never fed back.
     longest = prompt.tokens + len(asked) + max(map(len, continuations), default=1) - 1
     if longest > model.context:

@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cokv_bench.errors import RequestError
+
+if TYPE_CHECKING:
+    from cokv_bench.kvcache.prompt import Prompt
 
 
 class Selection:
@@ -160,6 +163,25 @@ class Selection:
 
     def __hash__(self) -> int:
         return hash(self.key())
+
+
+def check_shapes(prompt: "Prompt", selections: Sequence[Selection]) -> None:
+    """Refuse selections that were made for another prompt. Raises `RequestError`."""
+    shape = (prompt.layers, prompt.kv_heads, prompt.tokens)
+    for selection in selections:
+        found = (selection.layers, selection.kv_heads, selection.tokens)
+        if found != shape:
+            raise RequestError(
+                f"A selection for {found} layers, KV heads and tokens does not fit a prompt of {shape}; select on the "
+                "prompt that is decoded."
+            )
+
+
+def check_rows(prompt: "Prompt", selections: Sequence[Selection]) -> None:
+    """Refuse what no cache can be made of: no selection, or one of another prompt. Raises `RequestError`."""
+    if not selections:
+        raise RequestError("There is no selection; give one for each row.")
+    check_shapes(prompt, selections)
 
 
 def distinct(selections: Sequence[Selection]) -> tuple[list[Selection], list[int]]:

@@ -14,7 +14,7 @@ from cokv_bench.kvcache.generated import OwnTokens, own_token_scores
 from cokv_bench.kvcache.others import RowCache
 from cokv_bench.kvcache.products import scaled_products
 from cokv_bench.kvcache.prompt import Prompt
-from cokv_bench.kvcache.selection import Selection
+from cokv_bench.kvcache.selection import Selection, check_rows
 from cokv_bench.models.attention import AttendingLayer
 from cokv_bench.models.form import Form
 
@@ -33,7 +33,14 @@ class SharedCache(RowCache):
     """
 
     def __init__(self, prompt: Prompt, selections: Sequence[Selection], reserve: int) -> None:
-        """`reserve`: the most tokens that a row will add."""
+        """
+        Args:
+            reserve: the most tokens that a row will add.
+
+        Raises:
+            RequestError: no selection, or one that was made for another prompt.
+        """
+        check_rows(prompt, selections)
         sets, chosen = distinct_sets(selections)
         starts = suffix_starts(sets)
         layers = []

@@ -240,7 +240,7 @@ class Policy:
         own = published_of(type(self.scorer))
         return replace(
             self,
-            window=self.window or window or own.get("window", WINDOW),
+            window=self.window or (own.get("window", WINDOW) if window is None else window),
             observe=self.observe or own.get("observe"),
         )
 

@@ -11,6 +11,7 @@ from cokv_bench import generate
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import RaggedCache, Selection, compress, decode, prefill
 from cokv_bench.kvcache.prompt import Prompt
+from cokv_bench.kvcache.shared import SharedCache
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy, get_policy
 from cokv_bench.policies.allocators import Uniform
@@ -214,8 +215,20 @@ def test_bad_requests_are_refused(tiny_llama: Model) -> None:
         compress(tiny_llama, ids, get_policy("snapkv"), 16, rows=0)
     with pytest.raises(RequestError, match="observation window"):
         compress(tiny_llama, ids, get_policy("snapkv"), 8)
+    with pytest.raises(RequestError, match="observation window must be at least 1 token, not 0"):
+        compress(tiny_llama, ids, get_policy("snapkv"), 16, window=0)
+    with pytest.raises(RequestError, match=r"at least one row, not 1\.5"):
+        compress(tiny_llama, ids, get_policy("snapkv"), 16, rows=1.5)
     with pytest.raises(RequestError, match="shape"):
         compress(tiny_llama, ids, get_policy("cokv", budgets=lambda budget: torch.full((9, 9), budget)), 16)
+
+
+@pytest.mark.parametrize("kind", [RaggedCache, SharedCache])
+def test_a_cache_takes_selections_of_its_prompt_alone(tiny_llama: Model, kind: Any) -> None:
+    prompt, other = (prefill(tiny_llama, random_ids(count)) for count in (TOKENS, TOKENS - 20))
+    for choices in ([get_policy("snapkv").select(other, 16)], []):
+        with pytest.raises(RequestError, match=r"does not fit a prompt|There is no selection"):
+            kind(prompt, choices, 4)
 
 
 def test_a_policy_that_has_to_see_all_layers_keeps_what_it_selects(tiny_llama: Model) -> None:

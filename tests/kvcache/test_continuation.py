@@ -87,9 +87,13 @@ def test_what_does_not_fit_is_told(tiny_llama: Model) -> None:
         Continuation(tiny_llama, ids, found)
     with pytest.raises(RequestError, match="A text of 89 tokens"):
         Continuation(tiny_llama, ids[1:], compress(tiny_llama, ids, get_policy("snapkv"), 20))
+    once = compress(tiny_llama, ids, get_policy("snapkv"), 20)
+    Continuation(tiny_llama, ids, once).write(4)
+    with pytest.raises(RequestError, match="3 tokens of another continuation; compress the prompt again"):
+        Continuation(tiny_llama, ids, once)
     with pytest.raises(RequestError, match="exceed the context"):
         generate(tiny_llama, ids, max_new_tokens=500)
-    with pytest.raises(RequestError, match="At least one token"):
+    with pytest.raises(RequestError, match="1 or more, not 0"):
         generate(tiny_llama, ids, max_new_tokens=0)
 
 
@@ -122,6 +126,6 @@ def test_turns_of_other_models_are_refused(tiny_llama: Model) -> None:
     with pytest.raises(RequestError, match="ids must be from 0 to"):
         text.read([3, 9999])
     assert text.token_ids == ids
-    for asked, said in (({"reserve": -5}, "not for -5"), ({}, "such as get_policy")):
+    for asked, said in (({"reserve": -5}, "not -5"), ({}, "such as get_policy")):
         with pytest.raises(RequestError, match=said):
             compress(tiny_llama, ids, get_policy("snapkv") if asked else "snapkv", 20, **asked)  # type: ignore[arg-type]

@@ -250,7 +250,7 @@ def test_bad_requests_are_refused(tiny_llama: Model) -> None:
         decode(tiny_llama, prompt, [Selection.full(prompt.layers, prompt.kv_heads, TOKENS - 1)])
     with pytest.raises(RequestError, match="exceed the context"):
         decode(tiny_llama, prompt, [full(prompt)], max_new_tokens=500)
-    with pytest.raises(RequestError, match="At least one"):
+    with pytest.raises(RequestError, match="1 or more, not 0"):
         decode(tiny_llama, prompt, [full(prompt)], max_new_tokens=0)
 
 

@@ -74,4 +74,7 @@ def test_bad_requests_are_refused(tiny_llama: Model) -> None:
         score(tiny_llama, prompt, Selection.full(prompt.layers, prompt.kv_heads, TOKENS - 1), [[5]])
     with pytest.raises(RequestError, match="at least one token"):
         score(tiny_llama, prompt, full(prompt), [[5], []])
+    for texts, question in (([[5, 500]], ()), ([[5]], (999,)), ([[-1]], ())):
+        with pytest.raises(RequestError, match="ids must be from 0 to"):
+            score(tiny_llama, prompt, full(prompt), texts, question=question)
     assert score(tiny_llama, prompt, full(prompt), []) == []

@@ -152,7 +152,7 @@ def test_what_decode_refuses_is_refused(tiny_llama: Model) -> None:
     other = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens + 1)
     whole = Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
     refused = [
-        (Decoding(prompt, [whole], 0), "At least one token"),
+        (Decoding(prompt, [whole], 0), "1 or more, not 0"),
         (Decoding(prompt, [whole], 453), "exceed the context"),
         (Decoding(prompt, [whole], 440, random_ids(13)), "exceed the context"),
         (Decoding(prompt, [other], 5), "does not fit a prompt"),
