@@ -28,7 +28,8 @@ ORDER = (
     "models budgets",
     "registries plugins limits",
     "registry option log files lazy units hub",
-    "lists checks budget",
+    "lists budget",
+    "checks",
     "errors",
 )
 PLACES = {room: place for place, rooms in enumerate(ORDER) for room in rooms.split()}

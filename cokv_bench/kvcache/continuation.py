@@ -48,7 +48,7 @@ class Continuation:
         if held != compressed.tokens:
             raise RequestError(
                 f"The cache of this compressed prompt has {held - compressed.tokens} tokens of another continuation; "
-                "compress the prompt again for each text that goes on from it."
+                "compress the prompt again for each text that follows it."
             )
         self._model, self._logits = model, compressed.logits
         self.token_ids: list[int] = list(token_ids)

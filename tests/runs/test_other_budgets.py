@@ -19,7 +19,7 @@ from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 from tests.conftest import random_ids
 from tests.requests import request_of
-from tests.runs.test_methods import scores_of, shares_of, values_of
+from tests.runs.planned import scores_of, shares_of, values_of
 
 OPTIONS = TaskOptions(lengths=(300,), examples=1)
 

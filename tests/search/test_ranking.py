@@ -185,7 +185,7 @@ def test_shares_searched_under_a_ceiling_make_no_method_of_it(texty: Model, tmp_
         with pytest.raises(RequestError, match=r"a ceiling; write oracle\+cokv-search:window=8") as refused:
             plan("full", "cokv-search:window=8")
         assert len(str(refused.value)) <= 400
-        pairs = ("oracle+cokv-search", "window+cokv-search", "oracle+two-class")
+        pairs = ("oracle+cokv-search", "oracle:sinks=0+two-class", "window+cokv-search")
         assert plan(*pairs).configuration["methods"] == sorted(pairs)
 
 
