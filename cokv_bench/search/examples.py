@@ -1,10 +1,9 @@
 """What a search learns from: prefilled prompts in the order of their ranks, with the answers to score."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -15,29 +14,23 @@ from torch import Tensor
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
-from cokv_bench.game.head_game import DEFAULT_SHARE, playing_rows
-from cokv_bench.game.utilities import Case, get_utility
-from cokv_bench.kvcache import Prompt, prefill
-from cokv_bench.kvcache.batching import free_memory
-from cokv_bench.kvcache.prefill import for_length, signals
-from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs, by_rank, relative_order
-from cokv_bench.kvcache.store import OnDisk, PromptStore
+from cokv_bench.game.head_game import playing_rows
+from cokv_bench.game.utilities import get_utility
+from cokv_bench.kvcache import Prompt
+from cokv_bench.kvcache.ranked import RankedRow, answer_logprobs
 from cokv_bench.models import Model
 from cokv_bench.models.finite import not_finite
-from cokv_bench.policies.drafts import prepare
 from cokv_bench.policies.names import each_once
 from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.registry import find_method, ranking_name, ranking_policy
 from cokv_bench.search.dealing import deal
-from cokv_bench.search.kept import KeptPrompts, Ranked
+from cokv_bench.search.prompts import Answering, RankedPrompts
 from cokv_bench.search.shares import split
 from cokv_bench.tasks import Example, Split, Task
 from cokv_bench.tasks.families import check_among, check_some, is_of
-from cokv_bench.tasks.prompts import Encoded, Encoding, encode_parts
+from cokv_bench.tasks.prompts import Encoding, encode_parts
 from cokv_bench.tasks.registry import family_of
 
-#: Tokens of an answer that are scored at most, so that a few long summaries do not take most of a search's time.
-ANSWER_TOKENS = 64
 # Tokens that one pass reads: enough for matrix products at full speed, few enough that the gradient's memory is small.
 _TOKENS_A_PASS = 160
 
@@ -101,15 +94,15 @@ class SearchExamples:
         self.kernel, self.pooling = kernel, pooling
         self.encoding = encoding or Encoding()
         chosen = [get_utility(name) for name in self.utilities]
-        self._answers: list[Callable[[Case], Sequence[int]]] = []
         self._of_tokens = [utility.of_tokens for utility in chosen]
+        answers: list[Answering] = []
         for utility in chosen:
             if utility.answer is None:
                 raise RequestError(
                     f"The utility '{utility.name}' has no gradient to follow; search with loglik, or with agreement or "
                     "acceptance, which need no labels."
                 )
-            self._answers.append(utility.answer)
+            answers.append(utility.answer)
         # Checked once, for the utility that asks most.
         strictest = max(chosen, key=lambda utility: utility.needs_answers)
         self.rows = playing_rows(model, tasks, strictest, self.encoding, split)
@@ -126,18 +119,19 @@ class SearchExamples:
                     f"The ranking '{policy.name}' has a window of its own, and this search has one of {window}; search "
                     f"with --window {policy.window}, or leave it out of the name."
                 )
-        wanted = sorted(set(budgets))
-        # Each order of a prompt's tokens: a ranking, at a budget where it depends on one.
-        self._cells = {
-            (place, budget): _order(policy, budget)
-            for place, policy in enumerate(self._policies)
-            for budget in (wanted if policy.needs_budget else [None])
-        }
-        self._ranked: dict[int, tuple[Sequence[Tensor], Mapping[str, Tensor]]] = {}
-        self._questions: dict[int, Tensor] = {}
-        self._kept = None if prompts is None else KeptPrompts(prompts, model, self._settings())
-        limit = memory_limit or int(DEFAULT_SHARE * free_memory(model.device))
-        self._store = PromptStore(self._ranked_prompt, limit=limit, folder=spill_folder)
+        self._prompts = RankedPrompts(
+            model,
+            self.rows,
+            dict(zip(self.utilities, answers, strict=True)),
+            self._policies,
+            budgets=budgets,
+            window=window,
+            pooled={"kernel": kernel, "pooling": pooling},
+            encoding=self.encoding,
+            memory_limit=memory_limit,
+            spill_folder=spill_folder,
+            kept=prompts,
+        )
 
     def without(self, tasks: Sequence[str]) -> "SearchExamples":
         """The same prompts, of which those of some tasks (or benchmarks of tasks) are neither followed nor chosen on.
@@ -272,7 +266,7 @@ class SearchExamples:
         return self._ends[case, budget]
 
     def _prompt(self, case: int) -> Prompt:
-        return self._store.get(case // len(self.utilities))
+        return self._prompts.get(case // len(self.utilities))
 
     def _row(self, point: Point, log_shares: Tensor, gradient: bool) -> RankedRow:
         prompt = self._prompt(point.case)
@@ -283,9 +277,8 @@ class SearchExamples:
         values = log_shares.detach().double()
         kept = protected + torch.from_numpy(apportion((values - values.max()).exp().numpy(), total, room))
         wanted = protected + split(log_shares, total, room) if gradient else None
-        _, orders = self._ranked[point.case // len(self.utilities)]
-        cell = point.ranking, point.budget if self._policies[point.ranking].needs_budget else None
-        return self._asked(point.case, prompt, kept, wanted, orders.get(self._cells[cell]))
+        order = self._prompts.order(point.case // len(self.utilities), point.ranking, point.budget)
+        return self._asked(point.case, prompt, kept, wanted, order)
 
     def _asked(
         self, case: int, prompt: Prompt, kept: Tensor, wanted: Tensor | None = None, order: Tensor | None = None
@@ -317,62 +310,7 @@ class SearchExamples:
 
     def _text(self, case: int) -> tuple[Tensor, Tensor]:
         """Ids of the question after a case's prompt and of its answer; the prompt is there."""
-        number, utility = divmod(case, len(self.utilities))
-        return self._questions[number], self._ranked[number][0][utility]
-
-    def _ranked_prompt(self, number: int) -> Prompt | OnDisk:
-        """The prompt of a row in the order of one of the rankings; answers and orders of the others are remembered."""
-        encoded = encode_parts(self.model, self.rows[number][1], self.encoding)
-        self._questions[number] = torch.tensor(encoded.question, dtype=torch.long)
-        if self._kept is None:
-            ranked = self._prefill(number, encoded)
-            self._ranked[number] = ranked.answers, ranked.orders
-            return ranked.prompt
-        task, row = self.rows[number]
-        text = {
-            "task": task.name,
-            "example": row.id,
-            "answer": row.max_new_tokens,
-            # An example of a table is its context and question: its answers may be corrected.
-            "answers": row.answers,
-            "stop_at_newline": row.stop_at_newline,
-            **vars(encoded),
-        }
-        names = list(self._cells.values())
-        found = self._kept.find(text, names)
-        if found is None:
-            self._kept.write(text, self._prefill(number, encoded))
-            found = self._kept.find(text, names)
-            assert found is not None
-        there, ranked = found
-        self._ranked[number] = ranked.answers, ranked.orders
-        return there
-
-    def _settings(self) -> dict[str, Any]:
-        """What a kept prompt depends on beside its text."""
-        return {
-            "answers": [_whose(name, answer) for name, answer in zip(self.utilities, self._answers, strict=True)],
-            "window": self.window,
-            "kernel": self.kernel,
-            "pooling": self.pooling,
-        }
-
-    def _prefill(self, number: int, encoded: Encoded) -> Ranked:
-        task, row = self.rows[number]
-        asked = len(encoded.question)
-        needs = frozenset[str]().union(*(policy.needs for policy in self._policies))
-        sees = max(policy.sees(self.window) for policy in self._policies)
-        prompt = prefill(self.model, encoded.prompt, window=sees, **signals(needs), question=encoded.question)
-        short = replace(row, max_new_tokens=min(row.max_new_tokens, ANSWER_TOKENS))
-        case = Case(self.model, task, short, prompt, question=tuple(encoded.question))
-        answers = [torch.tensor(list(answer(case)), dtype=torch.long) for answer in self._answers]
-        prompt = for_length(self.model, prompt, prompt.tokens + asked + max(map(len, answers)))
-        policies = [(self._policies[place], budget) for place, budget in self._cells]
-        prepare(prompt, [(policy, budget) for policy, budget in policies if budget is not None])
-        ranks = [policy.ranks(prompt, budget) for policy, budget in policies]
-        first, *others = self._cells.values()
-        orders = {name: relative_order(mine, ranks[0]) for name, mine in zip(others, ranks[1:], strict=True)}
-        return Ranked(by_rank(prompt.with_window(self.window), ranks[0]), first, answers, orders)
+        return self._prompts.text(*divmod(case, len(self.utilities)))
 
 
 def shared_sinks(ranking: str) -> int:
@@ -383,18 +321,3 @@ def shared_sinks(ranking: str) -> int:
 def _policy(name: str, **options: Any) -> Policy:
     """A ranking with the first tokens that shares protect under it."""
     return replace(ranking_policy(name, **options), sinks=shared_sinks(name))
-
-
-def _order(policy: Policy, budget: int | None) -> str:
-    """What an order of tokens is called: all that decides it, since a later version may have other defaults."""
-    given = {"observe": policy.observe, "sinks": policy.sinks or None, "at": budget}
-    told = ", ".join(f"{name} {value}" for name, value in given.items() if value is not None)
-    return f"{policy.name}: {policy.scorer_at(budget)!r}{told and f', {told}'}"
-
-
-def _whose(utility: str, answer: Callable[[Case], Sequence[int]]) -> str:
-    """Whose answers a utility has: utilities that share a function of a module have the same ones."""
-    if isinstance(answer, FunctionType) and answer.__qualname__.isidentifier():
-        return f"{answer.__module__}.{answer.__qualname__}"
-    # Methods, closures, lambdas and partial functions of the same name may give different answers.
-    return utility

@@ -15,7 +15,7 @@ from cokv_bench.models.model import Verdict
 from cokv_bench.policies.scorers import WindowAttention
 from cokv_bench.registries import SCORERS
 from cokv_bench.search import SearchExamples
-from cokv_bench.search import examples as module
+from cokv_bench.search import prompts as module
 from cokv_bench.search.examples import Point
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
@@ -117,9 +117,9 @@ def test_corrected_answers_and_other_ends_are_not_those_of_a_kept_prompt(texty: 
     task, example = first.rows[0]
     for change in ({"answers": ("quite another",)}, {"stop_at_newline": True}):
         other = made(texty, tmp_path, ("window",))
-        other.rows = [(task, replace(example, **change)), *first.rows[1:]]
+        other.rows[0] = task, replace(example, **change)
         fresh = made(texty, None, ("window",))
-        fresh.rows = other.rows
+        fresh.rows[0] = other.rows[0]
         files = len(list(tmp_path.iterdir()))
         assert scores(other) == scores(fresh)
         assert len(list(tmp_path.iterdir())) == files + 1

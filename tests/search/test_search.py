@@ -14,7 +14,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.game.utilities import UTILITIES, Case, PromptUtility, register_utility
 from cokv_bench.models import Model
 from cokv_bench.search import SearchExamples, SearchLimits, search
-from cokv_bench.search import examples as module
+from cokv_bench.search import prompts as module
 from cokv_bench.search.climb import Climb, in_turn
 from cokv_bench.search.examples import Point
 from cokv_bench.search.gaps import Gaps
