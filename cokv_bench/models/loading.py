@@ -56,9 +56,9 @@ def load_model(
 
     Raises:
         RequestError: no name, no such model, an architecture or layer type that is not supported, a device that is
-            not there, weights that are incomplete, damaged or neither safetensors nor GGUF (pickled weights are never
-            loaded), a quantisation whose library is not installed, several GGUF files to choose from, or whatever else
-            keeps transformers from loading it.
+            not there, a revision of files that are on this machine, weights that are incomplete, damaged or neither
+            safetensors nor GGUF (pickled weights are never loaded), a quantisation whose library is not installed,
+            several GGUF files to choose from, or whatever else keeps transformers from loading it.
     """
     name = str(name)
     if not name.strip():
@@ -67,6 +67,8 @@ def load_model(
             "The name of the model is empty; name an embedded one, a folder, a GGUF file or a hub id (owner/name)."
         )
     shown = name if len(name) <= _SHOWN else f"...{name[-_SHOWN:]}"
+    if revision is not None and (name in embedded.NAMES or at_home(Path(name)).exists()):
+        raise RequestError(f"'{shown}' is on this machine and has no revisions; leave the revision out.")
     source = _source(name, shown, revision)
     shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:

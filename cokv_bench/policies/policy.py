@@ -173,10 +173,7 @@ class Policy:
         from cokv_bench.kvcache.selection import Selection
 
         prompt = self.narrowed(prompt)
-        budget = tokens_of(budget, prompt.tokens)
-        keep_all = self.scorer is None or self.allocator is None
-        if not (keep_all and budget is None):
-            budget = self.check_budget(budget, prompt.window)
+        budget = self._tokens(budget, prompt)
         scorer = None if budget is None else self.scorer_at(budget)
         if scorer is None or self.allocator is None or budget is None or prompt.tokens <= budget:
             return Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
@@ -205,15 +202,11 @@ class Policy:
         """
         from cokv_bench.kvcache.selection import Selection
 
-        whole = torch.ones(part.kv_heads, part.tokens, dtype=torch.bool)
-        if self.scorer is None or self.allocator is None:
-            return whole
         part = self.narrowed(part)
-        budget = self.check_budget(tokens_of(budget, part.tokens), part.window)
-        if part.tokens <= budget:
-            return whole
-        scorer = self.scorer_at(budget)
-        assert scorer is not None
+        budget = self._tokens(budget, part)
+        scorer = None if budget is None else self.scorer_at(budget)
+        if scorer is None or self.allocator is None or budget is None or part.tokens <= budget:
+            return torch.ones(part.kv_heads, part.tokens, dtype=torch.bool)
         of_layer: Callable[..., Tensor] | None = getattr(self.allocator, "layer", None)
         if of_layer is None or not self.by_layer:
             raise RequestError(
@@ -255,6 +248,13 @@ class Policy:
             RequestError: it is not a whole number above what every head keeps.
         """
         return check_budget(budget, window, self.sinks)
+
+    def _tokens(self, budget: Budget | str | None, prompt: "Prompt") -> int | None:
+        """A budget in tokens for a prompt; None, for a method that keeps all alone, as it is."""
+        found = tokens_of(budget, prompt.tokens)
+        if found is None and (self.scorer is None or self.allocator is None):
+            return None
+        return self.check_budget(found, prompt.window)
 
     def _open(self, prompt: "Prompt", scores: list[Tensor]) -> tuple["Prompt", list[Tensor]]:
         """What an allocator shares out: protected tokens count as the window does."""

@@ -23,6 +23,11 @@ def test_a_folder_is_loaded_with_its_shape(tmp_path: Path) -> None:
     assert model.network.dtype == torch.float32
 
 
+def test_the_embedded_model_has_no_revisions() -> None:
+    with pytest.raises(RequestError, match="'smollm2-135m' is on this machine and has no revisions"):
+        load_model("smollm2-135m", revision="main")
+
+
 def test_a_folder_without_a_tokenizer_takes_ids_only(tmp_path: Path) -> None:
     """transformers would make up an empty tokenizer from the architecture alone."""
     model = load_model(str(save_tiny("qwen3", tmp_path)), device="cpu")
@@ -73,6 +78,7 @@ def test_unknown_models(name: str, words: str) -> None:
     [
         ({"device": "cpu", "device_map": "auto"}, "leave the device out"),
         ({"torch_dtype": "float16"}, "given as dtype="),
+        ({"revision": "main"}, "has no revisions"),
         ({"attn_implementation": "eager"}, "always the project's own"),
     ],
 )

@@ -137,6 +137,15 @@ def test_layer_by_layer_is_as_at_once(tiny_llama: Model) -> None:
         assert torch.equal(torch.stack(kept), choice.kept)
 
 
+@pytest.mark.parametrize(("budget", "words"), [("abc", "'abc'"), (1.5, "not 1.5"), (8, "at least 9")])
+def test_the_full_cache_refuses_the_budgets_that_others_refuse(make_prompt: Any, budget: Any, words: str) -> None:
+    prompt, full = make_prompt(60, layers=1, window=8), get_policy("full")
+    assert full.select_layer(prompt, 1, None).all()
+    for chosen in (full.select, partial(full.select_layer, layers=1)):
+        with pytest.raises(RequestError, match=words):
+            chosen(prompt, budget=budget)
+
+
 def _flat(budget: int, layers: int, knobs: Any = None) -> Any:
     """Budgets that rise from head to head."""
     count = 2 * layers
