@@ -29,10 +29,12 @@ def interval(groups: Sequence[Array], bounds: Bounds | None = None) -> tuple[flo
     """95% interval of the mean of the groups' means, for new examples of the same groups (tasks are fixed).
 
     Each group's variance is estimated from its own rows, without bias; the t quantile has Satterthwaite's degrees of
-    freedom, n - 1 for one group. Answers that are right or wrong, one
-    group of them, have Wilson's interval, and their paired differences Bonett and Price's ("Adjusted Wald confidence
-    interval for a difference of binomial proportions based on paired data", 2012), because a variance of rows that all
-    agree is 0 however few they are.
+    freedom, n - 1 for one group. A variance of rows that all agree is 0 however few they are, so groups without any, and
+    one group of answers that are right or wrong, have Wilson's interval, and their paired differences Bonett and
+    Price's ("Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", 2012).
+    Scores between the bounds count as shares of one, whose variance is smaller. Groups that agree on one value are
+    counted together; of those that do not, the distances from mean to ends are added by squares (Zou and Donner,
+    "Construction of confidence limits about effect measures", 2008).
 
     Args:
         groups: scores or differences, an array per task; one group gives the interval of a plain mean.
@@ -47,10 +49,11 @@ def interval(groups: Sequence[Array], bounds: Bounds | None = None) -> tuple[flo
     mean = float(np.mean([group.mean() for group in groups]))
     if bounds is None:
         return _by_t(mean, spread(groups))
-    # Groups that have no variance at all are counted as one: there is nothing else to go by.
-    alone = groups[0] if len(groups) == 1 else np.concatenate(groups) if not any(map(np.ptp, groups)) else None
-    if alone is not None and np.isin(alone, (*bounds, 0.0)).all():
-        return _of_shares(alone, bounds)
+    if not any(map(np.ptp, groups)):
+        together = len({float(group[0]) for group in groups}) == 1
+        return _of_constants([np.concatenate(groups)] if together else groups, bounds)
+    if len(groups) == 1 and np.isin(groups[0], (*bounds, 0.0)).all():
+        return _of_shares(groups[0], bounds)
     low, high = _by_t(mean, spread(groups))
     return max(low, bounds[0]), min(high, bounds[1])
 
@@ -75,15 +78,23 @@ def _t_quantile(degrees: float) -> float:
     return _NORMAL if np.isinf(degrees) else float(stdtrit(degrees, 0.975))
 
 
+def _of_constants(groups: Sequence[Array], bounds: Bounds) -> tuple[float, float]:
+    """Of groups whose rows agree."""
+    means = np.array([group[0] for group in groups])
+    below, above = np.abs(np.array([_of_shares(group, bounds) for group in groups]) - means[:, None]).T
+    mean = float(means.mean())
+    return mean - float(np.linalg.norm(below)) / len(groups), mean + float(np.linalg.norm(above)) / len(groups)
+
+
 def _of_shares(values: Array, bounds: Bounds) -> tuple[float, float]:
-    """Of values that are at the bounds, or 0 between them."""
+    """Of values of one group, as if each were won or lost to the share that it has of a bound."""
     n, (low, high) = len(values), bounds
     if low == 0:
-        share, squared = np.mean(values == high), _NORMAL**2
+        share, squared = values.mean() / high, _NORMAL**2
         centre = (share + squared / (2 * n)) / (1 + squared / n)
         half = _NORMAL / (1 + squared / n) * np.sqrt(share * (1 - share) / n + squared / (4 * n * n))
     else:
-        won, lost = ((np.sum(values == end) + 1) / (n + 2) for end in (high, low))
+        won, lost = ((np.clip(side * values, 0, None).sum() / high + 1) / (n + 2) for side in (1, -1))
         centre, half = won - lost, _NORMAL * np.sqrt((won + lost - (won - lost) ** 2) / (n + 2))
     # Rounding may pass a bound that is the exact end.
     return float(max(low, high * (centre - half))), float(min(high, high * (centre + half)))
@@ -99,7 +110,8 @@ def ratio_intervals(groups: Sequence[Array]) -> tuple[Array, Array]:
             examples of a task have their numbers in the same order.
 
     Returns:
-        Lows and highs, [ratios] each; NaN where the denominator is not clearly above 0, or where `interval` has none.
+        Lows and highs, [ratios] each; NaN where the denominator is not clearly above 0, where neither it nor the
+        numerator varies, or where `interval` has none.
     """
     ratios = len(groups[0]) - 1
     counts = np.array([group.shape[1] for group in groups])
@@ -115,7 +127,7 @@ def ratio_intervals(groups: Sequence[Array]) -> tuple[Array, Array]:
         square = means[-1] ** 2 - quantile * covariance[-1, -1]
         linear = means[ratio] * means[-1] - quantile * covariance[ratio, -1]
         constant = means[ratio] ** 2 - quantile * covariance[ratio, ratio]
-        if means[-1] > 0 and square > 0:
+        if means[-1] > 0 and square > 0 and covariance[ratio, ratio] + covariance[-1, -1] > 0:
             root = np.sqrt(max(0.0, linear**2 - square * constant))
             lows[ratio], highs[ratio] = (linear - root) / square, (linear + root) / square
     return lows, highs

@@ -85,8 +85,33 @@ def test_what_never_varies_is_not_certain() -> None:
     assert -high == low == pytest.approx(-3.75, abs=0.01)
     # Of several tasks without any variance, all rows count as one task's.
     assert interval([np.zeros(30), np.zeros(42)], SCORES) == interval([np.zeros(72)], SCORES)
+    # Rows that agree on a value between the bounds are no more certain, and the interval holds it.
+    for value, bounds in ((25.0, SCORES), (25.0, GAINS), (-60.0, GAINS)):
+        for rows in (3, 4, 400):
+            low, high = interval([np.full(rows, value)], bounds)
+            assert bounds[0] <= low < value < high <= bounds[1]
     # Equal log-probabilities come from equal choices of tokens.
     assert interval([np.zeros(72)]) == (0, 0)
+
+
+@pytest.mark.parametrize("bounds", [SCORES, GAINS])
+def test_tasks_that_each_agree_on_another_value_have_an_interval_around_their_mean(bounds: tuple[float, float]) -> None:
+    """The mean of the tasks counts them alike, however many rows each has."""
+    few, many = np.full(3, 100.0), np.zeros(200)
+    low, high = interval([few, many], bounds)
+    assert low < 50 < high
+    # The difference between the tasks is no noise: more rows of both narrow it.
+    narrow = interval([np.full(1000, 100.0), np.zeros(1000)], bounds)
+    assert 48 < narrow[0] < 50 < narrow[1] < 52
+    # A task that is known exactly adds next to nothing to the other's interval, halved by the mean.
+    alone = interval([few], bounds)
+    sure = interval([few, np.zeros(10**7)], bounds)
+    assert sure == pytest.approx((alone[0] / 2, alone[1] / 2), abs=0.01)
+
+
+def test_a_ratio_of_what_never_varies_has_no_interval() -> None:
+    constant = np.stack([np.full(12, 100.0), np.full(12, 100.0)])
+    assert np.isnan(ratio_intervals([constant])).all()
 
 
 def test_too_few_rows_have_no_interval() -> None:
