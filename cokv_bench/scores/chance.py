@@ -18,7 +18,7 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     """Tasks and means over tasks on which the full cache is not shown to be above chance.
 
     Chance is what a method scores that does not look at the prompt's content, `random` or else `streaming-llm`, at the
-    run's smallest budget; in a run without them the 0 of an empty answer (for a utility nothing is known then).
+    budget at which least is kept; in a run without them the 0 of an empty answer (for a utility nothing is known then).
     The full cache is at chance where the 95% interval of its gain over that, example by example, reaches 0.
 
     Args:
@@ -28,7 +28,9 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     scale = scale_of(configuration)
     keys = ["task", "example"]
     full = frame[frame["method"] == "full"].set_index(keys)["score"]
-    smallest = frame[frame["budget"] == frame["budget"].dropna().min()]
+    kept = frame.dropna(subset="budget").groupby("budget")["kept_tokens"].mean()
+    # Of budgets in tokens and shares of the prompt no other order says which is smaller.
+    smallest = frame[frame["budget"] == kept.idxmin()] if len(kept) else frame[:0]
     # One with options in its name looks no closer than its base.
     blind = [method for name in _UNINFORMED for method in smallest["method"].unique() if base(method) == name]
     floors = (smallest[smallest["method"] == method].set_index(keys)["score"] for method in blind)

@@ -97,6 +97,8 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
             for name, column in zip(("p_value", "p_adjusted", "p_error", "least_p"), found, strict=True):
                 table.loc[tested, name] = column
     blind = table["task"].isin(at_chance(frame, configuration)) | (table["least_p"] >= LEVEL)
+    # Chance is judged at one budget, by a method that may be as good as the full cache there.
+    blind &= ~(table["p_adjusted"] < LEVEL)
     table["within_noise"] = (table["p_adjusted"] >= LEVEL).astype("boolean").where(known)
     table["discriminates"] = (~blind).astype("boolean").where(known)
     return table.astype({"budget": column_type(table["budget"])})

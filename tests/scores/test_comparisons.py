@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cokv_bench.budget import read
 from cokv_bench.errors import RequestError
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.comparisons import COLUMNS, choose_baselines, comparisons_table
@@ -188,6 +189,31 @@ def test_where_the_full_cache_is_at_chance_nothing_can_be_told_apart() -> None:
     # Nobody knows what log-probabilities are at chance.
     assert at_chance(without, {**CONFIGURATION, "utility": "loglik"}) == []
     assert at_chance(without[without["method"] != "full"], CONFIGURATION) == []
+
+
+def test_chance_is_at_the_budget_that_keeps_least_and_never_hides_what_is_found() -> None:
+    """400 tokens keep more of these prompts than 5% of each does, and a blind method loses nothing at 400."""
+    whole, none = [1.0] * 20, [0.0] * 20
+    parts = [
+        records({"full": {"t/a": whole}}).assign(budget=None),
+        records({"snapkv": {"t/a": whole}, "x": {"t/a": whole}, "streaming-llm": {"t/a": whole}}, kept_tokens=4000),
+        records({"snapkv": {"t/a": whole}, "x": {"t/a": none}, "streaming-llm": {"t/a": none}}, kept_tokens=250),
+    ]
+    budgets: list[Any] = [None, 400, read("5%")]
+    frame = pd.concat(
+        [
+            part.assign(budget=pd.Series([each] * len(part), dtype=object))
+            for part, each in zip(parts, budgets, strict=True)
+        ]
+    )
+    configuration = {**CONFIGURATION, "tasks": {"t/a": {}}}
+    assert at_chance(frame, configuration) == []
+    # At a generous budget alone the blind method hides nothing either.
+    lost = records({"full": {"t/a": whole}, "snapkv": {"t/a": whole}, "x": {"t/a": none}, "random": {"t/a": whole}})
+    table = comparisons_table(lost, configuration, "snapkv").set_index("method")
+    assert at_chance(lost, configuration) == ["t/a"]
+    assert not table.loc["x", "within_noise"]
+    assert table["discriminates"].to_dict() == {"x": True, "random": False}
 
 
 @pytest.mark.parametrize("blind", ["random:seed=3", "streaming-llm:sinks=8", "random"])
