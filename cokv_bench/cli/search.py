@@ -10,6 +10,7 @@ import typer
 from cokv_bench.cli import options as o
 from cokv_bench.cli.groups import grouped
 from cokv_bench.cli.progress import progress_bar
+from cokv_bench.errors import RequestError
 from cokv_bench.limits import SearchLimits
 from cokv_bench.models.spec import ModelSpec
 from cokv_bench.option import Option, gibibytes
@@ -64,8 +65,11 @@ class Aim:
             least=2,
         ),
     ] = None
-    kernel: Annotated[int, Option("Width of the pooling over scores, in tokens, for rankings that pool.", least=1)] = 7
-    pooling: Annotated[str, Option("Pooling over scores: max or avg.")] = "max"
+    kernel: Annotated[
+        int | None,
+        Option("Width of the pooling over scores, in tokens, if rankings pool. Default: each one's own.", least=1),
+    ] = None
+    pooling: Annotated[str | None, Option("Pooling over scores: max or avg. Default: each ranking's own.")] = None
 
 
 @grouped
@@ -94,6 +98,11 @@ def search_budgets(
     o.check_names("utilities", aim.utilities)
     for name in aim.rankings:
         check_ranking(name)
+    if aim.experts is not None and aim.experts < len(aim.rankings):
+        raise RequestError(
+            f"{aim.experts} experts cannot take turns over {len(aim.rankings)} rankings, of which the last would have "
+            "none; search for more experts, or under fewer rankings."
+        )
     families = left_out.families
 
     from cokv_bench.game.profile import default_folder

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
@@ -92,6 +92,18 @@ class Method:
         other = find_method(replace(parse(name), split=Part(_EVENLY)).text)
         return replace(self, scorer=replace(other.scorer, fixed={**other.scorer.fixed, **self.scorer.fixed}))
 
+    def ranking_of(self, file: Mapping[str, Any]) -> dict[str, Any]:
+        """Window, kernel, pooling and scorer that a head file was made for, as far as they concern the method.
+
+        Args:
+            file: `ranking` of the head file. Where that ranking does not pool, its kernel and pooling say nothing; a
+                split that takes files of every rule takes nothing but the order of the heads.
+        """
+        if self.any_file or "scorer" not in file:
+            return {} if self.any_file else dict(file)
+        has = find_method(f"{file['scorer']}+{_EVENLY}").options
+        return {name: value for name, value in file.items() if name in ("scorer", *has)}
+
     def policy(self, **options: Any) -> Policy:
         """The policy with these options; those that the name gives come first.
 
@@ -106,7 +118,7 @@ class Method:
         method, given = self, options
         if self.rule is not None and not {"budgets"} & {*options, *self.allocator.defaults}:
             budgets = EmbeddedBudgets(self.rule, tuple(self.knobs.items()))
-            made_for = dict(budgets.ranking)
+            made_for = self.ranking_of(budgets.ranking)
             scorer = made_for.pop("scorer", None)
             # What ships was made for a ranking, and a method without one of its own has that.
             method = self if scorer is None or self.name.split is not None else self.with_ranking(scorer)
@@ -186,8 +198,18 @@ def get_policy(name: str, **options: Any) -> Policy:
                 f"'{name}' says {', '.join(method.knobs)}, which the function that is given as budgets does not take; "
                 "give one with a parameter knobs, such as load_head_file(FILE).tokens_at, or leave the option out."
             )
-        options["budgets"] = partial(budgets, knobs=dict(method.knobs))
+        options["budgets"] = _with_knobs(budgets, method.knobs)
     return method.policy(**options)
+
+
+def _with_knobs(budgets: Callable[..., Any], knobs: Mapping[str, Any]) -> Callable[..., Any]:
+    """The function with knobs that come before those that it is told, such as the length of the prompt."""
+
+    @wraps(budgets)
+    def told(*args: Any, **more: Any) -> Any:
+        return budgets(*args, **{**more, "knobs": {**more.get("knobs", {}), **knobs}})
+
+    return told
 
 
 def ranking_policy(name: str, **options: Any) -> Policy:

@@ -74,7 +74,7 @@ class MethodSettings:
     ) -> dict[str, Any]:
         """Window, kernel and pooling of a method; without a method, of those that have none of their own."""
         scorer = Half(None) if method is None else self._found(method, heads).scorer
-        made_for = {} if heads is None else heads.ranking
+        made_for = {} if heads is None or method is None else find_method(method).ranking_of(heads.ranking)
         # The later comes first.
         said = {**scorer.published, **knobs, **made_for, **self._asked}
         return {name: {**said, **scorer.fixed}.get(name, usual) for name, usual in _RANKING.items()}

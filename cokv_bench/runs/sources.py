@@ -130,6 +130,12 @@ def static_budgets(
     return {task: _of_task(made, task, "head file") for task in tasks}
 
 
+def _shared_options(file: str, wanted: str) -> int | None:
+    """How many options a file's ranking has, if it is the one that is wanted or has fewer of its options."""
+    own, asked = parse(file).ranking, parse(wanted).ranking
+    return len(own.options) if own.name == asked.name and set(own.options) <= set(asked.options) else None
+
+
 #: A head file with its path.
 _Named = tuple[Path, HeadFile]
 
@@ -163,10 +169,11 @@ class _Finder:
         named = [(path, load_head_file(path)) for path in paths]
         mine = [(path, file) for path, file in named if file.method in (None, self.rule)]
         # Shares are tied to the ranking that they were searched with: a pair takes those of its own, where there are.
-        ranking = parse(self.method).ranking.text if "+" in self.method else None
-        # Files of earlier searches have the ranking as it was written.
-        own = () if ranking is None else (ranking, ranking_name(ranking))
-        mine = [each for each in mine if each[1].ranking.get("scorer", WINDOW) in own] or mine
+        if "+" in self.method:
+            wanted = ranking_name(parse(self.method).ranking.text)
+            fits = [_shared_options(file.ranking.get("scorer", WINDOW), wanted) for _, file in mine]
+            best = max((each for each in fits if each is not None), default=None)
+            mine = [each for each, fit in zip(mine, fits, strict=True) if fit == best]
         return mine or (named if self.any_file else [])
 
     def embedded(self) -> _Named:

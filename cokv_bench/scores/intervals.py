@@ -29,7 +29,7 @@ def interval(groups: Sequence[Array], bounds: Bounds | None = None) -> tuple[flo
     """95% interval of the mean of the groups' means, for new examples of the same groups (tasks are fixed).
 
     Each group's variance is estimated from its own rows, without bias; the t quantile has Satterthwaite's degrees of
-    freedom, n - 1 for one group. A variance of rows that all agree is 0 however few they are, so groups without any, and
+    freedom, n - 1 for one group. A variance of rows that all agree is 0 however few they are, so groups without any and
     one group of answers that are right or wrong, have Wilson's interval, and their paired differences Bonett and
     Price's ("Adjusted Wald confidence interval for a difference of binomial proportions based on paired data", 2012).
     Scores between the bounds count as shares of one, whose variance is smaller. Groups that agree on one value are

@@ -54,7 +54,8 @@ class SearchExamples:
         utilities: names of the utilities.
         rankings: names of scorers, with options where they have some, that order the tokens of each head; they say
             how many queries are observed where the scorer has a published number of them.
-        kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it.
+        kernel, pooling: how scores are pooled before tokens are ranked, as far as rankings pool and do not say it; None
+            for each ranking's own.
         groups: by case, its task and utility.
         choose_on: tasks, or benchmarks of tasks, that choose and that no step follows; none for some documents of every
             task.
@@ -67,8 +68,8 @@ class SearchExamples:
         utilities: Sequence[str],
         *,
         window: int,
-        kernel: int = 7,
-        pooling: str = "max",
+        kernel: int | None = None,
+        pooling: str | None = None,
         rankings: Sequence[str] = ("window",),
         budgets: Sequence[int] = (),
         choose_on: Sequence[str] = (),
@@ -112,7 +113,7 @@ class SearchExamples:
         self._ends: dict[tuple[int, int | None], float] = {}
         check_among(self.choose_on, self._tasks, "this search", "choose on")
         self.rankings = tuple(each_once(map(ranking_name, rankings)))
-        self._policies = [_policy(name, window=window, kernel=kernel, pooling=pooling) for name in self.rankings]
+        self._policies = [_policy(name, window=window, **self._pooling) for name in self.rankings]
         for policy in self._policies:
             if policy.window != window:
                 raise RequestError(
@@ -126,7 +127,6 @@ class SearchExamples:
             self._policies,
             budgets=budgets,
             window=window,
-            pooled={"kernel": kernel, "pooling": pooling},
             encoding=self.encoding,
             memory_limit=memory_limit,
             spill_folder=spill_folder,
@@ -209,9 +209,15 @@ class SearchExamples:
         return None if sinks == alone else sinks
 
     def pooled(self, place: int) -> dict[str, Any]:
-        """Kernel and pooling of one of the rankings: those that its name says, and else those of all."""
-        fixed = find_method(self.rankings[place]).scorer.fixed
-        return {name: fixed.get(name, usual) for name, usual in (("kernel", self.kernel), ("pooling", self.pooling))}
+        """Kernel and pooling of one of the rankings, as far as it has them: of its name, of all, or its own."""
+        method = find_method(self.rankings[place])
+        said = {**method.scorer.published, **self._pooling, **method.scorer.fixed}
+        return {name: said[name] for name in ("kernel", "pooling") if name in method.options}
+
+    @property
+    def _pooling(self) -> dict[str, Any]:
+        asked = {"kernel": self.kernel, "pooling": self.pooling}
+        return {name: value for name, value in asked.items() if value is not None}
 
     def parts(self) -> tuple[list[int], list[int]]:
         """The cases to search on and to choose on, see `deal`.

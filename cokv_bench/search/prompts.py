@@ -37,7 +37,6 @@ class RankedPrompts:
         policies: what ranks tokens.
         budgets: at which tokens are ranked, where a ranking depends on the budget (one that drafts).
         window: last tokens that are kept in every head.
-        pooled: kernel and pooling of rankings that do not say them.
         memory_limit: bytes for prompts; default 60% of what is free. Prompts beyond it go to a file.
         spill_folder: where that file is made; default the system's temporary folder.
         kept: folder whose prompts are not prefilled again, and that those which it lacks are written to.
@@ -55,7 +54,6 @@ class RankedPrompts:
         *,
         budgets: Sequence[int],
         window: int,
-        pooled: Mapping[str, int | str],
         encoding: Encoding,
         memory_limit: int | None,
         spill_folder: Path | None,
@@ -70,8 +68,8 @@ class RankedPrompts:
             for place, policy in enumerate(policies)
             for budget in (wanted if policy.needs_budget else [None])
         }
-        # What a kept prompt depends on beside its text.
-        settings = {"answers": [_whose(*each) for each in answers.items()], "window": window, **pooled}
+        # What a kept prompt depends on beside its text; its orders say how they came about.
+        settings = {"answers": [_whose(*each) for each in answers.items()], "window": window}
         self._kept = None if kept is None else KeptPrompts(kept, model, settings)
         self._found: dict[int, tuple[Sequence[Tensor], Mapping[str, Tensor]]] = {}
         self._questions: dict[int, Tensor] = {}
@@ -110,11 +108,12 @@ class RankedPrompts:
             **vars(encoded),
         }
         names = list(self._cells.values())
-        found = self._kept.find(text, names)
+        found: tuple[Prompt | OnDisk, Ranked] | None = self._kept.find(text, names)
         if found is None:
-            self._kept.write(text, self._prefill(task, row, encoded))
-            found = self._kept.find(text, names)
-            assert found is not None
+            made = self._prefill(task, row, encoded)
+            self._kept.write(text, made)
+            # Another search may have written the prompt in another order meanwhile.
+            found = self._kept.find(text, names) or (made.prompt, made)
         there, ranked = found
         self._found[number] = ranked.answers, ranked.orders
         return there

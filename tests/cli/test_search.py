@@ -125,6 +125,7 @@ def test_experts_leave_a_file_each(cli, texty_folder: Path) -> None:
         (("--budget", "x"), "'x'"),
         (("--steps", "0"), "0 steps"),
         (("--kernel", "4"), "positive odd number"),
+        (("--experts", "2", "--ranking", "window,accumulated,laq"), "2 experts cannot take turns over 3 rankings"),
         (("--pooling", "mean"), "takes max or avg, not 'mean'"),
         (("--time-limit", "soon"), "soon"),
         (("--tasks", "neddle"), "did you mean needle"),

@@ -82,6 +82,17 @@ def test_two_classes_keep_exact_totals(
     assert choice.kept[:, :, :4].all()
 
 
+def test_a_length_of_the_prompt_that_is_named_comes_before_its_own(make_prompt: Any) -> None:
+    prompt = make_prompt(90, kv_heads=3, window=4)
+    own, named = (get_policy(f"window+curves{each}", budgets=CURVES.tokens_at) for each in ("", ":prompt=50"))
+    assert own.select(prompt, 30).counts.tolist() == CURVES.tokens_at(30, window=4, knobs={"prompt": 90}).tolist()
+    expected = CURVES.tokens_at(30, window=4, knobs={"prompt": 50})
+    assert named.select(prompt, 30).counts.tolist() == expected.tolist()
+    assert (expected != CURVES.tokens_at(30, window=4, knobs={"prompt": 90})).any()
+    with pytest.raises(RequestError, match="tells its function the prompt's length as knobs"):
+        get_policy("window+curves", budgets=lambda budget: expected)
+
+
 def test_protected_first_tokens_of_two_classes_are_the_users_where_he_says(make_prompt: Any) -> None:
     worth = partial(by_worth, worth=range(6))
     assert get_policy("window:sinks=1+two-class", budgets=worth).sinks == 1

@@ -11,6 +11,7 @@ from cokv_bench.budgets import HeadBudgets, HeadValues
 from cokv_bench.errors import RequestError
 from cokv_bench.files import file_sha256
 from cokv_bench.models import Model
+from cokv_bench.policies import get_policy
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.sources import refuse_unread
 from cokv_bench.search.search import budget_file
@@ -138,6 +139,38 @@ def test_an_option_of_the_ranking_of_a_head_file_is_told_and_asked_for(texty: Mo
         assert plan.configuration["kernel"] == asked or asked is None
     fixed = policies(plan_for(texty, "cokv-search:kernel=5", heads=sources, kernel=3))
     assert fixed["cokv-search:kernel=5"].scorer.kernel == 5
+
+
+def test_a_file_whose_ranking_does_not_pool_says_nothing_of_how_others_do(texty: Model) -> None:
+    replace(shares_of(texty), scorer="fading:observe=32", window=4, kernel=7, pooling="max").save("fading.json")
+    replace(shares_of(texty), scorer="damage:kernel=9", window=4, kernel=9, pooling="max").save("damage.json")
+    pair = "defensive+cokv-search"
+    for name, kernel, pooling in (("fading.json", 5, "avg"), ("damage.json", 9, "max")):
+        policy = policies(plan_for(texty, pair, heads=HeadSources(heads=(Path(name),))))[pair]
+        assert (policy.scorer.kernel, policy.scorer.pooling, policy.window) == (kernel, pooling, 4)
+
+
+def test_two_classes_take_nothing_but_the_order_of_the_heads(texty: Model) -> None:
+    sources = HeadSources(heads=(Path("s.json"),))
+    shares_of(texty).save("s.json")
+    found = policies(plan_for(texty, "window+two-class", "window", heads=sources))
+    assert found["window+two-class"].scorer == found["window"].scorer
+    assert found["window+two-class"].window == found["window"].window
+    shipped, plain = get_policy("defensive+two-class"), get_policy("defensive")
+    assert (shipped.scorer, shipped.window, shipped.observe) == (plain.scorer, plain.window, plain.observe)
+
+
+def test_a_pair_with_a_further_option_takes_the_file_of_its_ranking_among_several(texty: Model) -> None:
+    for name, scorer in (("fading", "fading:observe=32"), ("narrow", "fading:observe=32:window=4"), ("laq", "laq")):
+        replace(shares_of(texty), scorer=scorer, window=8).save(f"{name}.json")
+    for method, names, wanted in (
+        ("fading:window=6+cokv-search", ("laq", "fading"), "fading"),
+        ("fading:window=4+cokv-search", ("fading", "laq", "narrow"), "narrow"),
+        ("fading+cokv-search", ("fading", "laq", "narrow"), "fading"),
+    ):
+        files = tuple(Path(f"{name}.json") for name in names)
+        plan = plan_for(texty, method, heads=HeadSources(heads=files))
+        assert plan.configuration["head_budgets"][method]["shares"] == file_sha256(Path(f"{wanted}.json"))
 
 
 def test_knobs_that_change_nothing_are_refused(texty: Model) -> None:

@@ -17,6 +17,7 @@ from cokv_bench.registries import SCORERS
 from cokv_bench.search import SearchExamples
 from cokv_bench.search import prompts as module
 from cokv_bench.search.examples import Point
+from cokv_bench.search.kept import KeptPrompts
 from cokv_bench.tasks.prompts import Encoding
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
@@ -54,6 +55,22 @@ def test_kept_prompts_are_not_prefilled_again_and_score_the_same(
         patch.setattr(module, "prefill", None)
         assert scores(made(unread, tmp_path / "kept", **options)) == plain
     assert unread.verdict.lean
+
+
+def test_another_search_may_write_the_same_prompt_in_another_order_at_the_same_time(
+    texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = (made(texty, tmp_path, (name,)) for name in ("window:kernel=3", "accumulated"))
+    plain = scores(made(texty, None, ("window:kernel=3",)))
+    write = KeptPrompts.write
+
+    def late(kept: KeptPrompts, text: Any, ranked: Any) -> None:
+        write(kept, text, ranked)
+        if kept is mine._prompts._kept:
+            other._prompts.get(0 if text["example"] == other.rows[0][1].id else 1)
+
+    monkeypatch.setattr(KeptPrompts, "write", late)
+    assert scores(mine) == plain
 
 
 def test_another_ranking_is_added_and_any_of_them_may_come_first(

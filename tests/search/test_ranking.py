@@ -98,9 +98,26 @@ def test_shares_carry_their_ranking_and_a_pair_takes_the_file_of_its_own(
         np.testing.assert_array_equal(found, file.budgets(24, window=8))
 
 
-def deployed(name: str) -> Policy:
-    """As `eval` deploys shares that were searched under that ranking."""
-    made_for = {"window": 8, "kernel": 7, "pooling": "max", **({} if name == "window" else {"scorer": name})}
+def test_a_ranking_is_searched_as_it_ranks_where_nobody_says_otherwise(texty: Model) -> None:
+    """DefensiveKV and CAKE average over 5 tokens, and fading queries do not pool."""
+    tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
+    names = ("window", "defensive", "cake", "oracle", "oracle:kernel=5", "fading")
+    examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=names)
+    for policy, name in zip(examples._policies, names, strict=True):
+        assert policy.scorer == ranking_policy(name).scorer, name
+    own = [examples.pooled(place) for place in range(len(names))]
+    kernels, poolings = ([each.get(name) for each in own] for name in ("kernel", "pooling"))
+    assert kernels == [7, 5, 5, 11, 5, None]
+    assert poolings[:3] == ["max", "avg", "avg"]
+    asked = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=("defensive", "oracle:kernel=5"), kernel=9)
+    assert [policy.scorer.kernel for policy in asked._policies] == [9, 5]
+    assert [asked.pooled(place)["kernel"] for place in (0, 1)] == [9, 5]
+
+
+def deployed(name: str, pooled: dict[str, Any]) -> Policy:
+    """As `eval` deploys shares that were searched under that ranking, which pools as told."""
+    own = {} if name == "window" else {"scorer": name}
+    made_for = {"window": 8, "kernel": 7, "pooling": "max", **pooled, **own}
     return MethodSettings().policy(
         "cokv-search", StaticBudgets(lambda budget, *, window, knobs: np.zeros(0), {}, (), (), made_for)
     )
@@ -115,7 +132,7 @@ def test_a_ranking_is_searched_as_it_is_deployed(texty: Model, name: str) -> Non
     tasks = resolve(["needle"], texty, TaskOptions(lengths=(300,), examples=2))
     examples = SearchExamples(texty, tasks, ["loglik"], window=8, rankings=(name,), budgets=(24,))
     (searched,), (spelled,) = examples._policies, examples.rankings
-    for run in (deployed(name), deployed(spelled)):
+    for run in (deployed(name, examples.pooled(0)), deployed(spelled, examples.pooled(0))):
         assert (searched.scorer, searched.observe, searched.sinks) == (run.scorer, run.observe, run.sinks)
     assert (searched.sinks > 0) == ("sinks=" in name)
 
