@@ -43,14 +43,18 @@ class Gaps:
         return self._gaps[budget][self._groups[case]]
 
     def closed(self, case: int, budget: int, score: float) -> float:
-        """The share of the gap that a score closes: on average 0 with equal shares and 1 with the full cache."""
+        """The share of the gap that a score closes: 1 with the full cache; 0 with equal shares, on average over a group.
+
+        Of a group that loses almost nothing, equal shares are told to close some, see above.
+        """
         return 1 - (self._full[case] - score) / self.gap(case, budget)
 
     def closed_over(self, budget: int, scores: Mapping[int, float]) -> float:
         """The gain over the gap of several cases, by case their scores, both means over their groups.
 
-        0 with equal shares and 1 with the full cache on these very cases. Groups weigh as much as they lose, so those
-        that lose almost nothing decide nothing.
+        0 with equal shares and 1 with the full cache on these very cases, but for a mean gap below a quarter of a nat
+        per token, which counts as that much. Groups weigh as much as they lose, so those that lose almost nothing
+        decide nothing.
         """
         groups = self.members(scores).values()
         equal = self._uniform[budget]
