@@ -106,7 +106,8 @@ class SearchLimits:
 
     Attributes:
         steps: steps in the ledger.
-        seconds: time of all calls together, prefill included.
+        seconds: time of all calls together up to the last round (20 steps) of each; a call that was killed has lost
+            what came after. Prompts are read by the first of several searches of one call, and count for it alone.
 
     Raises:
         RequestError: a number out of range.
