@@ -1,6 +1,6 @@
 """Which tasks a model cannot do even with its full cache: there no method can be told from another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -40,3 +40,16 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     behind = groups(task for task in configuration["tasks"] if task in by_task)
     lows = {name: interval([by_task[task] for task in group], scale.gains)[0] for name, group in behind.items()}
     return [name for name, low in lows.items() if low <= 0]
+
+
+def is_loss(frame: pd.DataFrame, tasks: Sequence[str], methods: Sequence[str], budget: Any) -> bool:
+    """Whether one of some methods scores less than the full cache, mean over tasks.
+
+    Args:
+        frame: the records of a run.
+        budget: one of the run's, missing for all.
+    """
+    mine = frame[frame["task"].isin(tasks)]
+    full = mine[mine["method"] == "full"].groupby("task")["score"].mean().mean()
+    limited = mine[mine["budget"].notna() if pd.isna(budget) else mine["budget"] == budget]
+    return any(limited[limited["method"] == name].groupby("task")["score"].mean().mean() < full for name in methods)

@@ -43,7 +43,7 @@ class Gaps:
         return self._gaps[budget][self._groups[case]]
 
     def closed(self, case: int, budget: int, score: float) -> float:
-        """The share of the gap that a score closes: 1 with the full cache; 0 with equal shares, on average over a group.
+        """The share of the gap that a score closes: 1 with the full cache, and on average 0 with equal shares.
 
         Of a group that loses almost nothing, equal shares are told to close some, see above.
         """
