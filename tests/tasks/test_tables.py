@@ -150,7 +150,7 @@ def test_a_row_without_an_answer_is_not_scored(tmp_path: Path, texty: Model) -> 
     for metric in ("contains", "string_match_all", "qa_f1"):
         options = TaskOptions(metric=metric)
         request = request_of([f"jsonl:{path}"], ["snapkv"], (16,), options=options, split="all", knobs="papers")
-        with pytest.raises(RequestError, match="1 of the 2 examples of .* have no answers to score against"):
+        with pytest.raises(RequestError, match=r"1 of the 2 examples of .* have no answers to score against"):
             plan_request(request, texty)
 
 
