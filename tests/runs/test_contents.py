@@ -38,7 +38,7 @@ def questions(folder: Path, answer: str) -> tuple[str, TaskOptions]:
 def needles(folder: Path, answer: str) -> tuple[str, TaskOptions]:
     rows = [{"needle": f"Hat {i} is red or blue.", "question": f"Hat {i}?", "answer": answer} for i in range(40)]
     (folder / "needles.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    return "needle", TaskOptions(needles=folder / "needles.jsonl", lengths=(400,), examples=40)
+    return "needle", TaskOptions(needles=folder / "needles.jsonl", lengths=(400,), examples=2)
 
 
 def plan_of(model: Model, asked: tuple[str, TaskOptions]) -> Plan:
