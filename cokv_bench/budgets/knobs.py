@@ -56,8 +56,8 @@ class Tuning:
         utility: name of what decided.
         curves: see `Curves`.
         heads: hashes of the head files that alpha and beta were tried with, by method.
-        settings: what else decides the utilities: the window that was asked for, `max_length`, `reading`, and version
-            and rules of each task. Empty in earlier files, which do not say.
+        settings: what else decides the utilities: the window that was asked for, `max_length`, `reading`, and version,
+            rules and contents of each task. Empty in earlier files, which do not say.
     """
 
     tasks: tuple[str, ...]

@@ -12,6 +12,7 @@ from cokv_bench.files import write_json
 from cokv_bench.log import AppendLog, check_settings, take_lines, whole_lines
 from cokv_bench.policies.names import place
 from cokv_bench.runs.checked import record_problem, run_problem
+from cokv_bench.runs.contents import as_kept
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.shards import Shard
 from cokv_bench.units import FRACTION, NATS, UTILITY
@@ -69,13 +70,16 @@ class Journal:
             write_json(path, content)
             self._started = True
         found = read_run(self.folder)["configuration"]
-        check_settings(self.folder, found, content["configuration"])
+        check_settings(self.folder, found, as_kept(content["configuration"], found))
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Add the records that are new, on disk before the call returns."""
-        fresh = [record for record in records if record_key(record) not in self.done]
-        self._log.append(fresh)
-        self.done.update(record_key(record) for record in fresh)
+        fresh: dict[Key, dict[str, Any]] = {}
+        for record in records:
+            if record_key(record) not in self.done:
+                fresh.setdefault(record_key(record), record)
+        self._log.append(fresh.values())
+        self.done.update(fresh)
 
     def __enter__(self) -> "Journal":
         return self

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from cokv_bench.game.utilities import PromptUtility, get_utility
 from cokv_bench.models import Model
 from cokv_bench.policies import Policy
 from cokv_bench.policies.names import FULL
+from cokv_bench.runs.contents import naming
 from cokv_bench.runs.grid import SCORE
 from cokv_bench.runs.overlap import Seen, refuse_seen, with_documents, without_seen
 from cokv_bench.tasks import Example, Split, Task, split_rule
@@ -87,8 +89,8 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Folder name of the run: the model and a hash of the configuration."""
-        digest = hashlib.sha256(json.dumps(self.configuration, sort_keys=True).encode()).hexdigest()
+        """Folder name of the run: the model and a hash of the configuration, see `naming`."""
+        digest = hashlib.sha256(json.dumps(naming(self.configuration), sort_keys=True).encode()).hexdigest()
         return f"{self.model.folder_name}-{digest[:8]}"
 
 
@@ -133,6 +135,12 @@ def make_plan(
         task, rows = each.name, examples[each.name]
         if not rows:
             raise no_examples(split, [each])
+        name, times = Counter(row.id for row in rows).most_common(1)[0]
+        if times > 1:
+            raise RequestError(
+                f"'{task}' gives the example '{name}' {times} times in the split '{split}', but records tell examples "
+                "apart by their ids; correct the task, so that each example has an id of its own."
+            )
         unlabelled = sum(not row.answers for row in rows)
         if unlabelled and (measured is None or measured.needs_answers):
             raise RequestError(
@@ -207,14 +215,15 @@ def _task_configuration(task: Task, examples: Sequence[Example]) -> dict[str, An
     ids = hashlib.sha256("\n".join(example.id for example in examples).encode()).hexdigest()[:16]
     questions = max(1 + len(example.later) for example in examples)
     told = {"version": task.version, "metric": task.metric, "examples": len(examples), "ids": ids}
-    # Of rows: ids say nothing of the answers, nor of what the prompt makes of a row.
+    # Ids say nothing of the answers, and of rows nothing of what the prompt makes of them.
     rules = getattr(task, "rules_digest", None)
-    texts = contents([(task, example) for example in examples])
+    (text,) = contents([(task, example) for example in examples]).values()
     # Earlier versions told the first of several answers alone.
     joined = any(example.later and example.joint and len(example.answers) > 1 for example in examples)
     return {
         **told,
         **({"questions": questions} if questions > 1 else {}),
         **({"told": "all answers"} if joined else {}),
-        **({"rules": rules, "contents": texts[task.name]} if rules else {}),
+        **({"rules": rules} if rules else {}),
+        "contents": text,
     }

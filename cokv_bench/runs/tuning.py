@@ -14,7 +14,8 @@ from cokv_bench.kvcache import Prompt, Selection
 from cokv_bench.log import differences
 from cokv_bench.policies import Policy, find_method
 from cokv_bench.policies.policy import check_budget
-from cokv_bench.tasks.base import made_from
+from cokv_bench.runs.contents import as_kept
+from cokv_bench.tasks.base import contents, made_from
 from cokv_bench.tasks.prompts import reading
 
 #: Knobs that are tried together; one group after the other, each at the best setting of those before. The queries that
@@ -214,7 +215,7 @@ def untried(
     if not same:
         return list(methods)
     if tuning.settings:
-        _refuse_other(path, tuning.settings, _settings_of(game, window))
+        _refuse_other(path, tuning.settings, as_kept(_settings_of(game, window), tuning.settings))
     covered = {cell for cell in cells if _covered(tuning.curves.get(cell[0], {}).get(cell[1], ()), *cell, game, window)}
     return [
         method for method in methods if method in changed or any(c[0] == method and c not in covered for c in cells)
@@ -239,12 +240,13 @@ def _settings_of(game: Game, window: int | None) -> dict[str, Any]:
         window: the only one that was asked for.
     """
     tasks = {task.name: task for task, _ in game.rows}
+    texts = contents(game.rows)
     settings = {
         "window": window,
         "max_length": game.encoding.max_length,
         "reading": reading(game.model, [example for _, example in game.rows], game.encoding),
         "tasks": {
-            name: {"version": task.version, "rules": getattr(task, "rules_digest", None)}
+            name: {"version": task.version, "rules": getattr(task, "rules_digest", None), "contents": texts[name]}
             for name, task in tasks.items()
         },
     }

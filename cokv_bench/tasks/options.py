@@ -19,6 +19,7 @@ class TaskOptions:
 
     Attributes:
         names: of tasks or groups of tasks, as `cokv-bench ls tasks` lists them.
+        limit: of the examples of a task of rows; tasks that are made at any length have `examples_a_length`.
         lengths, examples: of tasks that are made at any length; examples is per length.
         depths, needles: Needle in a Haystack.
         template, metric: for `jsonl:` rows.
@@ -36,13 +37,25 @@ class TaskOptions:
             _TASKS,
         ),
     ] = None
-    limit: Annotated[int | None, Option("At most this many examples per task.", _TASKS, least=1)] = None
+    limit: Annotated[
+        int | None,
+        Option(
+            "Tasks of rows, such as LongBench: at most this many examples per task. Tasks made at any length, such as "
+            "needle: this many examples per length, unless --examples is given.",
+            _TASKS,
+            least=1,
+        ),
+    ] = None
     seed: Annotated[int, Option("Seed of the splits, the needles and the sampling.", least=0)] = 0
     lengths: Annotated[tuple[int, ...], Option("Prompt lengths in tokens, comma separated.", _MADE)] = (1024,)
     depths: Annotated[int, Option("Number of needle depths, evenly spaced from 0 to 100 percent.", _MADE, least=1)] = 10
     examples: Annotated[
         int | None,
-        Option("Examples per length. Default: one per depth (needles), 10 (RULER, recall, text).", _MADE, least=1),
+        Option(
+            "Examples per length. Default: --limit, or else one per depth (needles), 10 (RULER, recall, text).",
+            _MADE,
+            least=1,
+        ),
     ] = None
     haystack: Annotated[Path | None, Option("Folder of .txt files instead of the embedded text.", _MADE)] = None
     needles: Annotated[

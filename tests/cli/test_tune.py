@@ -131,6 +131,11 @@ def test_a_file_of_other_settings_is_refused_and_candidates_that_were_not_tried_
         told = " ".join(err.split())
         assert "knobs.json holds knobs chosen with other settings" in told
         assert says in told
+    edited = [{**row, "answers": ["others"]} for row in rows]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in edited))
+    status, _, err = cli(*asked, "--max-length", "60")
+    assert (status, "contents is" in " ".join(err.split())) == (2, True)
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert cli(*asked, "--max-length", "60")[0] == 0
     assert Path("knobs.json").read_bytes() == before
     # A file that does not say is taken as it is, and what it lacks of the candidates is tried.

@@ -12,10 +12,13 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model
+from cokv_bench.runs.request import plan_request
 from cokv_bench.tasks.base import Example
+from cokv_bench.tasks.options import TaskOptions
 from cokv_bench.tasks.prompts import Encoding, encode_example, encode_parts
 from cokv_bench.tasks.rows.jsonl import JsonlTask
 from tests.hub_server import Hub, local_hub, offline
+from tests.requests import request_of
 
 ROWS = [
     {"context": f"Text {n}. ", "question": f"Who {n}? ", "answer_prefix": "It was", "answer": [f"a{n}"], "task": task}
@@ -128,6 +131,57 @@ def test_columns_places_and_filters(tmp_path: Path) -> None:
         ("\n\n A text. ", ("3",)),
         ("\n\n A text. ", ("4",)),
     ]
+
+
+def test_an_empty_cell_of_csv_is_no_answer_and_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    header = "context,input,answer,answer_prefix,length,max_new_tokens,all_classes\n"
+    path.write_text(header + "It is red.,Which?,red,So,3,7,\nIt is two.,Many?, ,,,,\nIt is 3.,Many?,3.0,,3.0,7.0,\n")
+    found = examples(path)
+    assert [each.answers for each in found] == [("red",), (), ("3.0",)]
+    assert [each.begun for each in found] == ["So", "", ""]
+    assert [each.fields.get("length") for each in found] == [3, None, 3]
+    assert [each.max_new_tokens for each in found] == [7, 64, 7]
+
+
+def test_a_row_without_an_answer_is_not_scored(tmp_path: Path, texty: Model) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("context,input,answers\nIt is red.,Which?,red\nIt is blue.,Which?,\n")
+    for metric in ("contains", "string_match_all", "qa_f1"):
+        options = TaskOptions(metric=metric)
+        request = request_of([f"jsonl:{path}"], ["snapkv"], (16,), options=options, split="all", knobs="papers")
+        with pytest.raises(RequestError, match=r"1 of the 2 examples of .* have no answers to score against"):
+            plan_request(request, texty)
+
+
+@pytest.mark.parametrize(
+    ("written", "answers"),
+    [
+        ("NaN", ()),
+        ("null", ()),
+        ('""', ()),
+        ('["", " "]', ()),
+        ("[null, NaN]", ()),
+        ('["", "x", null, " y"]', ("x", " y")),
+        ("7.0", ("7",)),
+        ("[7.5, 7, -2.0]", ("7.5", "7", "-2")),
+    ],
+)
+def test_gaps_are_no_answers_and_whole_numbers_have_no_point(
+    tmp_path: Path, written: str, answers: tuple[str, ...]
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"context": "c", "input": "q", "answers": {written}, "length": NaN, "max_new_tokens": NaN}}\n')
+    (found,) = examples(path)
+    assert (found.answers, found.fields, found.max_new_tokens) == (answers, {"row": 0}, 64)
+
+
+@pytest.mark.parametrize("written", ["three", "3.5", "-3", "nan", "inf"])
+def test_cells_that_are_no_number_are_told(tmp_path: Path, written: str) -> None:
+    for column, message in (("length", "must be a number of words"), ("max_new_tokens", "a number of at least 1")):
+        path = tmp_path / f"{column}.csv"
+        path.write_text(f"context,input,answers,{column}\nc,q,a,{written}\n")
+        assert message in refused(path)
 
 
 def test_turns_are_rows_of_one_document(tmp_path: Path) -> None:

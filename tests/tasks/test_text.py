@@ -6,9 +6,13 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.models import Model, encode
+from cokv_bench.runs.execute import execute
+from cokv_bench.runs.journal import read_records
+from cokv_bench.runs.request import plan_request
 from cokv_bench.tasks.registry import TaskOptions, resolve
 from cokv_bench.tasks.text import TextTask
 from cokv_bench.tasks.text.task import MAX_NEW_TOKENS
+from tests.requests import request_of
 
 
 def task(model: Model, **options: object) -> TextTask:
@@ -55,6 +59,23 @@ def test_profile_and_test_share_no_text(texty: Model, tmp_path: Path) -> None:
         for split in ("profile", "test", "report")
     }
     assert names == {"profile": {"b", "d"}, "test": {"a", "e"}, "report": {"c"}}
+
+
+def test_all_splits_of_one_short_text_have_each_example_once(texty: Model, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text(" ".join(f"Line {n} says as little as the others do." for n in range(4)))
+    made = task(texty, haystack=tmp_path, lengths=(130, 180), examples=9)
+    splits = [example for split in ("profile", "test", "report") for example in made.examples(split)]
+    found = made.examples("all")
+    assert len(splits) > len(found) == len({example.id for example in found})
+    assert {example.id for example in found} == {example.id for example in splits}
+    asked = {
+        "options": TaskOptions(haystack=tmp_path, lengths=(130, 180), examples=9),
+        "split": "all",
+        "knobs": "papers",
+    }
+    plan = plan_request(request_of(["text"], ["full", "snapkv"], (24,), **asked), texty)
+    execute(plan, tmp_path / "run")
+    assert len(read_records(tmp_path / "run")) == plan.answers == 2 * len(found)
 
 
 def test_draws_depend_on_seed_and_length_alone(texty: Model) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from cokv_bench.checks import Check, whole
 from cokv_bench.tasks.base import Split
 from cokv_bench.tasks.family import Family, Size
-from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES
+from cokv_bench.tasks.made.task import DEFAULT_EXAMPLES, SPLITS
 from cokv_bench.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 class MadeFamily(Family):
     """A benchmark whose tasks make as many examples of each length as they are asked for."""
+
+    made = True
 
     @abstractmethod
     def new_tokens(self, task: str) -> int:
@@ -26,9 +28,10 @@ class MadeFamily(Family):
         return DEFAULT_EXAMPLES
 
     def size(self, task: str, options: TaskOptions, split: Split, rows: int | None) -> Size:
-        """As many examples of each length as the options say; never `UncountedError`."""
+        """As many examples of each length and split as the options say; never `UncountedError`."""
         asked = options.examples_a_length
-        return Size(self.default_examples(options) if asked is None else asked, self.new_tokens(task), options.lengths)
+        of_split = self.default_examples(options) if asked is None else asked
+        return Size(of_split * (len(SPLITS) if split == "all" else 1), self.new_tokens(task), options.lengths)
 
     def length(self, task: str) -> str | None:
         """The length that was asked for, in tokens."""

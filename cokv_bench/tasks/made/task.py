@@ -12,7 +12,8 @@ from cokv_bench.tasks.made.haystack import Document, Haystack, Tokenizer, deal
 #: Examples a length and split where nobody says how many; of needles there is one a depth.
 DEFAULT_EXAMPLES = 10
 
-_SPLITS: tuple[Split, ...] = ("profile", "test", "report")
+#: Of which "all" is made.
+SPLITS: tuple[Split, ...] = ("profile", "test", "report")
 
 
 class MadeTask(ABC):
@@ -66,13 +67,14 @@ class MadeTask(ABC):
     def examples(self, split: Split) -> list[Example]:
         """The examples by length, then by number; "all" is "profile", "test" and "report", one after the other.
 
-        Examples that are equal in all are one. Where prompts are equal and answers are not, ids are of both.
+        Examples that are equal in all are one, also those of two splits that read the same document. Where prompts are
+        equal and answers are not, ids are of both.
 
         Raises:
             RequestError: a length that does not suit the task.
         """
         if split == "all":
-            return [example for each in _SPLITS for example in self.examples(each)]
+            return _distinct([example for each in SPLITS for example in self.examples(each)])
         if split not in self._made:
             made = [example for length in self._lengths for example in self._make(split, length)]
             self._made[split] = _distinct(made)

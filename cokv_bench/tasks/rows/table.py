@@ -1,5 +1,6 @@
 """A table of rows: where it lies, which of its records count, and what its columns mean."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -80,9 +81,11 @@ class Table:
 
     def _row(self, record: Record, place: str, index: int) -> Row:
         found = {role: self._value(record, role, names, place) for role, names in ROLES.items()}
-        found = {role: value for role, value in found.items() if value is not None or role in _NEEDED}
+        found = {role: value for role, value in found.items() if role in _NEEDED or not _is_gap(value)}
         if "answers" in found:
             found["answers"] = _answers(found["answers"], found.get("choices"), place)
+        if "length" in found:
+            found["length"] = _whole(found["length"])
         texts = {name: value_of(record, str(self.columns[name]), place) for name in self.places}
         texts |= {role: found.pop(role) for role in ("answer_prefix",) if role in found}
         for name, value in texts.items():
@@ -130,10 +133,22 @@ def value_of(record: Record, column: str, place: str) -> Any:
     return value
 
 
-def _answers(value: Any, choices: Any, place: str) -> Any:
-    """Answers as a list of texts: a text or number alone is one answer, and that of a choice has a letter too."""
+def _is_gap(value: Any) -> bool:
+    """Whether a record says nothing there: null, NaN (pandas), or a blank text (an empty cell of CSV)."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _answers(value: Any, choices: Any, place: str) -> list[Any] | None:
+    """Answers as a list of texts: a text or number alone is one answer, and that of a choice has a letter too.
+
+    Gaps among them do not count, since an empty text stands in every prediction; None where nothing else is left.
+    """
     values = value if isinstance(value, list) else [value]
-    answers = [str(each) if isinstance(each, int | float) else each for each in values]
+    answers = [str(_whole(each)) if isinstance(each, int | float) else each for each in values if not _is_gap(each)]
+    if values and not answers:
+        return None
     if choices is None:
         return answers
     if not isinstance(choices, list) or not all(answer in choices for answer in answers):
@@ -142,13 +157,19 @@ def _answers(value: Any, choices: Any, place: str) -> Any:
 
 
 def _count(value: Any, place: str) -> int | None:
-    """A row's own number of new tokens; of a text (CSV) or a whole float too."""
+    """A row's own number of new tokens."""
     if value is None:
         return None
-    try:
-        count = int(value)
-    except (TypeError, ValueError):
-        count = 0
-    if count < 1 or (isinstance(value, float) and count != value):
+    count = _whole(value)
+    if type(count) is not int or count < 1:
         raise RequestError(f"{place}: column 'max_new_tokens' must be a number of at least 1, not {quoted(value)}.")
     return count
+
+
+def _whole(value: Any) -> Any:
+    """A whole number that is a text (CSV) or a float (pandas, in a column with gaps) as an integer; else the value."""
+    try:
+        number = float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+    return int(number) if isinstance(number, float) and number.is_integer() else value

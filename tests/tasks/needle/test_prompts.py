@@ -213,9 +213,10 @@ def test_the_published_essays_as_a_users_folder() -> None:
         assert abs(example.fields["placed"] - example.fields["depth"]) < 25
 
 
-def test_needles_whose_answer_stands_in_the_users_text_are_passed_by(tmp_path: Path) -> None:
+@pytest.mark.parametrize("between", [" and ", "和"])
+def test_needles_whose_answer_stands_in_the_users_text_are_passed_by(tmp_path: Path, between: str) -> None:
     names = [e.answers[0] for e in make(lengths=(200,), depths=10).examples("test")]
-    (tmp_path / "a.txt").write_text("Here are some words. " + " and ".join(names) + ".", encoding="utf-8")
+    (tmp_path / "a.txt").write_text(between.join(["Here are some words. ", *names, "."]), encoding="utf-8")
     others = make(lengths=(200,), depths=10, haystack=tmp_path).examples("test")
     assert len(others) == 10
     assert not {a for e in others for a in e.answers} & set(names)
