@@ -72,7 +72,9 @@ def _read(folder: Path, unit: Unit, frame: pd.DataFrame) -> Tables | None:
             return None
         tables[name] = table
     scores = tables.pop(unit.file)
-    return {"scores.csv": scores.rename(columns={unit.column: "score"}), **tables} if _counts(scores, cells) else None
+    if not _counts(scores, cells) or not _has_scores(tables.get(COMPARISONS), scores):
+        return None
+    return {"scores.csv": scores.rename(columns={unit.column: "score"}), **tables}
 
 
 def _comparable(frame: pd.DataFrame) -> bool:
@@ -110,6 +112,18 @@ def _fits(table: pd.DataFrame, cells: pd.Series) -> bool:
     named = {task for task in table["task"] if not (isinstance(task, str) and (is_mean(task) or is_sum(task)))}
     mine = {*table["method"], *table.get("baseline", ())}
     return len(table) > 0 and mine <= methods and named <= tasks and set(table["budget"].dropna()) <= budgets
+
+
+def _has_scores(compared: pd.DataFrame | None, scores: pd.DataFrame) -> bool:
+    """Whether both methods of each comparison have a score there; earlier versions took means over fewer tasks."""
+    if compared is None:
+        return True
+    single, scored = (table[table["budget"].notna()] for table in (compared, scores))
+    there = set(zip(scored["method"], scored["budget"], scored["task"], strict=True))
+    return all(
+        there.issuperset(zip(single[column], single["budget"], single["task"], strict=True))
+        for column in ("method", "baseline")
+    )
 
 
 def _counts(scores: pd.DataFrame, cells: pd.Series) -> bool:
