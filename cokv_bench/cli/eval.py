@@ -63,7 +63,7 @@ def evaluate(
     memory = None if memory_limit is None else gibibytes(memory_limit)
 
     from cokv_bench.scores.comparisons import choose_baselines
-    from cokv_bench.scores.reference import read_reference
+    from cokv_bench.scores.reference import check_shared, read_reference
 
     choose_baselines(list(grid.methods), list(comparing.baselines))
     if comparing.reference is not None:
@@ -89,6 +89,11 @@ def evaluate(
             if plan.utility is None:
                 print_power(o.console, planned(plan.configuration), measured=False)
             return
+        if share is not None and not share.of(plan.jobs):
+            o.tell(f"Shard {shard} has nothing to do: there are {len(plan.jobs)} prompts for {share.count} shards.")
+            return
+        if comparing.reference is not None:
+            check_shared(comparing.reference, plan.configuration)
         folder = out or Path("results") / plan.name
         with progress_bar(o.progress_console, "Evaluating", "prompt") as progress:
             execute(plan, folder, progress, request=asked, workers=pool, shard=share, memory=memory)

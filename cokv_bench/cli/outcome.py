@@ -27,6 +27,7 @@ def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference
     from cokv_bench.report.terminal import print_grid
     from cokv_bench.scores.means import is_mean
     from cokv_bench.scores.power import observed
+    from cokv_bench.scores.tables import REFERENCE
 
     results = write_results(folder, baselines, reference=reference)
     print_results(results)
@@ -35,11 +36,13 @@ def show_outcome(plan: "Plan", folder: Path, baselines: Sequence[str], reference
         # What a test can show is told once: it hardly depends on the baseline.
         first = compared[compared["baseline"] == compared["baseline"].iloc[0]]
         print_power(o.console, observed(first), measured=True, unit=results.unit)
-    if "reference.csv" in results.tables:
-        grid, note = beside_reference(results.tables["reference.csv"])
+    if REFERENCE in results.tables:
+        grid, note = beside_reference(results.tables[REFERENCE])
         print_grid(o.console, grid)
         if note:
             o.tell(note)
+    elif reference is not None:
+        o.tell(f"The reference '{reference}' has none of the scores that exist so far.")
     scores = results.tables["scores.csv"]
     there = int(scores["n"][[not is_mean(task) for task in scores["task"]]].sum())
     if there < plan.answers:

@@ -37,7 +37,7 @@ def write_formats(
 ) -> None:
     """Write `table.md` and `table.tex`: the scores, a row a method and budget, and what each method kept.
 
-    With gaps of several budgets, `gaps.png` as well, where matplotlib is installed.
+    With gaps of several budgets, `gaps.png` as well, where a share of one is known and matplotlib is installed.
 
     Args:
         folder: of the run.
@@ -52,7 +52,9 @@ def write_formats(
     write_text(folder / "table.md", markdown(layout))
     write_text(folder / "table.tex", latex(layout))
     if GAPS in tables and tables[GAPS]["budget"].nunique() > 1 and can_draw():
-        figures = closed(tables[GAPS], unit, configuration["methods"])
+        figures = [each for each in closed(tables[GAPS], unit, configuration["methods"]) if each.has_points]
+        if not figures:
+            return
         if len(figures) == 1:
             save(figures[0], folder / "gaps.png")
         else:

@@ -52,6 +52,11 @@ class Series:
     dash: int = 0
     about: str = ""
 
+    @property
+    def level(self) -> bool:
+        """Whether it is drawn over the whole width: a reference, or a ceiling of one point."""
+        return self.reference or (self.ceiling and len(self.x) == 1)
+
     @classmethod
     def plain(cls, name: str, x: Iterable[float], y: Iterable[Number], **look: Any) -> "Series":
         """A line without intervals; `look` is its style, reference and dash."""
@@ -95,6 +100,11 @@ class Lines:
         """Where the points of a series are drawn."""
         step = min(0.04, 0.3 / len(self.series)) if self.apart else 0.0
         return [x * 2 ** (step * (index - (len(self.series) - 1) / 2)) for x in self.series[index].x]
+
+    @property
+    def has_points(self) -> bool:
+        """Whether any line but the levels has a point whose number is known."""
+        return any(y is not None for series in self.series if not series.level for y in series.y)
 
     @property
     def ticks(self) -> list[float]:

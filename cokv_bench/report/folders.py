@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,15 @@ _BENCH_COLUMNS: dict[Any, Any] = {
 }
 # Figures take them where they are; they came with later versions.
 _FURTHER_BENCH_COLUMNS: dict[Any, Any] = dict.fromkeys(("decode_ms_low", "decode_ms_high", "graph_ms"), float)
-_EXAMPLE: dict[str, Check] = {
-    "task": text,
-    "example": text,
-    "question": or_null(any_text),
-    "answers": or_null(listed(any_text)),
-}
+_QUESTION: dict[str, Check] = {"question": or_null(any_text), "answers": or_null(listed(any_text))}
+_EXAMPLE: dict[str, Check] = {"task": text, "example": text, **_QUESTION}
+
+
+class Question(NamedTuple):
+    """What an example asks, nothing of it where the prompt is all, and its reference answers."""
+
+    text: str
+    answers: list[str]
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Run:
         unit: of its numbers.
         records: one an example, method and budget; those of a utility or of a submission come without predictions.
         tables: by file name, as `count_tables` of `cokv_bench.scores.tables` makes them.
-        examples: (task, example) -> question and reference answers, where the run has kept them.
+        examples: (task, example) -> its questions, where the run has kept them.
     """
 
     name: str
@@ -54,7 +57,7 @@ class Run:
     unit: Unit
     records: list[dict[str, Any]]
     tables: dict[str, pd.DataFrame]
-    examples: dict[tuple[str, str], tuple[str, list[str]]]
+    examples: dict[tuple[str, str], list[Question]]
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -65,6 +68,10 @@ class Run:
     def has_answers(self) -> bool:
         """Whether there are answers to show."""
         return all("prediction" in record for record in self.records)
+
+
+def _a_question(value: Any) -> str | None:
+    return "an object of a question and its answers" if problem(value, _QUESTION) else None
 
 
 @dataclass(frozen=True)
@@ -145,17 +152,20 @@ def _read_run(name: str, folder: Path) -> Run:
     return Run(name, folder, description, unit, records, tables, _read_examples(folder))
 
 
-def _read_examples(folder: Path) -> dict[tuple[str, str], tuple[str, list[str]]]:
+def _read_examples(folder: Path) -> dict[tuple[str, str], list[Question]]:
     path = folder / EXAMPLES
     if not path.is_file():
         return {}
     examples = {}
 
     def take(row: Any) -> str | None:
-        found = problem(row, _EXAMPLE)
+        found = problem(row, _EXAMPLE, {"later": listed(_a_question)})
         if found:
             return f"is not an example: {found}"
-        examples[row["task"], row["example"]] = (row["question"] or "", row["answers"])
+        asked = [row, *row.get("later", ())]
+        examples[row["task"], row["example"]] = [
+            Question(each["question"] or "", each["answers"] or []) for each in asked
+        ]
         return None
 
     take_lines(path, whole_lines(path), take)

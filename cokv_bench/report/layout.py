@@ -94,7 +94,8 @@ def lay_out(tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
 
     whole_table = table(columns)
     by_baseline = [every[every["baseline"] == baseline] for baseline in baselines]
-    primary = tuple(_primary(each, wholes, unit) for each in by_baseline)
+    # A run that was stopped early may lack them all.
+    primary = tuple(grid for each in by_baseline if (grid := _primary(each, wholes, unit)).sections)
     cells = [cell for grid in (whole_table, *primary) for cell in grid.cells]
     named = "".join(baselines[:1]) + ", or from the baseline that a table of tests names" * (len(baselines) > 1)
     return Layout(

@@ -145,7 +145,7 @@ def _height(figure: Lines) -> float:
 def _lines(axis: "Axes", figure: Lines) -> None:
     for index, series in enumerate(figure.series):
         ceiling = series.ceiling and not series.reference
-        if series.reference or (ceiling and len(series.x) == 1):
+        if series.level:
             dash: Any = _CEILING if ceiling else _DASHES[1 + series.dash % (len(_DASHES) - 1)]
             axis.axhline(_nan(series.y[0]), color=_NEUTRAL, linestyle=dash)
             if series.reference and series.low[0] is not None and series.high[0] is not None:
@@ -165,6 +165,9 @@ def _lines(axis: "Axes", figure: Lines) -> None:
     axis.set(xlabel=figure.x_label, ylabel=figure.y_label)
     if figure.log_x:
         axis.set_xscale("log", base=2)
+        if figure.ticks and not figure.has_points:
+            # Without a point the limits would be around 0, which has no logarithm.
+            axis.set_xlim(figure.ticks[0] / 2, figure.ticks[-1] * 2)
         axis.set_xticks(figure.ticks, [f"{tick:g}{figure.x_sign}" for tick in figure.ticks])
         axis.minorticks_off()
     # A logarithm of nothing is an error of matplotlib's.
@@ -186,9 +189,8 @@ def _name(axis: "Axes", figure: Lines) -> None:
     for index, series in enumerate(figure.series):
         known = [place for place, y in enumerate(series.y) if y is not None]
         if known:
-            level = series.reference or (series.ceiling and len(series.x) == 1)
             x, y = to_share.transform((figure.placed(index)[known[-1]] or 1.0, _nan(series.y[known[-1]])))
-            named.append((series, 1.0 if level else x, y))
+            named.append((series, 1.0 if series.level else x, y))
     gap = _NAME / (0.8 * _height(figure))
     places = spread([y for *_, y in named], gap, 0.0, 1.0)
     for (series, x, y), place in zip(named, places, strict=True):

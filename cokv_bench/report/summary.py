@@ -12,7 +12,7 @@ import pandas as pd
 from cokv_bench.budget import Budget, PromptShare
 from cokv_bench.policies.names import FULL
 from cokv_bench.report.grids import budget_phrase, decimal, p_phrase
-from cokv_bench.scores.comparisons import BUDGET, PRIMARY
+from cokv_bench.scores.comparisons import PRIMARY
 from cokv_bench.scores.means import groups, is_mean
 from cokv_bench.scores.power import observed
 from cokv_bench.scores.units import PERCENT, Unit
@@ -119,9 +119,9 @@ class _Benchmark:
         """What a method, the baseline and the full cache score at the smallest budget that the two were compared at."""
         scores = self.tables["scores.csv"]
         scores = scores[scores["task"] == self.task]
-        mine, theirs = (scores[scores["method"] == each] for each in (method, self.baseline))
-        budget = min(set(mine["budget"]) & set(theirs["budget"]))
-        row, other = (each[each["budget"] == budget].iloc[0] for each in (mine, theirs))
+        budget = min(self._compared(None if method == self.baseline else method)["budget"])
+        at = scores[scores["budget"] == budget]
+        row, other = (at[at["method"] == each].iloc[0] for each in (method, self.baseline))
         values = [f"{method} {self._verb} {self._value(row)}{self._of(row)}"]
         values += [f"{self.baseline} {self._value(other)}"] if method != self.baseline else []
         full = scores[scores["method"] == FULL]
@@ -160,15 +160,18 @@ class _Benchmark:
         verdict = f"{'not ' if test['within_noise'] else ''}significant (corrected {p_phrase(test['p_adjusted'])})"
         if pd.notna(test["budget"]):
             return f"the difference from {self.baseline} is {verdict}"
-        budgets = self.tables["comparisons.csv"].loc[self._at_budgets(str(test["method"])), "budget"].nunique()
+        budgets = self._compared(str(test["method"]))["budget"].nunique()
         over = "both budgets" if budgets == 2 else f"the {budgets} budgets"
         gained = decimal(test["difference"], self.unit.decimals)
         return f"over {over} it is {gained} {self.unit.gain} above {self.baseline}, and the difference is {verdict}"
 
-    def _at_budgets(self, method: str) -> "pd.Series[bool]":
+    def _compared(self, method: str | None) -> pd.DataFrame:
+        """The comparisons at single budgets of a method, or of any where none is given."""
         every = self.tables["comparisons.csv"]
-        same = (every["task"] == self.task) & (every["method"] == method) & (every["baseline"] == self.baseline)
-        return same & (every["family"] == BUDGET) & every["difference"].notna()
+        same = (every["task"] == self.task) & (every["baseline"] == self.baseline)
+        if method is not None:
+            same &= every["method"] == method
+        return every[same & every["budget"].notna() & every["difference"].notna()]
 
     def _others(self, tests: pd.DataFrame) -> Iterator[str]:
         """Which other methods are significantly better or worse than the baseline; nothing where none is."""

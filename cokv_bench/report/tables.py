@@ -14,7 +14,10 @@ from cokv_bench.scores.means import is_mean
 from cokv_bench.scores.tables import (
     COMPARISONS,
     GAPS,
+    LENGTHS,
+    QUESTIONS,
     Tables,
+    by_question_and_length,
     count_tables,
     frame_of,
     named_baselines,
@@ -41,6 +44,11 @@ _COLUMNS: dict[str, dict[str, type]] = {
     GAPS: dict.fromkeys(
         ("gap", "gap_ci_low", "gap_ci_high", "gained", "closed", "closed_ci_low", "closed_ci_high"), float
     ),
+    QUESTIONS: {
+        "n": int,
+        **dict.fromkeys((f"{name}{end}" for name in ("first", "later") for end in ("", "_ci_low", "_ci_high")), float),
+    },
+    LENGTHS: {"length": str, "n": int, **dict.fromkeys(("score", "ci_low", "ci_high"), float)},
 }
 
 
@@ -53,6 +61,13 @@ def read_tables(
     if stored is None:
         return count_tables(records, configuration, named_baselines(folder, configuration))
     tables = stored | {"table.csv": wide_table(stored["scores.csv"])}
+    cells = frame.groupby(_CELL, dropna=False).size()
+    for name, count in by_question_and_length(configuration).items():
+        table = _stored(folder / name, _COLUMNS[name])
+        if table is None or not _fits(table, cells) or not _adds_up(table, cells):
+            table = count(frame, configuration)
+        if len(table):
+            tables[name] = table
     # Those of benchmarks are soon counted, and only their families know what they hold.
     return tables | own_tables(frame) if unit is PERCENT else tables
 
@@ -72,7 +87,9 @@ def _read(folder: Path, unit: Unit, frame: pd.DataFrame) -> Tables | None:
             return None
         tables[name] = table
     scores = tables.pop(unit.file)
-    return {"scores.csv": scores.rename(columns={unit.column: "score"}), **tables} if _counts(scores, cells) else None
+    if not _counts(scores, cells) or not _has_scores(tables.get(COMPARISONS), scores):
+        return None
+    return {"scores.csv": scores.rename(columns={unit.column: "score"}), **tables}
 
 
 def _comparable(frame: pd.DataFrame) -> bool:
@@ -112,9 +129,31 @@ def _fits(table: pd.DataFrame, cells: pd.Series) -> bool:
     return len(table) > 0 and mine <= methods and named <= tasks and set(table["budget"].dropna()) <= budgets
 
 
+def _has_scores(compared: pd.DataFrame | None, scores: pd.DataFrame) -> bool:
+    """Whether both methods of each comparison have a score there; earlier versions took means over fewer tasks."""
+    if compared is None:
+        return True
+    single, scored = (table[table["budget"].notna()] for table in (compared, scores))
+    there = set(zip(scored["method"], scored["budget"], scored["task"], strict=True))
+    return all(
+        there.issuperset(zip(single[column], single["budget"], single["task"], strict=True))
+        for column in ("method", "baseline")
+    )
+
+
 def _counts(scores: pd.DataFrame, cells: pd.Series) -> bool:
     """Whether the scores are those of all records: a row a method, budget and task, over as many examples."""
     single = scores[[not is_mean(task) for task in scores["task"]]]
-    counted = {tuple(row[:3]): row[3] for row in single.fillna({"budget": 0})[[*_CELL, "n"]].itertuples(index=False)}
-    there = {tuple(row[:3]): row[3] for row in cells.reset_index().fillna({"budget": 0}).itertuples(index=False)}
-    return counted == there and not scores.duplicated(_CELL).any()
+    return _examples(single) == _examples(cells.reset_index(name="n")) and not scores.duplicated(_CELL).any()
+
+
+def _adds_up(table: pd.DataFrame, cells: pd.Series) -> bool:
+    """Whether the parts of each cell of a table have as many examples as the cell."""
+    counted = table.groupby(_CELL, dropna=False)["n"].sum().reset_index()
+    return _examples(counted).items() <= _examples(cells.reset_index(name="n")).items()
+
+
+def _examples(table: pd.DataFrame) -> dict[tuple[Any, ...], int]:
+    """The number of examples by method, budget (0 for none) and task."""
+    rows = table.fillna({"budget": 0})[[*_CELL, "n"]].itertuples(index=False)
+    return {tuple(row[:3]): row[3] for row in rows}

@@ -54,6 +54,9 @@ def record_problem(record: Any, scored: bool) -> str | None:
     found = problem(record, _RECORD, _FURTHER_COLUMNS)
     if found:
         return found
+    later = record.get("later_predictions")
+    if later is not None and len(record.get("question_scores", ())) != 1 + len(later):
+        return "the field 'question_scores' has not one score for each answer"
     if (record["budget"] is None) != (record["method"] == "full"):
         return f"the field 'budget' is {quoted(record['budget'])} with the method {quoted(record['method'])}"
     if not scored:
@@ -141,9 +144,12 @@ _RECORD: dict[str, Check] = {
 _SCORES: dict[str, Check] = {
     "score": between_0_and_1,
     **dict.fromkeys(("word_recall", "rouge_score_l", FIRST, LATER), or_null(between_0_and_1)),
+    "question_scores": listed(between_0_and_1),
 }
 _FURTHER_COLUMNS: dict[str, Check] = {
     "question_ids": listed(text, 2),
+    "question_scores": listed(number, 2),
+    "later_predictions": listed(any_text, 1),
     "other_bytes": or_null(whole(0)),
     "prediction": any_text,
     "unit": text,

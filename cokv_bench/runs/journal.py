@@ -20,6 +20,8 @@ from cokv_bench.units import FRACTION, NATS, UTILITY
 #: Task, example, method, budget, as records have them.
 Key = tuple[str, str, str, int | str | None]
 
+#: The key of run.json that a submission has beyond those of a run.
+SUBMISSION = "submission"
 #: Units of the utilities whose records named none.
 _EARLIER = {"loglik": NATS, "agreement": NATS}
 
@@ -49,9 +51,12 @@ class Journal:
             request: what was asked for, by the names of the options; kept for whoever asks for it again.
 
         Raises:
-            RequestError: the folder holds a run of another configuration, or cannot be written.
+            RequestError: the folder holds a run of another configuration or a submission, or cannot be written.
         """
         self.folder, self._shard, self._started = folder, shard, False
+        # Before any file is made: a folder that is refused stays as it is.
+        if (folder / "run.json").exists():
+            _check_own(folder, configuration)
         name = "records.jsonl" if shard is None else f"records-{shard.number}of{shard.count}.jsonl"
         self._log = AppendLog(folder / name)
         try:
@@ -69,8 +74,7 @@ class Journal:
             # Of several shards that start at once, each writes the same configuration.
             write_json(path, content)
             self._started = True
-        found = read_run(self.folder)["configuration"]
-        check_settings(self.folder, found, as_kept(content["configuration"], found))
+        _check_own(self.folder, content["configuration"])
 
     def append(self, records: Iterable[dict[str, Any]]) -> None:
         """Add the records that are new, on disk before the call returns."""
@@ -93,6 +97,17 @@ class Journal:
                 path.unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
+
+
+def _check_own(folder: Path, configuration: Mapping[str, Any]) -> None:
+    """Refuse a folder whose run cannot be resumed with this configuration."""
+    found = read_run(folder)
+    if SUBMISSION in found:
+        raise RequestError(
+            f"{folder} holds a submission, whose records stay as they were packed; choose another folder with --out."
+        )
+    kept = found["configuration"]
+    check_settings(folder, kept, as_kept(configuration, kept))
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -16,11 +16,9 @@ from cokv_bench.lists import join, split
 from cokv_bench.log import json_line
 from cokv_bench.runs.anonymous import anonymous, numbers_of
 from cokv_bench.runs.finished import check_finished
-from cokv_bench.runs.journal import read_records, read_run
+from cokv_bench.runs.journal import SUBMISSION, read_records, read_run
 from cokv_bench.units import FRACTION
 
-#: The key of run.json that a submission has beyond those of a run.
-SUBMISSION = "submission"
 RECORDS = "records.jsonl.gz"
 _FORMAT = "1"
 _NAME = re.compile(r"\w[\w.+-]{0,59}")

@@ -19,7 +19,8 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
 
     Chance is what a method scores that does not look at the prompt's content, `random` or else `streaming-llm`, at the
     budget at which least is kept; in a run without them the 0 of an empty answer (for a utility nothing is known then).
-    The full cache is at chance where the 95% interval of its gain over that, example by example, reaches 0.
+    The full cache is at chance where the 95% interval of its gain over that, example by example, reaches 0. Nothing is
+    said of a mean while one of its tasks lacks records of either.
 
     Args:
         frame: the records of a run.
@@ -37,8 +38,10 @@ def at_chance(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> list[str
     floor = next((each for each in floors if len(each)), full * 0 if scale.gains else full[:0])
     gains = (scale.factor * (full - floor)).dropna()
     by_task = {str(task): gain.to_numpy(float) for task, gain in gains.groupby(level="task")}
-    behind = groups(task for task in configuration["tasks"] if task in by_task)
-    lows = {name: interval([by_task[task] for task in group], scale.gains)[0] for name, group in behind.items()}
+    begun = set(frame["task"])
+    behind = groups(task for task in configuration["tasks"] if task in begun)
+    whole = {name: group for name, group in behind.items() if set(group) <= set(by_task)}
+    lows = {name: interval([by_task[task] for task in group], scale.gains)[0] for name, group in whole.items()}
     return [name for name, low in lows.items() if low <= 0]
 
 

@@ -60,7 +60,8 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     Second come `budget`, the single budgets of the same, and `task`, the single tasks behind means at single budgets.
     In a run of one budget the primary tests are at that budget. Each family is tested jointly by sign flips (see
     `family_test`). Where the two methods kept different numbers of tokens on an example they are not compared, and the
-    numbers are left empty.
+    numbers are left empty. A mean over tasks has no row where the two methods lack one of its tasks, as in a run that
+    was stopped: it would be over other tasks than it says.
 
     Args:
         frame: the records of a run.
@@ -84,7 +85,7 @@ def comparisons_table(frame: pd.DataFrame, configuration: Mapping[str, Any], bas
     for start, paired in _all_pairs(frame, baseline, scale.factor):
         for task in wholes if start["family"] == PRIMARY and pd.isna(start["budget"]) else behind:
             cell = paired.of(behind[task])
-            if len(cell):
+            if set(cell.tasks) == set(behind[task]):
                 family = start["family"] if task in wholes else TASK
                 numbers, added = compare(cell, scale.gains)
                 rows.append({**start, "family": family, "baseline": baseline, "task": task, **numbers})

@@ -31,7 +31,7 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
 
     Where there is nothing to close a share says nothing, so "mean of tasks with a gap" leaves out tasks whose gap's
     interval does not lie above 0; "gain over gap" needs no share of single tasks, and has rows for all tasks and for
-    those of each benchmark.
+    those of each benchmark, of the methods that have all of these.
 
     Args:
         frame: records of a run with both ends.
@@ -48,10 +48,17 @@ def gaps_table(frame: pd.DataFrame) -> pd.DataFrame:
     sums: list[pd.DataFrame] = []
     for budget, at in values[values["budget"].notna()].groupby("budget"):
         scores = at.set_index("method", append=True)["score"].unstack("method").loc[at.index.unique()]
-        if LOWER not in scores or not full.index.isin(scores.index[scores[LOWER].notna()]).any():
-            continue  # Of a run that is not done yet.
+        if LOWER not in scores:
+            continue  # Of a run that is not done yet, as where no example has both ends.
         gains = scores.sub(scores[LOWER], axis=0).assign(**{_GAP: full - scores[LOWER]}).dropna(subset=_GAP)
-        by_task = {str(task): gained for task, gained in gains.groupby(level="task", sort=False)}
+        by_task = {
+            str(task): shared
+            for task, gained in gains.groupby(level="task", sort=False)
+            # The gap of a task is over the examples that all of its methods have: one gap for all of them.
+            if len(shared := gained.dropna(axis="columns", how="all").dropna())
+        }
+        if not by_task:
+            continue
         rows += [_closed([gained]).assign(budget=budget, task=task) for task, gained in by_task.items()]
         for title, names in _benchmarks(by_task).items():
             found = _closed([by_task[name] for name in names])
@@ -80,8 +87,11 @@ def _closed(tasks: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """A row a method: the gap, what is gained and closed, and their intervals.
 
     Args:
-        tasks: by task the gains, a row an example, a column a method, and last the gap.
+        tasks: by task the gains, a row an example, a column a method, and last the gap; methods that not all tasks have
+            are left out.
     """
+    everywhere = [name for name in tasks[0] if all(name in gained for gained in tasks)]
+    tasks = [gained[everywhere] for gained in tasks]
     means = pd.concat([gained.mean() for gained in tasks], axis=1).mean(axis=1)
     gap, gained = means[_GAP], means.drop(_GAP)
     low, high = interval([each[_GAP].to_numpy() for each in tasks])

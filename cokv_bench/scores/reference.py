@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from cokv_bench.budget import Budget, column_type
+from cokv_bench.budget import Budget, column_type, read
 from cokv_bench.errors import RequestError, unknown
 from cokv_bench.files import at_home
 from cokv_bench.option import budgets
-from cokv_bench.scores.means import is_mean, means
+from cokv_bench.policies.names import FULL
+from cokv_bench.scores.means import groups, is_mean, means
 from cokv_bench.tasks.registry import family_of
 
 #: References that come with the package, by name.
@@ -22,6 +23,10 @@ COLUMNS = ("source", "model", "model_ids", "mode", "method", "budget", "task", "
 _MODES = ("question-aware", "question-agnostic")
 _CELL = ["method", "budget", "task"]
 _MEAN = "mean"
+
+
+class NothingSharedError(RequestError):
+    """A reference has none of the scores that it is to stand beside."""
 
 
 def read_reference(name_or_path: str) -> pd.DataFrame:
@@ -99,6 +104,19 @@ def _score(text: str, place: str) -> float:
     return score
 
 
+def check_shared(name_or_path: str, configuration: Mapping[str, Any]) -> None:
+    """Raises `NothingSharedError` where a reference has nothing that a run of this configuration will measure."""
+    tasks = list(configuration["tasks"])
+    cells = [
+        (method, budget, task)
+        for method in configuration["methods"]
+        for budget in ([None] if method == FULL else map(read, configuration["budgets"]))
+        for task in groups(tasks)
+    ]
+    ours = pd.DataFrame(cells, columns=_CELL).astype({"budget": column_type(budget for _, budget, _ in cells)})
+    _joined(name_or_path, ours, configuration)
+
+
 def reference_table(
     name_or_path: str, tables: Mapping[str, pd.DataFrame], configuration: Mapping[str, Any]
 ) -> pd.DataFrame:
@@ -118,14 +136,26 @@ def reference_table(
         difference (score minus published, points), same_model (bool).
 
     Raises:
-        RequestError: as for `read_reference`, or the reference has none of the run's methods, budgets and tasks.
+        RequestError: as for `read_reference`; `NothingSharedError`: it has none of the run's methods, budgets and
+            tasks.
     """
+    table, mean = _joined(
+        name_or_path, tables["scores.csv"][[*_CELL, "n", "score", "ci_low", "ci_high"]], configuration
+    )
+    table["budget"] = table["budget"].mask(table["budget"] == 0).astype(column_type(table["budget"]))
+    table["same_model"] = [_is_one_of(configuration["model"]["id"], ids) for ids in table["model_ids"]]
+    comparable = table["same_model"] & ((table["task"] != _MEAN) | (mean is not None))
+    table["difference"] = (table["score"] - table["published"]).where(comparable)
+    columns = ["published", "n", "score", "ci_low", "ci_high", "difference", "same_model"]
+    return table[["source", "published_model", *_CELL, *columns]]
+
+
+def _joined(name_or_path: str, ours: pd.DataFrame, configuration: Mapping[str, Any]) -> tuple[pd.DataFrame, str | None]:
+    """Published rows with ours of the same cell, and which of our means is over the papers' tasks."""
     published = read_reference(name_or_path)
     mode = _MODES[bool(configuration.get("question_agnostic", False))]
-    scores = tables["scores.csv"]
-    ours = scores[[*_CELL, "n", "score", "ci_low", "ci_high"]]
     # The published mean is that of the papers' tasks, whatever a run with others calls its own.
-    overall = means(task for task in scores["task"].unique() if not is_mean(task))
+    overall = means(task for task in ours["task"].unique() if not is_mean(task))
     mean = next((name for name, own in overall.items() if set(own) == set(family_of(own[0]).published_mean())), None)
     if mean is not None:
         ours = ours[(ours["task"] != _MEAN) | (mean == _MEAN)].replace({"task": {mean: _MEAN}})
@@ -133,12 +163,7 @@ def reference_table(
     table = _joinable(renamed).merge(_joinable(ours), on=_CELL)
     if not len(table):
         raise _nothing_shared(name_or_path, published, mode)
-    table["budget"] = table["budget"].mask(table["budget"] == 0).astype(column_type(table["budget"]))
-    table["same_model"] = [_is_one_of(configuration["model"]["id"], ids) for ids in table["model_ids"]]
-    comparable = table["same_model"] & ((table["task"] != _MEAN) | (mean is not None))
-    table["difference"] = (table["score"] - table["published"]).where(comparable)
-    columns = ["published", "n", "score", "ci_low", "ci_high", "difference", "same_model"]
-    return table[["source", "published_model", *_CELL, *columns]]
+    return table, mean
 
 
 def _joinable(table: pd.DataFrame) -> pd.DataFrame:
@@ -155,14 +180,16 @@ def _is_one_of(model: str, ids: str) -> bool:
     return last(model) in {last(name) for name in ids.split()}
 
 
-def _nothing_shared(name: str, published: pd.DataFrame, mode: str) -> RequestError:
+def _nothing_shared(name: str, published: pd.DataFrame, mode: str) -> NothingSharedError:
     rows = published[published["mode"] == mode]
     if not len(rows):
-        return RequestError(f"The reference '{name}' has no {mode} scores, only {published['mode'].iloc[0]} ones.")
+        return NothingSharedError(
+            f"The reference '{name}' has no {mode} scores, only {published['mode'].iloc[0]} ones."
+        )
     budgets = ", ".join(map(str, sorted(rows["budget"].dropna().unique()))) or "none"
     tasks = list(rows["task"].unique())
     more = f" and {len(tasks) - 3} more" if len(tasks) > 3 else ""
-    return RequestError(
+    return NothingSharedError(
         f"The reference '{name}' has none of the run's scores; it has the methods {', '.join(rows['method'].unique())} "
         f"at the budgets {budgets} on the tasks {', '.join(tasks[:3])}{more}."
     )

@@ -1,6 +1,6 @@
 """Tables of a run, made from its records alone, in the unit of what was measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +19,14 @@ from cokv_bench.scores.intervals import Bounds, interval
 from cokv_bench.scores.lengths import lengths_table
 from cokv_bench.scores.means import is_mean, means
 from cokv_bench.scores.questions import questions_table
-from cokv_bench.scores.reference import reference_table
+from cokv_bench.scores.reference import NothingSharedError, check_shared, reference_table
 from cokv_bench.scores.units import PERCENT, Unit, scale_of, unit_of
 from cokv_bench.tasks.registry import family_of
 
 #: By file name. The tidy table is always "scores.csv" with a column "score" here; its file is `Unit.file`.
 Tables = dict[str, pd.DataFrame]
-COMPARISONS, GAPS, QUESTIONS = "comparisons.csv", "gaps.csv", "questions.csv"
+COMPARISONS, GAPS, QUESTIONS, LENGTHS = "comparisons.csv", "gaps.csv", "questions.csv", "lengths.csv"
+REFERENCE = "reference.csv"
 
 _CELL = ["task", "method", "budget"]
 #: `other_bytes`, of hybrid models alone, is what layers hold that no method evicts.
@@ -54,11 +55,12 @@ def tabulate(folder: Path, baselines: Sequence[str] = (), *, reference: str | No
 
     Args:
         baselines: methods that the others are compared with; default SnapKV, or the next best known that the run has.
-        reference: published scores to put beside the run's: "cokv", "adakv" or a CSV file. Gives `reference.csv`.
+        reference: published scores to put beside the run's: "cokv", "adakv" or a CSV file. Gives `reference.csv`, once
+            the run has a score that is published.
 
     Raises:
-        RequestError: the folder holds no records, the run has no such baseline, or the reference cannot be used; the
-            other tables are written before that is known of the reference.
+        RequestError: the folder holds no records, the run has no such baseline, or the reference cannot be used, also
+            once the run is finished; the other tables are written before that is known of the reference.
     """
     records = read_records(folder)
     if not records:
@@ -68,8 +70,13 @@ def tabulate(folder: Path, baselines: Sequence[str] = (), *, reference: str | No
     for name, table in tables.items():
         _write(folder, name, table, unit)
     if reference is not None:
-        tables["reference.csv"] = reference_table(reference, tables, configuration)
-        _write(folder, "reference.csv", tables["reference.csv"], unit)
+        try:
+            tables[REFERENCE] = reference_table(reference, tables, configuration)
+        except NothingSharedError:
+            # Of a run that is not finished yet, other shards may add what is published.
+            check_shared(reference, configuration)
+        else:
+            _write(folder, REFERENCE, tables[REFERENCE], unit)
     return Results(tables, configuration, unit)
 
 
@@ -102,12 +109,20 @@ def count_tables(
     compared = [table for each in chosen if len(table := comparisons_table(frame, configuration, each))]
     tables = {"scores.csv": scores, "table.csv": wide_table(scores)}
     tables[COMPARISONS] = pd.concat(compared, ignore_index=True) if compared else pd.DataFrame()
-    tables[QUESTIONS] = questions_table(frame, configuration)
+    tables |= {name: table(frame, configuration) for name, table in by_question_and_length(configuration).items()}
     if configuration.get("utility") is None:
-        tables |= own_tables(frame) | {"lengths.csv": lengths_table(frame, configuration)}
+        tables |= own_tables(frame)
     elif {LOWER, UPPER} <= set(frame["method"]):
         tables[GAPS] = gaps_table(frame)
     return {name: table for name, table in tables.items() if len(table)}
+
+
+def by_question_and_length(
+    configuration: Mapping[str, Any],
+) -> dict[str, Callable[[pd.DataFrame, Mapping[str, Any]], pd.DataFrame]]:
+    """What makes the tables of parts of a run, which are empty where it has one part, by file name."""
+    lengths = {LENGTHS: lengths_table} if configuration.get("utility") is None else {}
+    return {QUESTIONS: questions_table, **lengths}
 
 
 def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -23,6 +23,21 @@ def test_shards_share_a_folder(cli, texty_folder: Path) -> None:
         assert Path("run", name).read_bytes() == Path("whole", name).read_bytes()
 
 
+def test_a_shard_without_prompts_has_nothing_to_do(cli, texty_folder: Path) -> None:
+    status, out, err = cli("eval", "--model", texty_folder, *NEEDLES, "--out", "run", "--shard", "5/5")
+    assert status == 0, err
+    assert "Shard 5/5 has nothing to do: there are 4 prompts for 5 shards." in out
+    assert not Path("run").exists()
+
+
+def test_a_reference_without_a_score_of_the_run_is_refused_before_the_work(cli, texty_folder: Path) -> None:
+    command = ("eval", "--model", texty_folder, *NEEDLES, "--out", "run")
+    status, _, err = cli(*command, "--reference", "cokv")
+    assert status == 2
+    assert "has none of the run's scores" in err
+    assert not Path("run").exists()
+
+
 def test_other_settings_are_refused_with_what_differs(cli, texty_folder: Path) -> None:
     command = ("eval", "--model", texty_folder, *NEEDLES, "--out", "run")
     assert cli(*command)[0] == 0
@@ -31,7 +46,23 @@ def test_other_settings_are_refused_with_what_differs(cli, texty_folder: Path) -
     assert status == 2
     assert 'pooling is "max" there and "avg" here' in err
     assert "seed is 0 there and 5 here" in err
+    # A shard would have a file of records of its own.
+    assert cli(*command, "--seed", "5", "--shard", "1/2")[0] == 2
     assert {path.name: path.read_bytes() for path in Path("run").iterdir()} == before
+
+
+def test_a_submission_is_never_evaluated_into(cli, texty_folder: Path) -> None:
+    command = ("eval", "--model", texty_folder, *NEEDLES)
+    assert cli(*command, "--out", "run")[0] == 0
+    assert cli("submit", "run", "--name", "mine", "--out", "packed")[0] == 0
+    before = {path.name: path.read_bytes() for path in Path("packed").iterdir()}
+    for more in ((), ("--seed", "5"), ("--shard", "1/2")):
+        status, _, err = cli(*command, *more, "--out", "packed")
+        assert status == 2
+        assert "packed holds a submission" in err
+        assert {path.name: path.read_bytes() for path in Path("packed").iterdir()} == before
+    status, _, err = cli("leaderboard", "packed")
+    assert status == 0, err
 
 
 def test_published_numbers_stand_beside_a_run(cli, texty_folder: Path) -> None:

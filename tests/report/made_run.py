@@ -22,16 +22,28 @@ EXAMPLES = 12
 
 
 def make_run(
-    folder: Path, *, examples: int = EXAMPLES, questions: bool = True, budgets: Sequence[int | str] = BUDGETS
+    folder: Path,
+    *,
+    examples: int = EXAMPLES,
+    questions: bool = True,
+    budgets: Sequence[int | str] = BUDGETS,
+    asked: int = 1,
 ) -> Path:
     """Write `run.json`, `records.jsonl` and, where wanted, `examples.jsonl`. FullKV is always right.
 
     SnapKV is wrong in every third example, CoKV in every fourth of the needles; the first answers are attacks.
+
+    Args:
+        questions: whether to write `examples.jsonl`.
+        asked: questions of each context. Of the later ones all methods answer all but the last right.
     """
     folder.mkdir(parents=True)
     configuration = {
         "model": {"id": "smollm2-135m", "layers": 30, "kv_heads": 3, "head_dim": 64, "weights": "374701eb86cb9a7d"},
-        "tasks": {task: {"version": 1, "metric": "found", "examples": examples} for task in TASKS},
+        "tasks": {
+            task: {"version": 1, "metric": "found", "examples": examples, **({"questions": asked} if asked > 1 else {})}
+            for task in TASKS
+        },
         "methods": sorted(METHODS),
         "budgets": list(budgets),
         "window": 8,
@@ -42,7 +54,8 @@ def make_run(
     }
     described = {"configuration": configuration, "versions": {"git": "abc123"}}
     (folder / "run.json").write_text(json.dumps(described))
-    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in _records(examples, budgets)))
+    records = [_with_later(record, asked) if asked > 1 else record for record in _records(examples, budgets)]
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     if questions:
         lines = [
             {
@@ -50,12 +63,29 @@ def make_run(
                 "example": f"e{index:05d}",
                 "question": f"Which <i>{index}</i>?",
                 "answers": [f"No. {index}"],
+                **({"later": [_later(index, number) for number in range(2, asked + 1)]} if asked > 1 else {}),
             }
             for task in TASKS
             for index in range(examples)
         ]
         (folder / "examples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
+
+
+def _later(index: int, number: int) -> dict[str, Any]:
+    return {"question": f"And {index} of {number}?", "answers": [f"No. {index} of {number}", "another"]}
+
+
+def _with_later(record: dict[str, Any], asked: int) -> dict[str, Any]:
+    scores = [record["score"], *[1.0] * (asked - 2), 0.0]
+    return {
+        **record,
+        "later_predictions": [f"Later {number} of {record['method']}" for number in range(2, asked + 1)],
+        "score": sum(scores) / asked,
+        "first_score": scores[0],
+        "later_score": sum(scores[1:]) / (asked - 1),
+        "question_scores": scores,
+    }
 
 
 def _records(examples: int, budgets: Sequence[int | str]) -> list[dict[str, Any]]:

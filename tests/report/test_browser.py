@@ -212,6 +212,38 @@ def test_a_reader_uses_the_report(tmp_path: Path, width: int) -> None:
     assert (seen["width"], seen["hanging"]) == (width, 0)
 
 
+def test_each_question_of_a_context_is_shown_by_itself(tmp_path: Path) -> None:
+    script = """<script>
+    (async () => {
+      for (let turn = 0; turn < 200 && document.querySelector("#filters").hidden; turn++)
+        await new Promise((done) => setTimeout(done, 50));
+      const cards = [...document.querySelectorAll(".example")].slice(0, 3);
+      const seen = { count: document.querySelector("#count").textContent, wrong: window.wrong };
+      seen.heads = cards.map((card) => card.querySelector(".head").textContent);
+      seen.scores = cards.map((card) => [...card.querySelectorAll(".score")].map((score) => score.textContent));
+      const outcome = document.querySelector("#filters [name=outcome]");
+      outcome.value = "lost";
+      outcome.dispatchEvent(new Event("change", { bubbles: true }));
+      seen.lost = document.querySelector("#count").textContent;
+      parent.postMessage(JSON.stringify(seen), "*");
+    })();
+    </script>"""
+    seen = use(make_page(tmp_path, asked=3), width=1280, script=script)
+    assert seen["wrong"] == []
+    assert seen["count"] == "504 of 504 answers, 72 questions"
+    for place, (head, asked) in enumerate(
+        zip(seen["heads"], ("Which <i>0</i>?", "And 0 of 2?", "And 0 of 3?"), strict=True)
+    ):
+        assert f"question {place + 1} of 3" in head
+        assert asked in head
+    # Full, SnapKV, Ada-SnapKV and CoKV; SnapKV and CoKV miss the first of the three, and all miss the last.
+    assert seen["scores"][0].count("0.0%") == 4
+    assert set(seen["scores"][1]) == {"100.0%"}
+    assert set(seen["scores"][2]) == {"0.0%"}
+    # As many as without the later questions, which no method answers otherwise than the full cache.
+    assert seen["lost"].startswith("22 of 504 answers")
+
+
 def test_shares_of_the_prompt_are_chosen_like_budgets_in_tokens(tmp_path: Path) -> None:
     seen = use(make_page(tmp_path, budgets=(64, 128, "9%", "12.5%", "100%")), width=1280)
     assert seen["wrong"] == []

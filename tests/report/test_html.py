@@ -103,7 +103,8 @@ def test_every_answer_is_in_the_page(page: Page) -> None:
     assert data["example"] == sorted(data["example"])
     assert set(ATTACKS) <= set(data["strings"])
     assert len(set(data["strings"])) == len(data["strings"])
-    _, task, identity, question, answers = data["examples"][data["example"][-1]]
+    _, task, identity, question, answers, place = data["examples"][data["example"][-1]]
+    assert place == ""
     assert (data["tasks"][task], identity) == (TASKS[1], f"e{EXAMPLES - 1:05d}")
     assert data["strings"][question] == f"Which <i>{EXAMPLES - 1}</i>?"
     assert [data["strings"][answer] for answer in answers] == [f"No. {EXAMPLES - 1}"]
@@ -112,6 +113,51 @@ def test_every_answer_is_in_the_page(page: Page) -> None:
 def test_a_run_without_questions(tmp_path: Path) -> None:
     runs, _ = read_folders([make_run(tmp_path / "run", questions=False)])
     assert {tuple(example[3:4]) for example in columns(runs)["examples"]} == {(-1,)}
+
+
+@pytest.mark.parametrize("questions", [True, False])
+def test_each_question_of_a_context_has_its_own_answer_references_and_score(tmp_path: Path, questions: bool) -> None:
+    (run,), _ = read_folders([make_run(tmp_path / "run", asked=3, questions=questions)])
+    data = columns([run])
+    texts = data["strings"]
+    kept = [(example[2], example[5]) for example in data["examples"][:4]]
+    assert kept == [("e00000", f"question {place} of 3") for place in (1, 2, 3)] + [("e00001", "question 1 of 3")]
+    rows = zip(*(data[name] for name in ("example", "variant", "text", "score")), strict=True)
+    of_snapkv = [
+        (example, texts[text], score)
+        for example, variant, text, score in rows
+        if data["variants"][variant] == ["snapkv", 64]
+    ]
+    # The mean over the three, 33%, is the score of none of them.
+    assert of_snapkv[:3] == [(0, ATTACKS[0], 0.0), (1, "Later 2 of snapkv", 1.0), (2, "Later 3 of snapkv", 0.0)]
+    assert len(of_snapkv) == 3 * EXAMPLES * len(TASKS)
+    asked = [(texts[said], [texts[each] for each in answers]) for *_, said, answers, _ in data["examples"] if said >= 0]
+    if questions:
+        assert asked[:3] == [
+            ("Which <i>0</i>?", ["No. 0"]),
+            ("And 0 of 2?", ["No. 0 of 2", "another"]),
+            ("And 0 of 3?", ["No. 0 of 3", "another"]),
+        ]
+    else:
+        assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        ("records.jsonl", {"later_predictions": "x"}, "later_predictions"),
+        ("records.jsonl", {"later_predictions": ["x"]}, "one score for each answer"),
+        ("records.jsonl", {"question_scores": [1.0, 0.5, 2.0]}, "question_scores"),
+        ("examples.jsonl", {"later": [{"question": "x"}]}, "later"),
+        ("examples.jsonl", {"later": 3}, "later"),
+    ],
+)
+def test_damaged_later_questions_are_refused(tmp_path: Path, name: str, changes: dict[str, Any], says: str) -> None:
+    path = make_run(tmp_path / "run", asked=3) / name
+    first, *others = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), **changes}), *others, ""]))
+    with pytest.raises(RequestError, match=says):
+        read_folders([path.parent])
 
 
 def test_the_sections_say_what_the_tables_say(page: Page, folder: Path) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import math
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from cokv_bench.report.labels import shorten, spread
 from cokv_bench.report.marks import CHANCE, FEW, NO_GAP, blind_cells
 from cokv_bench.report.methods import described, styles
 from cokv_bench.report.palettes import DASHES, MARKERS, QUALITATIVE, QUALITATIVE_DARK, look
+from cokv_bench.report.static import save
 from cokv_bench.report.summary import summary
 from tests.report.made_run import METHODS as RUN_METHODS
 from tests.report.made_run import make_run
@@ -158,6 +160,19 @@ def test_a_line_is_named_at_its_end() -> None:
         assert shape["y0"] == pytest.approx((y - low) / (high - low))
         assert (shape["x1"], shape["y1"]) == (1, name["y"])
         assert 0 < shape["x0"] < 1
+
+
+def test_lines_without_a_known_point_are_drawn_without_a_word(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="drawing needs matplotlib")
+    level = Series.plain("full", [0], [1.0], reference=True)
+    ceiling = Series.plain("oracle", [64], [0.5], ceiling=True)
+    unknown = Series.plain("m", [64, 128], [None, None])
+    for series in ((level, unknown), (level, ceiling)):
+        figure = Lines("none", "", "x", "y", series, log_x=True, apart=True)
+        assert not figure.has_points
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            save(figure, tmp_path / "none.png")
 
 
 def test_many_lines_have_room_for_their_names() -> None:

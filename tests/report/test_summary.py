@@ -51,16 +51,20 @@ def _run(methods: Mapping[str, Finds], *, budgets: int = 1, task: str = "needle"
     return summary(count_tables(records, configuration), configuration)
 
 
-def _tables(planned: list[str], begun: list[str], *, unequal_at: int | None = None) -> tuple[Tables, dict[str, Any]]:
+def _tables(
+    planned: list[str], begun: list[str], *, unequal_at: int | None = None, lacks: str | None = None
+) -> tuple[Tables, dict[str, Any]]:
     """The tables of a run at 64 and 128 tokens that has records of some of its tasks alone, and its configuration.
 
     Args:
         unequal_at: budget at which one method kept a token too many.
+        lacks: a method that has no record of the last task.
     """
     methods = {"full": 0.9, "snapkv": 0.3, "cokv": 0.6}
     records: list[dict[str, Any]] = []
     for task in begun:
-        for index, (method, score) in product(range(20), methods.items()):
+        there = {method: score for method, score in methods.items() if task != begun[-1] or method != lacks}
+        for index, (method, score) in product(range(20), there.items()):
             for budget in (None,) if method == "full" else (64, 128):
                 tokens = 4 * (budget or 200) + (method == "cokv" and budget == unequal_at)
                 records.append(
@@ -178,6 +182,17 @@ def test_a_mean_of_a_stopped_run_is_over_the_tasks_that_it_began() -> None:
     for others in (["longbench/trec", "longbench/lcc"], ["ruler/vt", "ruler/cwe"]):
         assert " on the 2 tasks of longbench, cokv scores " in _stopped([*begun, *others], begun)[0]
     assert " on longbench/qasper, cokv scores " in _stopped(begun, begun[:1])[0]
+
+
+def test_a_method_that_lacks_a_task_is_in_no_sentence_about_their_mean() -> None:
+    tasks = ["longbench/qasper", "longbench/hotpotqa"]
+    assert _stopped(tasks, tasks)
+    for lacks in ("cokv", "snapkv"):
+        tables, configuration = _tables(tasks, tasks, lacks=lacks)
+        assert summary(tables, configuration) == []
+        layout = lay_out(tables, {**configuration, "window": 8, "split": "test"})
+        # A table of tests without a test would be a header alone.
+        assert (layout.primary, layout.comparisons) == ((), ())
 
 
 def test_budgets_with_different_totals_are_named() -> None:

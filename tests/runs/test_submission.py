@@ -14,6 +14,8 @@ from cokv_bench.files import write_folder
 from cokv_bench.lists import join
 from cokv_bench.report.folders import read_folders
 from cokv_bench.runs.anonymous import anonymous, without_folders
+from cokv_bench.runs.journal import Journal, read_run
+from cokv_bench.runs.shards import Shard
 from cokv_bench.runs.submission import RECORDS, pack, read_finished
 from cokv_bench.scores.tables import count_tables
 from tests.report.made_run import make_run
@@ -166,6 +168,23 @@ def test_a_submission_that_was_changed_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(RequestError, match="not of a submission that this version reads"):
         read_finished(tmp_path / "later")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("shard", [None, Shard(1, 2)])
+def test_a_folder_that_a_run_is_refused_stays_as_it_is(tmp_path: Path, packed: bool, shard: Shard | None) -> None:
+    run = make_run(tmp_path / "run")
+    folder = tmp_path / "packed" if packed else run
+    if packed:
+        write_folder(folder, pack(run, "mine"))
+    configuration = read_run(folder)["configuration"]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    # The records of a submission are those that were packed, whoever could add to them.
+    for other in ({"seed": 5}, {}) if packed else ({"seed": 5},):
+        with pytest.raises(RequestError, match="holds a submission" if packed else "other settings"):
+            Journal(folder, {**configuration, **other}, {}, shard)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    read_finished(folder)
 
 
 def test_two_files_of_one_name_are_not_confused(tmp_path: Path) -> None:

@@ -124,6 +124,22 @@ def test_single_tasks_do_not_cost_the_mean_its_significance() -> None:
     assert mean_of(few) == mean_of(many) == pytest.approx(2 / 64)
 
 
+def test_a_mean_over_tasks_is_compared_where_both_methods_have_all_of_them() -> None:
+    """As after a crash in the middle of the first example of a task."""
+    whole = {"t/a": [0.0, 0.0, 1.0], "t/b": [0.0, 1.0]}
+    scores = {"snapkv": whole, "x": whole, "y": {"t/a": [1.0, 1.0, 1.0]}}
+    methods = {**CONFIGURATION, "methods": ["snapkv", "x", "y"]}
+    table = comparisons_table(records(scores), methods, "snapkv")
+    assert table.groupby("method")["task"].agg(list).to_dict() == {"x": ["t/a", "t/b", "mean"], "y": ["t/a"]}
+    # Against a baseline that lacks a task there is no mean at all.
+    assert "mean" not in set(comparisons_table(records(scores), methods, "y")["task"])
+    # Nor over the budgets, where it is one of them that lacks the task.
+    both = pd.concat([records(scores | {"y": whole}, budget=32), records(scores)])
+    means = comparisons_table(both, methods, "snapkv")
+    means = means[(means["method"] == "y") & (means["task"] == "mean")]
+    assert means[["family", "budget"]].to_numpy().tolist() == [["budget", 32]]
+
+
 def test_budgets_are_averaged_example_by_example_for_the_primary_tests() -> None:
     parts = [
         records({"snapkv": {"t/a": [0, 0, 1, 1]}, "x": {"t/a": [1, 0, 0, 1]}}, budget=64),
@@ -214,6 +230,16 @@ def test_chance_is_at_the_budget_that_keeps_least_and_never_hides_what_is_found(
     assert at_chance(lost, configuration) == ["t/a"]
     assert not table.loc["x", "within_noise"]
     assert table["discriminates"].to_dict() == {"x": True, "random": False}
+
+
+def test_of_a_mean_that_lacks_a_task_nothing_is_said() -> None:
+    scores = {"full": {"t/a": [1.0] * 9, "t/b": [0.0] * 9}, "snapkv": {f"t/{name}": [1.0] * 9 for name in "abc"}}
+    configuration = {**CONFIGURATION, "tasks": {f"t/{name}": {} for name in "abc"}}
+    for full in (scores["full"], {"t/a": [0.0] * 9, "t/b": [0.0] * 9}):
+        frame = records({**scores, "full": full})
+        frame.loc[frame["method"] == "full", "budget"] = pd.NA
+        assert "t/b" in at_chance(frame, configuration)
+        assert "mean" not in at_chance(frame, configuration)
 
 
 @pytest.mark.parametrize("blind", ["random:seed=3", "streaming-llm:sinks=8", "random"])

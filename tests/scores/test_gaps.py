@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cokv_bench.runs.journal import read_records
-from cokv_bench.scores.gaps import OVER_GAPS, gaps_table, is_sum
+from cokv_bench.scores.gaps import OVER_ALL, OVER_GAPS, gaps_table, is_sum
 from cokv_bench.scores.intervals import interval
 
 UNIVERSAL = Path(__file__).resolve().parents[2] / "results" / "search" / "universal"
@@ -63,6 +63,24 @@ def test_tasks_with_a_gap_are_counted_by_budget_and_method() -> None:
         (256, "m"): 1,
         (256, "snapkv"): 1,
     }
+
+
+def test_a_method_that_lacks_a_task_has_no_gain_over_the_gap_of_all() -> None:
+    rows = [
+        (task, example, method, None if method == "full" else 64, score)
+        for task in ("a/x", "a/y")
+        for example in range(4)
+        for method, score in (("full", -1.0), ("snapkv", -3.0 - example), ("m", -2.0 - example), ("other", -2.0))
+        if (task, method) != ("a/y", "m") and (task, method, example) != ("a/x", "other", 3)
+    ]
+    frame = pd.DataFrame(rows, columns=["task", "example", "method", "budget", "score"]).astype({"budget": "Int64"})
+    table = gaps_table(frame).set_index(["task", "method"])
+    for name in (OVER_ALL, f"{OVER_ALL}, a"):
+        assert sorted(table.loc[name].index) == ["other", "snapkv"]
+    # The last example of a/x is not of all methods, so it is in no gap: those of the others are 2, 3 and 4.
+    assert table.loc[("a/x", "m"), ["gap", "gained"]].tolist() == [3.0, 1.0]
+    assert table.loc[("a/x", "other"), ["gap", "gained"]].tolist() == [3.0, 2.0]
+    assert table.loc[("a/y", "other"), "gap"] == 3.5
 
 
 def test_the_shipped_gaps_come_from_the_shipped_records() -> None:

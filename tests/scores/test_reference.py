@@ -8,7 +8,14 @@ import pytest
 
 from cokv_bench.errors import RequestError
 from cokv_bench.policies import POLICIES
-from cokv_bench.scores.reference import COLUMNS, REFERENCES, read_reference, reference_table
+from cokv_bench.scores.reference import (
+    COLUMNS,
+    REFERENCES,
+    NothingSharedError,
+    check_shared,
+    read_reference,
+    reference_table,
+)
 from cokv_bench.tasks.longbench import expand
 
 LLAMA = "meta-llama/Meta-Llama-3-8B-Instruct"
@@ -95,6 +102,17 @@ def test_the_mode_decides_which_rows_are_meant() -> None:
 def test_nothing_shared_says_what_there_is() -> None:
     with pytest.raises(RequestError, match=r"methods full, snapkv.*budgets 64, 1024.*longbench/narrativeqa.*14 more"):
         reference_table("cokv", scores({("snapkv", 128, "needle"): 30.0}), configuration())
+
+
+def test_a_part_of_a_run_may_share_nothing_yet(tmp_path: Path) -> None:
+    settings = configuration(methods=["full", "snapkv"], budgets=[64], tasks={"needle": {}, "longbench/trec": {}})
+    check_shared("cokv", settings)
+    with pytest.raises(NothingSharedError):
+        reference_table("cokv", scores({("snapkv", 64, "needle"): 30.0}), settings)
+    # Nor will the rest of it share anything: the paper has no needles, and no such budget.
+    for changes in ({"tasks": {"needle": {}}}, {"methods": ["snapkv"], "budgets": ["25%", 65]}):
+        with pytest.raises(NothingSharedError, match="none of the run's scores"):
+            check_shared("cokv", {**settings, **changes})
 
 
 def line(**changes: str) -> str:

@@ -213,6 +213,9 @@
     offer("budget", budgets.sort(order).map((budget) => [String(budget), String(budget)]));
     field("outcome").closest("label").hidden = full < 0;
 
+    // Where contexts have several questions each of them is told, and counted, by itself.
+    const noun = data.examples.some((example) => example[5]) ? "question" : "example";
+
     let found = [];
     let page = 0;
     let query = "";
@@ -276,10 +279,11 @@
     }
 
     function card(example) {
-      const [run, task, id, question, answers] = data.examples[example];
+      const [run, task, id, question, answers, place] = data.examples[example];
       const element = make("article", "example");
       const head = make("div", "head");
       head.append(make("strong", "", data.tasks[task]), ` ${id}`);
+      if (place) head.append(` · ${place}`);
       if (data.runs.length > 1) head.append(` · ${data.runs[run]}`);
       const list = make("dl");
       const tell = (term, texts) => {
@@ -315,7 +319,7 @@
       }
       const examples = new Set(found.map((record) => data.example[record])).size;
       const [some, all, of] = [found.length, count, examples].map((number) => number.toLocaleString("en"));
-      byId("count").textContent = `${some} of ${all} answers, ${of} ${examples === 1 ? "example" : "examples"}`;
+      byId("count").textContent = `${some} of ${all} answers, ${of} ${noun}${examples === 1 ? "" : "s"}`;
       byId("where").textContent = `Page ${page + 1} of ${pages}`;
       byId("previous").disabled = page === 0;
       byId("next").disabled = page + 1 >= pages;

@@ -254,7 +254,7 @@ def _flat(document: dict[str, Any], path: str = "") -> Iterable[tuple[str, str]]
 
 
 _BROWSER = """
-<p>Every answer of every method. An answer counts as right from a score of 50% on.</p>
+<p>Every answer of every method, and its own score. An answer counts as right from a score of 50% on.</p>
 <form id="filters" hidden>
 <label>Search <input type="search" name="search" placeholder="question, reference, answer or id"></label>
 <label>Run <select name="run"></select></label>
