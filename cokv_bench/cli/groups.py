@@ -32,10 +32,14 @@ class Asked(dict[str, Any]):
 
 
 class Only:
-    """The fields of a dataclass that a command has options for: `Annotated[Grid, Only("methods", "budgets")]`."""
+    """The fields of a dataclass that a command has options for: `Annotated[Grid, Only("methods", "budgets")]`.
 
-    def __init__(self, *fields: str) -> None:
-        self.fields = fields
+    Attributes:
+        help: by field, where the command takes less than others do, or has another default.
+    """
+
+    def __init__(self, *fields: str, help: Mapping[str, str] | None = None) -> None:
+        self.fields, self.help = fields, help or {}
 
 
 class _Group:
@@ -47,7 +51,8 @@ class _Group:
         for name, hint in get_type_hints(kind, include_extras=True).items():
             told = _of_kind(Option, hint)
             if told is not None and (only is None or name in only.fields):
-                self.options[name] = get_args(hint)[0], told
+                said = told.help if only is None else only.help.get(name, told.help)
+                self.options[name] = get_args(hint)[0], dataclasses.replace(told, help=said)
 
     def parameters(self) -> list[inspect.Parameter]:
         return [self._parameter(name, *each) for name, each in self.options.items()]

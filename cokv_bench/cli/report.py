@@ -51,8 +51,8 @@ def report(
         bool,
         typer.Option(
             "--recount",
-            help="Recompute the tables of the runs from their records, with the same baselines, and write them into "
-            "their folders. Default: show the stored tables.",
+            help="Recompute the tables of the runs from their records and write them into their folders. The baselines "
+            "are those that comparisons.csv or run.json names, else snapkv. Default: show the stored tables.",
         ),
     ] = False,
 ) -> None:
@@ -101,12 +101,17 @@ def _recount(folders: "Sequence[Path]") -> None:
     from cokv_bench.report import write_results
     from cokv_bench.report.folders import BENCH
     from cokv_bench.runs.journal import read_run
-    from cokv_bench.scores.tables import named_baselines
+    from cokv_bench.scores.tables import COMPARISONS, named_baselines
 
     for folder in folders:
         if not (folder / BENCH).is_file():
-            write_results(folder, named_baselines(folder, read_run(folder)["configuration"]))
-            o.tell(f"Recomputed the tables of {folder}")
+            named = named_baselines(folder, read_run(folder)["configuration"])
+            tables = write_results(folder, named).tables
+            compared = ""
+            if COMPARISONS in tables:
+                compared = f", compared with {', '.join(tables[COMPARISONS]['baseline'].unique())}"
+                compared += "" if named else " (its files name no baseline)"
+            o.tell(f"Recomputed the tables of {folder}{compared}")
 
 
 def _show(runs: "Sequence[Run]", groups: "Sequence[Group]") -> None:

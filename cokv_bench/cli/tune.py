@@ -19,6 +19,10 @@ from cokv_bench.runs.heads import HeadSources
 from cokv_bench.tasks.encoding import Encoding
 from cokv_bench.tasks.options import TaskOptions
 
+_OWN_HELP = {
+    "budgets": "Tokens kept per KV head on average, window included; comma separated.",
+    "window": "Try this observation window alone; part of the budget. Default: several windows.",
+}
 METHODS = ("streaming-llm", "h2o", "snapkv", "pyramidkv", "ada-snapkv", "ada-pyramid", "headkv", "cokv")
 
 
@@ -28,7 +32,9 @@ def tune_knobs(
     tasks: TaskOptions,
     encoding: Encoding,
     heads: Annotated[HeadSources, Only("heads", "budget_files", "profiles", "head_scores")],
-    grid: Annotated[Grid, Only("methods", "budgets", "window")] = Grid(METHODS, (64, 128, 256, 512), knobs=PAPERS),  # noqa: B008 - frozen
+    grid: Annotated[Grid, Only("methods", "budgets", "window", help=_OWN_HELP)] = Grid(  # noqa: B008 - frozen
+        METHODS, (64, 128, 256, 512), knobs=PAPERS
+    ),
     utility: Annotated[
         str, typer.Option(help="What decides: loglik (fast), metric, agreement or acceptance (need no labels).")
     ] = "loglik",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from cokv_bench.budget import column_type, read, tokens_of
 from cokv_bench.errors import RequestError
 from cokv_bench.files import write_text
+from cokv_bench.lists import split
+from cokv_bench.policies.names import canonical, competing
 from cokv_bench.runs.checked import tabular
 from cokv_bench.runs.journal import read_records, read_run
 from cokv_bench.scores.comparisons import choose_baselines, comparisons_table
@@ -132,12 +134,34 @@ def frame_of(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def named_baselines(folder: Path, configuration: Mapping[str, Any]) -> list[str]:
-    """The methods that a run's comparisons compare with; none where it has no comparisons, or damaged ones."""
+    """The methods that a run is compared with: those of its comparisons, else those that were asked for.
+
+    None where neither names a method of the run: it is then compared with what `choose_baselines` chooses.
+
+    Raises:
+        RequestError: the folder's `run.json` is damaged or missing.
+    """
+    there = {canonical(method): method for method in competing(configuration["methods"])}
+    for read_names in (_compared_with, _asked_for):
+        found = [there[name] for name in map(canonical, read_names(folder)) if name in there]
+        if found:
+            return list(dict.fromkeys(found))
+    return []
+
+
+def _compared_with(folder: Path) -> list[str]:
+    """The baselines of a run's comparisons; none where it has no comparisons, or damaged ones."""
     try:
-        named = pd.read_csv(folder / COMPARISONS, usecols=["baseline"])["baseline"].unique()
+        return [str(name) for name in pd.read_csv(folder / COMPARISONS, usecols=["baseline"])["baseline"].unique()]
     except (OSError, ValueError):
         return []
-    return [str(name) for name in named if name in configuration["methods"] and name != UPPER]
+
+
+def _asked_for(folder: Path) -> list[str]:
+    """The baselines in the request that a run.json keeps; none in those of earlier versions, which kept none."""
+    request = read_run(folder).get("request")
+    named = request.get("baseline") if isinstance(request, Mapping) else None
+    return split(named) if isinstance(named, str) else []
 
 
 def scores_table(frame: pd.DataFrame, configuration: Mapping[str, Any]) -> pd.DataFrame:

@@ -74,6 +74,16 @@ def test_an_instance_has_the_defaults_of_a_command() -> None:
     assert called("--often", "9", default=default)["wanted"] == Wanted(("z",), (7,), often=9, hidden="mine")
 
 
+def test_a_command_may_have_words_of_its_own_for_a_field() -> None:
+    def command(wanted: Any) -> None: ...
+
+    command.__annotations__["wanted"] = Annotated[Wanted, Only("often", "share", help={"often": "At most twice."})]
+    app = typer.Typer()
+    app.command()(grouped(command))
+    told = {each.name: each.help for each in typer.main.get_command(app).params}
+    assert (told["often"], told["share"]) == ("At most twice.", "Share.")
+
+
 def test_a_command_may_leave_fields_out() -> None:
     assert called("--often", "9", only=("often",))["wanted"] == Wanted(often=9)
     with pytest.raises(Exception, match="--loud"):

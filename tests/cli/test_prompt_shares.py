@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 import yaml
 
+from cokv_bench.cli import make_app
 from cokv_bench.report.figures import Lines
 from cokv_bench.report.folders import read_folders
 from cokv_bench.report.groups import make_groups
@@ -119,3 +121,21 @@ def test_what_is_made_for_any_prompt_takes_tokens_alone(cli, command: str, said:
     status, _, err = cli(*command.split())
     assert status == 2
     assert said in " ".join(err.split())
+
+
+def test_the_help_names_shares_where_they_are_taken() -> None:
+    """Commands share the options of a request, and not all take all of it."""
+    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    told = {
+        name: option.help
+        for name, command in commands.items()
+        for option in command.params
+        if "--budget" in option.opts
+    }
+    assert {"bench", "eval", "search", "tune"} <= set(told)
+    assert {name for name, text in told.items() if "25%" in text} == {"bench", "eval"}
+
+
+def test_the_help_of_tune_says_what_its_window_does() -> None:
+    (window,) = [each for each in typer.main.get_command(make_app()).commands["tune"].params if each.name == "window"]  # type: ignore[attr-defined]
+    assert "Try this observation window alone" in window.help

@@ -56,6 +56,32 @@ def test_a_report_in_the_terminal(cli, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "report.html").exists()
 
 
+def test_a_recount_keeps_the_baselines_that_were_asked_for(cli, tmp_path: Path) -> None:
+    """Where comparisons.csv was left out, for it is made again: with SnapKV alone, tables of tests would be lost."""
+    path = make_run(tmp_path / "run") / "run.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "request": {"baseline": "ada-snapkv,snapkv"}}))
+    status, out, err = cli("report", "run", "--terminal")
+    assert status == 0, err
+    assert "Points over ada-snapkv, needle" in out
+    status, out, err = cli("report", "run", "--recount", "--terminal")
+    assert status == 0, err
+    assert "Recomputed the tables of run, compared with ada-snapkv, snapkv\n" in out
+    assert Path("run/table.md").read_text().count("Primary tests") == 2
+    # What the comparisons name comes before what was once asked for.
+    stored = Path("run/comparisons.csv")
+    stored.write_text("baseline\ncokv\n")
+    status, out, err = cli("report", "run", "--recount", "--terminal")
+    assert "tables of run, compared with cokv\n" in out, err
+
+
+def test_a_recount_says_where_nothing_names_a_baseline(cli, tmp_path: Path) -> None:
+    make_run(tmp_path / "run")
+    status, out, err = cli("report", "run", "--recount", "--terminal")
+    assert status == 0, err
+    assert "Recomputed the tables of run, compared with snapkv (its files name no baseline)" in out
+
+
 def test_log_probabilities_in_the_terminal(cli, tmp_path: Path) -> None:
     make_logprobs(tmp_path / "evidence")
     status, out, err = cli("report", "evidence", "--terminal")

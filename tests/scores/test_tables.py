@@ -20,8 +20,9 @@ from cokv_bench.runs.journal import read_records
 from cokv_bench.scores.intervals import SCORES, interval
 from cokv_bench.scores.lengths import lengths_table
 from cokv_bench.scores.reference import reference_table
-from cokv_bench.scores.tables import scores_table, wide_table, write_tables
+from cokv_bench.scores.tables import named_baselines, scores_table, wide_table, write_tables
 from cokv_bench.scores.units import PERCENT
+from tests.report.made_run import make_run
 
 RESULTS = Path(__file__).resolve().parents[2] / "results" / "smollm2-135m"
 CONFIGURATION: dict[str, Any] = {
@@ -229,3 +230,32 @@ def test_tasks_that_do_not_fit_are_summed_up(width: int, single: bool) -> None:
     assert ("The 4 tasks one by one are in table.csv" in text) != single
     assert "mean" in text
     assert "\u2026" not in text
+
+
+@pytest.mark.parametrize(
+    ("request_", "stored", "expected"),
+    [
+        ({"baseline": "cokv,snapkv"}, None, ["cokv", "snapkv"]),
+        ({"baseline": "snapkv:kernel=011"}, None, ["snapkv:kernel=11"]),
+        # A table that names no method of the run says nothing, and neither does a damaged one.
+        ({"baseline": "cokv"}, "baseline\nh2o\n", ["cokv"]),
+        ({"baseline": "cokv"}, "", ["cokv"]),
+        ({"baseline": "cokv"}, "baseline\nsnapkv\nsnapkv\n", ["snapkv"]),
+        # Neither the full cache nor a ceiling is compared with.
+        ({"baseline": "full,oracle"}, "baseline\nfull\noracle\n", []),
+        ({"baseline": ["cokv"]}, None, []),
+        ({"method": "full"}, None, []),
+        ("cokv", None, []),
+        (None, None, []),
+    ],
+)
+def test_baselines_are_those_of_the_comparisons_or_of_the_request(
+    tmp_path: Path, request_: Any, stored: str | None, expected: list[str]
+) -> None:
+    content = make_run(tmp_path / "run") / "run.json"
+    described = json.loads(content.read_text())
+    methods = ["full", "snapkv", "snapkv:kernel=11", "cokv", "oracle"]
+    content.write_text(json.dumps(described if request_ is None else {**described, "request": request_}))
+    if stored is not None:
+        (tmp_path / "run" / "comparisons.csv").write_text(stored)
+    assert named_baselines(tmp_path / "run", {"methods": methods}) == expected
