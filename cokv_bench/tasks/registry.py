@@ -74,7 +74,7 @@ def check(names: Collection[str], options: TaskOptions) -> None:
         limited = limited or not family.made
     if options.limit is not None and options.examples is not None and not limited:
         raise RequestError(
-            f"--limit {options.limit} has no effect beside --examples {options.examples}: it limits tasks of rows, and "
+            f"--limit {options.limit} has no effect with --examples {options.examples}: it limits tasks of rows, and "
             "all tasks that you name make their examples per length; leave one of the two options out."
         )
 

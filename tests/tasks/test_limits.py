@@ -37,7 +37,7 @@ def test_a_limit_counts_rows_beside_a_number_of_examples() -> None:
 
 @pytest.mark.parametrize("names", [["needle"], ["ruler", "recall/quotes", "text"]])
 def test_a_limit_that_no_task_takes_is_refused(names: list[str]) -> None:
-    with pytest.raises(RequestError, match=r"--limit 2 has no effect beside --examples 7: .* leave one of the two"):
+    with pytest.raises(RequestError, match=r"--limit 2 has no effect with --examples 7: .* leave one of the two"):
         check(names, TaskOptions(limit=2, examples=7))
 
 
