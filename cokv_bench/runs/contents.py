@@ -15,13 +15,21 @@ def as_kept(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, An
     """
     tasks = found.get("tasks")
     kept = tasks if isinstance(tasks, dict) else {}
-    return _without(wanted, [task for task in wanted["tasks"] if not _has_contents(kept.get(task))])
+    unknown = _without(wanted, [task for task in wanted["tasks"] if not _has_contents(kept.get(task))])
+    # Other examples have other contents, which would only hide what else differs.
+    told = {task: _as_there(settings, kept.get(task)) for task, settings in unknown["tasks"].items()}
+    return {**unknown, "tasks": told}
 
 
 def naming(configuration: Mapping[str, Any]) -> dict[str, Any]:
     """What the name of a run is made of: as in earlier versions, the hashes of a user's own rows alone are in it."""
     tasks = configuration["tasks"].items()
     return _without(configuration, [task for task, told in tasks if "rules" not in told])
+
+
+def _as_there(wanted: Mapping[str, Any], found: Any) -> dict[str, Any]:
+    there = _has_contents(found) and found.get("ids") != wanted.get("ids")
+    return {**wanted, _CONTENTS: found[_CONTENTS]} if there else dict(wanted)
 
 
 def _has_contents(told: Any) -> bool:

@@ -48,14 +48,11 @@ class Family(ABC):
         name: of the benchmark. Its tasks are called NAME or NAME/TASK unless `owns` says otherwise.
         holds_paths: whether names of its tasks hold paths, which may have commas.
         examples: what its examples are called in a sentence, where they have a name of their own.
-        made: whether its tasks make as many examples of each length as `TaskOptions.examples_a_length` says, so that
-            a limit means nothing beside a number of examples.
     """
 
     name: str
     holds_paths: bool = False
     examples: str = ""
-    made: bool = False
 
     @abstractmethod
     def lines(self) -> Mapping[str, str]:

@@ -55,9 +55,9 @@ def check(names: Collection[str], options: TaskOptions) -> None:
     """Refuse unknown tasks, before anything is loaded.
 
     Raises:
-        RequestError: as for `expand`; where a comma has cut a path, how to write it; a limit that no task takes.
+        RequestError: as for `expand`; where a comma has cut a path, how to write it.
     """
-    cut, limited = False, False
+    cut = False
     for name in names:
         try:
             family = _asked(name)
@@ -71,12 +71,6 @@ def check(names: Collection[str], options: TaskOptions) -> None:
         for task in family.expand(name, options):
             _check_questions(family, task, options)
         cut = cut or family.holds_paths
-        limited = limited or not family.made
-    if options.limit is not None and options.examples is not None and not limited:
-        raise RequestError(
-            f"--limit {options.limit} has no effect with --examples {options.examples}: it limits tasks of rows, and "
-            "all tasks that you name make their examples per length; leave one of the two options out."
-        )
 
 
 def _check_questions(family: Family, task: str, options: TaskOptions) -> None:

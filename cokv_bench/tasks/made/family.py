@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 class MadeFamily(Family):
     """A benchmark whose tasks make as many examples of each length as they are asked for."""
 
-    made = True
-
     @abstractmethod
     def new_tokens(self, task: str) -> int:
         """The most tokens of an answer."""
