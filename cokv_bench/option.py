@@ -24,7 +24,7 @@ class Option:
     Attributes:
         help: what it does, and its default where that is not a value.
         panel: heading that it stands under in the help.
-        least: the smallest value.
+        least, most: the smallest and the largest value.
         name: where it is not the field's, as in "--method" of `methods`.
         earlier: what the option was called in earlier releases; it is still read.
         read: from what is written (of the type `written`) to the field's value.
@@ -34,6 +34,7 @@ class Option:
     help: str
     panel: str | None = None
     least: int | None = None
+    most: int | None = None
     name: str | None = None
     earlier: str | None = None
     read: Callable[[Any], Any] | None = None

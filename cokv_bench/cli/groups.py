@@ -65,6 +65,7 @@ class _Group:
             *(f"--{each.replace('_', '-')}" for each in called),
             help=option.help,
             min=option.least,
+            max=option.most,
             rich_help_panel=option.panel,
         )
         keyword = inspect.Parameter.KEYWORD_ONLY

@@ -42,6 +42,8 @@ class ModelSpec:
             "Threads of a model on the CPU. Default: OMP_NUM_THREADS if set, else the fastest in a short timing.",
             _PANEL,
             least=1,
+            # Systems refuse a process many more, and PyTorch ends it then.
+            most=1024,
         ),
     ] = None
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from cokv_bench.errors import RequestError
 from cokv_bench.report.folders import short_names
 from cokv_bench.runs.submission import read_finished
-from cokv_bench.scores.boards import Submission
+from cokv_bench.scores.submissions import Submission
 
 
 def read_submissions(folders: Sequence[Path]) -> list[Submission]:

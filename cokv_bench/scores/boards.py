@@ -4,7 +4,6 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,10 @@ from cokv_bench.budget import Budget
 from cokv_bench.policies.names import FULL, competing
 from cokv_bench.scores.chance import at_chance
 from cokv_bench.scores.intervals import interval
-from cokv_bench.scores.means import means
 from cokv_bench.scores.paired import Measured, Pairs, compare, joint_test, numbered, over_budgets, pairs
 from cokv_bench.scores.signflips import LEVEL
-from cokv_bench.scores.tables import frame_of, scores_table
-from cokv_bench.scores.units import Unit, scale_of, unit_of
-from cokv_bench.tasks.registry import family_of
+from cokv_bench.scores.submissions import Submission, told_apart
+from cokv_bench.scores.units import Unit, scale_of
 
 #: The section of the mean over the budgets; the others are budgets as they are written.
 MEAN = "mean"
@@ -57,49 +54,6 @@ _FLIPS = 2**15
 Entry = tuple[str, str]
 #: What makes two examples one: the task with all that decides how it is read and scored, and the example's id.
 _Example = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Submission:
-    """A finished run under a name.
-
-    Attributes:
-        description: its `run.json`.
-        records: one an example, method and budget.
-    """
-
-    name: str
-    description: Mapping[str, Any]
-    records: Sequence[Mapping[str, Any]]
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        configuration: dict[str, Any] = self.description["configuration"]
-        return configuration
-
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """Its records, with `identity`: the task, and what decides how the task is read and scored."""
-        frame = frame_of(self.records)
-        identities = {task: _identity(self.configuration, task) for task in self.configuration["tasks"]}
-        return frame.assign(identity=frame["task"].map(identities))
-
-    @cached_property
-    def scores(self) -> pd.DataFrame:
-        """The tidy table of scores, as the run itself has it."""
-        return scores_table(self.frame.drop(columns="identity"), self.configuration)
-
-    @property
-    def unit(self) -> Unit:
-        return unit_of(self.configuration, self.records)
-
-    @property
-    def benchmarks(self) -> dict[str, tuple[str, list[str]]]:
-        """By benchmark: the row of `scores` that sums it up, and the tasks behind it."""
-        tasks = list(self.configuration["tasks"])
-        several = {family_of(group[0]).mean(group[0]): (name, group) for name, group in means(tasks).items()}
-        single = {family_of(task).mean(task): (task, [task]) for task in tasks}
-        return {**single, **several}
 
 
 @dataclass(frozen=True)
@@ -162,7 +116,7 @@ class Board:
 def make_boards(submissions: Sequence[Submission]) -> list[Board]:
     """All that can be compared of some submissions, scores before utilities, by model, benchmark and examples."""
     alike: dict[tuple[str, str], list[Submission]] = {}
-    for each in submissions:
+    for each in told_apart(submissions):
         for benchmark in each.benchmarks:
             alike.setdefault((_condition(each), benchmark), []).append(each)
     boards = [_board(benchmark, group) for (_, benchmark), each in alike.items() for group in _sharing(benchmark, each)]
@@ -190,13 +144,6 @@ def _condition(each: Submission) -> str:
 
 def _hidden(settings: Mapping[str, Any]) -> bool:
     return bool(settings.get("question_agnostic", False))
-
-
-def _identity(settings: Mapping[str, Any], task: str) -> str:
-    told = settings["tasks"][task]
-    # Runs that keep no reading may have cut any task.
-    cut = settings["reading"]["cut"].get(task) if "reading" in settings else settings["max_length"]
-    return json.dumps([task, told.get("version"), told["metric"], told.get("rules"), told.get("told"), cut])
 
 
 def _rows(each: Submission, benchmark: str) -> pd.DataFrame:

@@ -171,5 +171,6 @@ def test_threads_are_told_and_kept_with_the_run(cli, texty_folder: Path, monkeyp
         assert json.loads(Path("two/run.json").read_text())["versions"]["threads"] == 2
         # The number is no setting of the run: with another one it is resumed.
         assert cli(*command, "--threads", "1", "--out", "two")[0] == 0
+        assert cli(*command, "--threads", "100000", "--out", "two")[0] == 2
     finally:
         torch.set_num_threads(usual)

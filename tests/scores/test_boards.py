@@ -9,9 +9,10 @@ import pytest
 
 from cokv_bench.runs.submission import read_finished
 from cokv_bench.scores import signflips
-from cokv_bench.scores.boards import MEAN, Submission, make_boards
+from cokv_bench.scores.boards import MEAN, make_boards
 from cokv_bench.scores.comparisons import comparisons_table
 from cokv_bench.scores.signflips import family_test
+from cokv_bench.scores.submissions import Submission
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -98,6 +99,19 @@ def test_what_differs_in_how_it_was_measured_is_on_boards_of_its_own(other: dict
     boards = make_boards([mine, submission("theirs", {"snapkv": [1, 1, 0]}, **other)])
     assert len(boards) == 2
     assert all(board.pairs.empty for board in boards)
+
+
+def test_equal_ids_with_other_answers_are_on_boards_of_their_own() -> None:
+    mine, same, edited = (
+        submission(name, {"snapkv": [0, 1, 1]}, tasks={"ids": "i", "contents": contents})
+        for name, contents in (("mine", "a"), ("same", "a"), ("edited", "b"))
+    )
+    assert len(make_boards([mine, same])) == 1
+    boards = make_boards([mine, same, edited])
+    assert sorted(sorted({name for name, _ in board.entries}) for board in boards) == [["edited"], ["mine", "same"]]
+    part = submission("part", {"snapkv": [0, 1]}, tasks={"ids": "of two", "contents": "c"})
+    earlier = submission("earlier", {"snapkv": [0, 1, 1]}, tasks={"ids": "i"})
+    assert len(make_boards([mine, part, earlier])) == 1
 
 
 def test_a_model_has_one_board_under_several_names() -> None:

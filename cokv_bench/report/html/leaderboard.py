@@ -15,7 +15,8 @@ from cokv_bench.report.figures import known
 from cokv_bench.report.html.embedding import data_element, text
 from cokv_bench.report.html.ranks import BLIND, DIFFERS, NOISE, UNEQUAL, Compared, budget_rows, percent
 from cokv_bench.report.html.shell import Section, breakable, document, packaged, scrolling, wide
-from cokv_bench.scores.boards import MEAN, Board, Entry, ExampleSet, Submission
+from cokv_bench.scores.boards import MEAN, Board, Entry, ExampleSet
+from cokv_bench.scores.submissions import Submission
 from cokv_bench.scores.units import PERCENT
 
 _SORTED = {"": "", "text": ' class="from" data-sort="text"', "number": ' data-sort="number"'}
