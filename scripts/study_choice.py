@@ -12,6 +12,8 @@ by all probes     by a ridge regression on the probes of all methods, learnt on 
 by the question   by the same on what is seen without a model: the length of the prompt, and length, lines, digits,
                   capitals and punctuation of the question (where a folder has its examples.jsonl, as every run that
                   `cokv-bench eval` has just finished)
+
+Each way but the ceiling is tested against the best single method of its budget, which these very examples name.
 """
 
 import json
@@ -35,11 +37,14 @@ from cokv_bench.files import write_text
 from cokv_bench.report.grids import budget_phrase, ends
 from cokv_bench.runs.examples import EXAMPLES
 from cokv_bench.runs.journal import read_records
+from cokv_bench.scores.differences import tested, weighed
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table, is_sum
 from cokv_bench.scores.tables import frame_of
 
 Floats = NDArray[np.float64]
 Picks = NDArray[np.int64]
+#: The ceiling.
+BEST = "best"
 _PENALTY = 10.0
 
 
@@ -57,6 +62,7 @@ def main(
     for frame in probes.values():
         scores = scores[scores["budget"].isna() | scores["budget"].isin(frame["budget"])]
     chosen = [scores[scores["method"].isin([UPPER, LOWER, *methods])]]
+    tests = []
     for budget, at in scores.dropna(subset="budget").groupby("budget"):
         table = _wide(at, methods)
         told = {
@@ -64,10 +70,10 @@ def main(
             for name, frame in probes.items()
         }
         seen = None if looks is None else _of(looks, table.index, f"The {EXAMPLES} of these runs says nothing")
-        for way, picks in _ways(table, told, seen):
-            index = table.index.to_frame(index=False)
-            picked = table.to_numpy()[np.arange(len(table)), picks]
-            chosen.append(index.assign(budget=budget, method=way, score=picked))
+        ways = {way: table.to_numpy()[np.arange(len(table)), picks] for way, picks in _ways(table, told, seen)}
+        index = table.index.to_frame(index=False)
+        chosen += [index.assign(budget=budget, method=way, score=picked) for way, picked in ways.items()]
+        tests.append(_tests(table, ways).assign(budget=budget))
     gaps = gaps_table(pd.concat(chosen, ignore_index=True))
     over = gaps[gaps["task"].map(is_sum) & ~gaps["method"].isin([UPPER, LOWER])]
     for (budget, task), part in over[over["task"].str.startswith(OVER_ALL)].groupby(["budget", "task"], sort=False):
@@ -76,8 +82,26 @@ def main(
             for row in part.itertuples()
         ]
         o.print_table(f"{task} at {budget_phrase(budget)}", ("method", "closed", "95%"), rows, words=["method"])
+    every = pd.concat(tests, ignore_index=True)
+    o.print_table(
+        "Less the best single method, nats per token, mean over tasks",
+        ("at", "way", "best single", "difference", "p, corrected"),
+        [
+            (budget_phrase(row.budget), row.method, row.single, f"{row.difference:+.3f}", f"{row.p_adjusted:.4f}")
+            for row in every.itertuples()
+        ],
+        words=["at", "way", "best single"],
+    )
     if out is not None:
         write_text(out, over.to_csv(index=False))
+        write_text(out.with_name(f"{out.stem}-tests.csv"), every.to_csv(index=False))
+
+
+def _tests(table: pd.DataFrame, ways: dict[str, Floats]) -> pd.DataFrame:
+    """Of each way but the ceiling against the method that is best for all examples."""
+    single = str(table.groupby(level="task").mean().mean().idxmax())
+    less = pd.DataFrame({way: picked for way, picked in ways.items() if way != BEST}, index=table.index)
+    return tested(weighed(less.sub(table[single], axis=0))).assign(single=single)
 
 
 def _wide(frame: pd.DataFrame, methods: Sequence[str]) -> pd.DataFrame:
@@ -126,7 +150,7 @@ def _ways(
 ) -> Iterator[tuple[str, Picks]]:
     """Each way to choose with the number of the method that it picks for each example."""
     scores, tasks = table.to_numpy(), table.index.get_level_values("task").to_numpy()
-    yield "best", scores.argmax(axis=1)
+    yield BEST, scores.argmax(axis=1)
     others = [scores[(tasks == task) & (np.arange(len(tasks)) != row)] for row, task in enumerate(tasks)]
     # Of a task's only row nothing but other tasks may tell.
     parts = [part if len(part) else np.delete(scores, row, axis=0) for row, part in enumerate(others)]

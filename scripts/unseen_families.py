@@ -5,6 +5,8 @@ The run measures a utility and has files of both kinds, as `cokv-search:file=all
 with values, which are `cokv:file=all` and so on:
 
 python scripts/unseen_families.py RUN --family needle --family code=longbench/lcc+longbench/repobench-p
+
+Files of both kinds may be in several runs of the same examples; what two of them have is taken from the first.
 """
 
 from collections.abc import Sequence
@@ -22,8 +24,8 @@ from cokv_bench.files import write_text
 from cokv_bench.option import budgets
 from cokv_bench.report.grids import budget_phrase, ends
 from cokv_bench.runs.journal import read_records
+from cokv_bench.scores.differences import tested, weighed
 from cokv_bench.scores.gaps import LOWER, OVER_ALL, UPPER, gaps_table
-from cokv_bench.scores.signflips import family_test
 from cokv_bench.scores.tables import frame_of
 from cokv_bench.tasks.families import LeaveOut, TaskFamily
 
@@ -33,7 +35,9 @@ _HALF = 1.96
 
 
 def main(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of a utility, such as loglik.")],
+    run: Annotated[
+        list[Path], typer.Argument(help="Folders of runs of a utility, such as loglik, on the same examples.")
+    ],
     family: Annotated[
         list[str], typer.Option(help="Tasks, or benchmarks of tasks, with plus signs between them and NAME= before.")
     ],
@@ -49,7 +53,8 @@ def main(
     """Print gain over gap by family, and tests of the unseen files against other methods over all families."""
     methods = method.split(",")
     families = LeaveOut(tuple(family)).families
-    frame = frame_of(read_records(run))
+    frame = frame_of([record for folder in run for record in read_records(folder)])
+    frame = frame.drop_duplicates(["task", "example", "method", "budget"])
     if budget:
         frame = frame[frame["budget"].isna() | frame["budget"].isin(budgets(budget, "--budget"))]
     for task in frame["task"].unique():
@@ -69,10 +74,10 @@ def main(
             rows,
             words=["family", "method"],
         )
-    tested, *others = _called(methods, "").values()
-    tests = _tests(parts, tested, [*baseline.split(","), *others])
+    unseen, *others = _called(methods, "").values()
+    tests = _tests(parts, unseen, [*baseline.split(","), *others])
     o.print_table(
-        f"{tested}, less the method; nats per token, mean over families and budgets",
+        f"{unseen}, less the method; nats per token, mean over families and budgets",
         ("method", "difference", "p, corrected"),
         [(row.method, f"{row.difference:+.3f}", f"{row.p_adjusted:.4f}") for row in tests.itertuples()],
         words=["method"],
@@ -124,7 +129,7 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
     return found.astype({"examples": int}).assign(family=MEAN)
 
 
-def _tests(parts: dict[str, pd.DataFrame], tested: str, baselines: Sequence[str]) -> pd.DataFrame:
+def _tests(parts: dict[str, pd.DataFrame], unseen: str, baselines: Sequence[str]) -> pd.DataFrame:
     """Of a method against each baseline: all families and budgets, each family with the same weight.
 
     Raises:
@@ -139,26 +144,14 @@ def _tests(parts: dict[str, pd.DataFrame], tested: str, baselines: Sequence[str]
         missing = [each for each in baselines if each not in means]
         if missing:
             raise RequestError(f"The run has no records of '{missing[0]}' for the family '{name}'; leave it out.")
-        less = means[list(baselines)].rsub(means[tested], axis=0)
+        less = means[list(baselines)].rsub(means[unseen], axis=0)
         for baseline in less.columns[less.isna().any()]:
             task, example = less.index[less[baseline].isna()][0]
             raise RequestError(
-                f"Example {example} of '{task}' has no record of '{baseline}' or of '{tested}'; finish the run."
+                f"Example {example} of '{task}' has no record of '{baseline}' or of '{unseen}'; finish the run."
             )
-        tasks = less.groupby(level="task")
-        weighed = less / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * len(parts))
-        shares.append(pd.concat({name: weighed}))
-    # A row that two tasks share is one example, whose shares add up.
-    every = pd.concat(shares).groupby(level="example").sum()
-    test = family_test(every.to_numpy(float), np.full(every.shape[1], len(every)), seed=0)
-    return pd.DataFrame(
-        {
-            "method": every.columns,
-            "difference": every.sum().to_numpy(),
-            "p_value": test.p_value,
-            "p_adjusted": test.adjusted,
-        }
-    )
+        shares.append(weighed(less, len(parts)))
+    return tested(pd.concat(shares))
 
 
 if __name__ == "__main__":

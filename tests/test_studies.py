@@ -71,6 +71,12 @@ def test_choices_are_judged_by_what_they_pick(
     expected = {"a": 0.5, "b": 0.4, "best": 0.9, "by told": 0.9, "by noise": 0.5, "by all probes": 0.9}
     assert table[list(expected)].to_dict() == pytest.approx(expected)
     assert table["by task"] < 0.9
+    tests = pd.read_csv(tmp_path / "choice-tests.csv").set_index("method")
+    assert set(tests["single"]) == {"a"}
+    assert tests.loc["by told", "difference"] == pytest.approx(0.4)
+    assert tests.loc["by told", "p_adjusted"] < 0.001
+    assert tests.loc["by noise", ["difference", "p_adjusted"]].to_list() == [0, 1]
+    assert "best" not in tests.index
     assert "gain over gap at 64 tokens per head" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'c'"):
         module.main(tmp_path / "scores", probe=probes, method="a,c", out=None)
@@ -106,7 +112,7 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
     monkeypatch.setattr(module, "read_records", lambda run: records)
     families = ["a=needle", "b=ruler"]
     asked: dict[str, Any] = {"method": "cokv-search,cokv", "baseline": "snapkv,headkv"}
-    module.main(run=tmp_path, family=families, budget="", **asked, out=tmp_path / "unseen.csv")
+    module.main(run=[tmp_path], family=families, budget="", **asked, out=tmp_path / "unseen.csv")
     table = pd.read_csv(tmp_path / "unseen.csv").set_index(["budget", "family", "method"])["closed"]
     for budget in (64, 128):
         found = table[budget]
@@ -120,14 +126,14 @@ def test_families_are_judged_by_shares_that_have_not_seen_them(
     assert tests.loc[seen, "difference"] < 0
     assert "mean of the families" in capsys.readouterr().out
     with pytest.raises(RequestError, match="no records of 'cokv-search:file=without-c' for the family 'c'"):
-        module.main(run=tmp_path, family=["c=needle"], budget="", **asked, out=None)
-    module.main(run=tmp_path, family=families, budget="128", **asked, out=tmp_path / "one.csv")
+        module.main(run=[tmp_path], family=["c=needle"], budget="", **asked, out=None)
+    module.main(run=[tmp_path], family=families, budget="128", **asked, out=tmp_path / "one.csv")
     assert set(pd.read_csv(tmp_path / "one.csv")["budget"]) == {128}
     records[:] = [row for row in records if (row["example"], row["method"]) != ("ruler/vt3", "headkv")]
     with pytest.raises(RequestError, match="ruler/vt3 of 'ruler/vt' has no record of 'headkv'"):
-        module.main(run=tmp_path, family=families, budget="", **asked, out=None)
+        module.main(run=[tmp_path], family=families, budget="", **asked, out=None)
     with pytest.raises(RequestError, match="called 'a'"):
-        module.main(run=tmp_path, family=["a=needle", "a=ruler"], method="cokv-search", out=None)
+        module.main(run=[tmp_path], family=["a=needle", "a=ruler"], method="cokv-search", out=None)
 
 
 def test_choices_in_runs_with_shares_of_the_prompt_and_of_missing_examples(
@@ -183,7 +189,7 @@ def test_families_at_shares_of_the_prompt_count_a_row_in_each_of_its_tasks(
     ]
     monkeypatch.setattr(module, "read_records", lambda run: records)
     asked: dict[str, Any] = {"family": ["a=ruler"], "method": "cokv-search", "baseline": "snapkv"}
-    module.main(run=tmp_path, budget="25%", **asked, out=tmp_path / "unseen.csv")
+    module.main(run=[tmp_path], budget="25%", **asked, out=tmp_path / "unseen.csv")
     table = pd.read_csv(tmp_path / "unseen.csv")
     assert set(table["budget"]) == {"25%"}
     assert set(table["examples"]) == {16}
@@ -191,9 +197,9 @@ def test_families_at_shares_of_the_prompt_count_a_row_in_each_of_its_tasks(
     # A row that two tasks share tells no more than one alone, and no task is of two families.
     tests = pd.read_csv(tmp_path / "unseen-tests.csv")
     records[:] = [row for row in records if row["task"] == "ruler/vt"]
-    module.main(run=tmp_path, budget="25%", **asked, out=tmp_path / "one.csv")
+    module.main(run=[tmp_path], budget="25%", **asked, out=tmp_path / "one.csv")
     assert pd.read_csv(tmp_path / "one-tests.csv")["p_value"].tolist() == pytest.approx(tests["p_value"].tolist())
     with pytest.raises(RequestError, match="'ruler/vt' is of the families 'a' and 'b'"):
-        module.main(run=tmp_path, budget="", **{**asked, "family": ["a=ruler", "b=ruler/vt"]}, out=None)
+        module.main(run=[tmp_path], budget="", **{**asked, "family": ["a=ruler", "b=ruler/vt"]}, out=None)
     with pytest.raises(RequestError, match="whole numbers for --budget"):
-        module.main(run=tmp_path, budget="a quarter", **asked, out=None)
+        module.main(run=[tmp_path], budget="a quarter", **asked, out=None)

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from cokv_bench.budget import Budget, column_type
-from cokv_bench.errors import unknown
-from cokv_bench.policies.names import base, canonical, competing
+from cokv_bench.errors import RequestError, unknown
+from cokv_bench.policies.names import base, canonical, competing, is_ceiling
 from cokv_bench.scores.chance import at_chance, is_loss
 from cokv_bench.scores.means import groups, overall
 from cokv_bench.scores.paired import Measured, Pairs, compare, joint_test, numbered, over_budgets, pairs
@@ -32,7 +32,7 @@ def choose_baselines(methods: Sequence[str], wanted: Sequence[str] = ()) -> list
     With options in its name a method stands in for its base where the run does not have that.
 
     Raises:
-        RequestError: a baseline that the run does not have, with the nearest names.
+        RequestError: a baseline that the run does not have, with the nearest names, or a ceiling.
     """
     budgeted = competing(methods)
     if not wanted:
@@ -47,6 +47,8 @@ def choose_baselines(methods: Sequence[str], wanted: Sequence[str] = ()) -> list
 def _named(wanted: str, methods: Sequence[str]) -> str:
     """The method that a name means, however its options are written."""
     found = next((each for each in methods if wanted == each or canonical(wanted) == canonical(each)), None)
+    if found is None and is_ceiling(wanted):
+        raise RequestError(f"'{wanted}' is a ceiling, and no test compares with one; name another --baseline.")
     if found is None:
         raise unknown("baseline", wanted, methods)
     return found

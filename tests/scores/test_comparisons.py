@@ -104,6 +104,8 @@ def test_the_baseline() -> None:
     for wrong in ("snapk", "full"):
         with pytest.raises(RequestError, match="Unknown baseline"):
             choose_baselines(["full", "cokv", "snapkv"], ["cokv", wrong])
+    with pytest.raises(RequestError, match="'oracle' is a ceiling"):
+        choose_baselines(["cokv", "snapkv", "oracle"], ["oracle"])
 
 
 def test_single_tasks_do_not_cost_the_mean_its_significance() -> None:
