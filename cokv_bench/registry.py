@@ -16,16 +16,27 @@ T = TypeVar("T")
 #: Origin of the entries that come with the package.
 PACKAGE = "cokv-bench"
 _adding: ContextVar[str] = ContextVar("_adding", default="this process")
+# What has been added meanwhile: registries with names.
+_added: ContextVar[list[tuple["Registry[Any]", str]] | None] = ContextVar("_added", default=None)
 
 
 @contextmanager
 def adding(origin: str) -> Iterator[None]:
-    """What is added to any registry meanwhile has this origin, such as the name of a plug-in."""
-    token = _adding.set(origin)
+    """What is added to any registry meanwhile has this origin, such as the name of a plug-in.
+
+    After an error it is taken out again, so that what was mended can be added.
+    """
+    added: list[tuple[Registry[Any], str]] = []
+    tokens = _adding.set(origin), _added.set(added)
     try:
         yield
+    except BaseException:
+        for registry, name in added:
+            del registry[name]
+        raise
     finally:
-        _adding.reset(token)
+        _adding.reset(tokens[0])
+        _added.reset(tokens[1])
 
 
 def declared(modules: str, first: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
@@ -123,6 +134,9 @@ class Registry(Generic[T]):
             origin = self.origin(name)
             raise RequestError(f"There is a {self.kind} '{name}' already, from {origin}; choose another name.")
         self._entries[name] = _Entry(line, thing, _adding.get(), mark)
+        added = _added.get()
+        if added is not None:
+            added.append((self, name))
 
     def get(self, name: str) -> T:
         """The thing of that name.

@@ -38,7 +38,7 @@ class Chat:
     @property
     def full_bytes(self) -> int:
         """Bytes that they would take uncompressed."""
-        tokens = 0 if self.text is None else self.text.cache.layers[0].tokens
+        tokens = 0 if self.text is None else self.text.cache.evicted[0].tokens
         return tokens * self._model.layers * self._model.kv_heads * self._model.bytes_per_token
 
     def say(self, text: str) -> str:

@@ -96,3 +96,19 @@ def test_of_many_names_whole_ones_are_told_and_how_many_more_there_are() -> None
     assert told[:-1] == names[: len(told) - 1]
     assert len(told) - 1 + int(told[-1]) == len(names)
     assert len(said) < 400
+
+
+def test_what_failed_half_way_leaves_nothing_behind() -> None:
+    fruit, nuts = made(), Registry[object]("nut")
+
+    def fail() -> None:
+        with adding("a plug-in"):
+            fruit.add("apple", "round", 3)
+            nuts.add("hazel", "brown", 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert list(fruit) == ["pear", "plum"]
+    with adding("a plug-in"):
+        fruit.add("apple", "round", 3)
+    assert fruit.origin("apple") == "a plug-in"

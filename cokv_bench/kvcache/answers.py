@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cokv_bench.errors import RequestError, quoted
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
@@ -34,11 +35,15 @@ class Ending:
 
     @classmethod
     def of(cls, model: Model, new: int, stop_at_newline: bool, until: Sequence[str] = ()) -> "Ending":
-        """The arguments are those of `decode`."""
+        """The arguments are those of `decode`. Raises `RequestError` for texts that can end nothing."""
+        texts = (until,) if isinstance(until, str) else tuple(until)
+        for text in texts:
+            if not isinstance(text, str) or not text:
+                raise RequestError(f"An answer ends at a text of one character or more, not at {quoted(text)}.")
         if not stop_at_newline:
-            return cls(new, model.stop_ids, (), tuple(until))
+            return cls(new, model.stop_ids, (), texts)
         stops = model.stop_ids | model.newline_ids
-        return cls(new, stops, tuple(stops), tuple(until))
+        return cls(new, stops, tuple(stops), texts)
 
 
 class Answers:

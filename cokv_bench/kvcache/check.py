@@ -101,12 +101,24 @@ def compare(model: Model) -> Outcome:
 
     Raises:
         RequestError: logits differ, with the layer and the difference, or the network cannot be run with these caches.
+        torch.OutOfMemoryError: this text does not fit the device.
     """
+    try:
+        return _compared(model)
+    except BaseException:
+        # Nothing is known of a model whose check was interrupted or ran out of memory.
+        model.verdict.reached = False
+        raise
+
+
+def _compared(model: Model) -> Outcome:
     ids = _ids(model)
     try:
         with _plain_attention(model):
             expected = model.network(input_ids=ids[None].to(model.device), use_cache=False).logits[0].float().cpu()
         tolerance = _tolerance(model, ids, expected)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as error:  # Remote code may raise anything.
         raise _refusal(model, f"transformers cannot run it on {len(ids)} tokens ({brief(error)})") from error
     if not expected.isfinite().all():
@@ -119,9 +131,10 @@ def compare(model: Model) -> Outcome:
         _decide(model, lean)
         try:
             return Outcome(lean, _difference(model, ids, expected, tolerance), tolerance)
+        except torch.OutOfMemoryError:
+            raise  # It says nothing of the decoder, and the next attempt may be slower for good.
         except Exception as error:  # Layers may want arguments that they are not given.
             failures.append(error)
-    model.verdict.reached = False
     last = failures[-1]
     reason = (
         str(last) if isinstance(last, _Differs | RequestError) else f"its caches cannot be replaced ({brief(last)})"
@@ -228,6 +241,8 @@ def queries_before_rotary(model: Model) -> bool:
     if model.verdict.unrotates is None:
         try:
             model.verdict.unrotates = all(_unrotates(model, layer) for layer in range(model.layers))
+        except torch.OutOfMemoryError:
+            raise
         except Exception:  # A layer may want arguments that it is not given.
             model.verdict.unrotates = False
     return model.verdict.unrotates

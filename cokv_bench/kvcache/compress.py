@@ -97,8 +97,9 @@ def compress(
     if not is_whole(rows) or rows < 1:
         raise RequestError(f"A cache has at least one row, not {quoted(rows)}.")
     check_count(reserve, 0, "The room of a row before its buffers grow")
-    if isinstance(policy, str):
-        raise RequestError(f"compress takes a policy, such as get_policy({policy!r}), and no name.")
+    if not hasattr(policy, "within"):
+        such = policy if isinstance(policy, str) else "snapkv"
+        raise RequestError(f"compress takes a policy, such as get_policy('{such}'), not {quoted(policy)}.")
     policy = policy.within(window)
     window = policy.sees(1)
     if not policy.by_layer:

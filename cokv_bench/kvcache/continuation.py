@@ -11,7 +11,7 @@ from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.compress import Compressed
 from cokv_bench.kvcache.decode import Generation, stepper
 from cokv_bench.kvcache.graph import GraphStep
-from cokv_bench.kvcache.prefill import check_ids, one_row
+from cokv_bench.kvcache.inputs import check_ids, one_row
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.models.finite import not_finite
 from cokv_bench.models.model import Model
@@ -44,16 +44,11 @@ class Continuation:
                 f"A text of {len(token_ids)} tokens cannot continue from a cache of {compressed.tokens} tokens and "
                 f"{rows} rows; give the ids of the prompt that was compressed, with one row."
             )
-        held = compressed.cache.evicted[0].get_seq_length()
-        if held != compressed.tokens:
-            raise RequestError(
-                f"The cache of this compressed prompt has {held - compressed.tokens} tokens of another continuation; "
-                "compress the prompt again for each text that follows it."
-            )
         self._model, self._logits = model, compressed.logits
         self.token_ids: list[int] = list(token_ids)
         self.cache: RaggedCache = compressed.cache
         self._read = compressed.tokens
+        self._check_alone()
         self._advance: Callable[[Tensor, int], Tensor] | None = None
 
     def read(self, token_ids: Sequence[int]) -> None:
@@ -73,8 +68,8 @@ class Continuation:
             What was added, that last token included.
 
         Raises:
-            RequestError: no tokens asked for or more than the model's context has room for, logits that are not
-                finite, or see `RaggedCache` (longrope).
+            RequestError: no tokens asked for or more than the model's context has room for, a cache that something else
+                has read on in, logits that are not finite, or see `RaggedCache` (longrope).
         """
         model = self._model
         check_count(max_new_tokens, 1, "An answer")
@@ -83,6 +78,7 @@ class Continuation:
                 f"A text of {len(self.token_ids)} tokens and {max_new_tokens} new ones exceed the context of "
                 f"'{model.name}', {model.context} tokens; ask for less."
             )
+        self._check_alone()
         self._catch_up()
         # A short answer is not worth a capture; a longer one after it may be.
         if not isinstance(self._advance, GraphStep):
@@ -101,6 +97,15 @@ class Continuation:
             self._read += 1
             self._logits = model.logits(states)[0]
         return Generation(ids, model.text(ids))
+
+    def _check_alone(self) -> None:
+        """Refuse a cache that holds another text than this one."""
+        more = self.cache.evicted[0].get_seq_length() - self._read
+        if more:
+            raise RequestError(
+                f"The cache of this compressed prompt has {abs(more)} tokens of another continuation; compress the "
+                "prompt again for each text that follows it."
+            )
 
     def _catch_up(self) -> None:
         """Read what has been added since the last answer's tokens."""

@@ -14,7 +14,8 @@ from cokv_bench.errors import RequestError, quoted
 from cokv_bench.kvcache.answers import Answers, Ending, most_likely, read_question
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
 from cokv_bench.kvcache.graph import GraphStep
-from cokv_bench.kvcache.prefill import check_ids, for_length, one_row
+from cokv_bench.kvcache.inputs import check_ids, check_read_by, one_row
+from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.ragged import RaggedCache
 from cokv_bench.kvcache.selection import Selection, check_shapes
@@ -78,8 +79,8 @@ def decode(
         question: ids that follow the prompt in every row and see only what the row keeps of it (question-agnostic
             compression); the first token of an answer then depends on the selection too.
         stop_at_newline: end at the first newline after at least one token (LongBench's samsum).
-        until: texts that end a generated answer once it holds one of them; special tokens are part of the text. The
-            answer keeps what ended it.
+        until: a text or several that end a generated answer once it holds one of them; special tokens are part of the
+            text. The answer keeps what ended it.
         storage: "shared" masks over the one prompt cache (fast for many selections); "ragged" copies the kept
             positions into a compact cache that needs nothing else of the prompt's keys and values.
         batch_size: rows at a time; by default as many as fit `memory` and a workspace of a fifth of the prompt's
@@ -90,8 +91,9 @@ def decode(
         One Generation a selection, in order.
 
     Raises:
-        RequestError: a selection made for another prompt, ids that the model does not have, no tokens asked for, an
-            answer beyond the context, a batch or storage that there is not, or logits that are not finite.
+        RequestError: a selection made for another prompt, a prompt of another model, ids that the model does not have,
+            no tokens asked for, an answer beyond the context, a batch or storage that there is not, or logits that are
+            not finite.
     """
     asked = one_row(question)
     answer = None if teacher is None else one_row(teacher)
@@ -147,6 +149,7 @@ def check(model: Model, prompt: Prompt, selections: Sequence[Selection], asked: 
             f"A prompt of {prompt.tokens + asked} tokens and {new} new ones exceed the context of '{model.name}', "
             f"{model.context} tokens; shorten either."
         )
+    check_read_by(model, prompt)
     check_shapes(prompt, selections)
 
 

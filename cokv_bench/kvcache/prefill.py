@@ -11,8 +11,9 @@ from torch.nn.attention.bias import causal_lower_right
 from transformers.cache_utils import Cache
 
 from cokv_bench.checks import check_count
-from cokv_bench.errors import RequestError, quoted
+from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.batching import tokens_at_a_time
+from cokv_bench.kvcache.inputs import check_ids, one_row
 from cokv_bench.kvcache.moments import MomentSums
 from cokv_bench.kvcache.others import OtherLayers
 from cokv_bench.kvcache.prompt import Prompt
@@ -68,7 +69,9 @@ def prefill(
     """
     parts: list[Prompt] = []
     gathered = Signals(accumulated_attention, query_moments)
-    room = max(room, len(question))
+    asked = one_row(question)
+    check_ids(model, asked)
+    room = max(room, asked.numel())
     ids, logits, others = run_layers(model, token_ids, parts.append, window, gathered, chunk, room)
     if len({(part.scaling, part.softcap) for part in parts}) > 1:
         raise RequestError(
@@ -88,7 +91,7 @@ def prefill(
         sink_logits=[sinks for part in parts for sinks in part.sink_logits or ()] or None,
         others=others,
         model=model,
-        question=tuple(question),
+        question=tuple(asked.tolist()),
         room=room,
         read_again_after=read_again_after(model.config, ids.numel() + room),
     )
@@ -234,25 +237,6 @@ class _Reading:
         return Ran(self.ids, logits, others.alone())
 
 
-def one_row(token_ids: Sequence[int] | Tensor) -> Tensor:
-    """Ids [tokens] or [1, tokens] as int64 [tokens] on the CPU.
-
-    Raises:
-        RequestError: several rows, or what is no whole number.
-    """
-    try:
-        ids = torch.as_tensor(token_ids, device="cpu")
-    except (TypeError, ValueError, RuntimeError):
-        raise RequestError(f"Token ids are whole numbers in a row, not {quoted(token_ids)}.") from None
-    if ids.numel() and (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool):
-        raise RequestError(f"Token ids are whole numbers, and these are {ids.dtype}.")
-    if ids.ndim != 1 and ids.shape[:-1].numel() != 1:
-        raise RequestError(
-            f"Token ids of one text are expected, and these have the shape {list(ids.shape)}; give one row."
-        )
-    return ids.reshape(-1).long()
-
-
 def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
     if ids.numel() == 0:
         raise RequestError("The prompt is empty; a prompt has at least one token.")
@@ -265,13 +249,6 @@ def _check(model: Model, ids: Tensor, window: int, room: int) -> None:
             "shorten the prompt or cut it with a maximum length."
         )
     check_ids(model, ids)
-
-
-def check_ids(model: Model, ids: Tensor) -> None:
-    """Raise `RequestError` where some id is none of the model's."""
-    vocabulary = model.network.get_input_embeddings().num_embeddings
-    if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= vocabulary):
-        raise RequestError(f"Token ids must be from 0 to {vocabulary - 1}; were they made by another tokenizer?")
 
 
 class _PrefillLayer(AttendingLayer):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cokv_bench.checks import check_count
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.others import OtherLayers, RowCache
 from cokv_bench.kvcache.prompt import Prompt
@@ -41,8 +42,9 @@ class RaggedCache(RowCache):
             reserve: tokens a row that there is room for at first; more make the buffers grow, by as many each time.
 
         Raises:
-            RequestError: no selection, or one that was made for another prompt.
+            RequestError: no selection, or one that was made for another prompt, or no number of tokens.
         """
+        check_count(reserve, 0, "The room of a row before its buffers grow")
         check_rows(prompt, selections)
         layers = [
             RaggedLayer(
@@ -193,7 +195,13 @@ class RaggedLayer(AttendingLayer):
         return self.tokens + self.own
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Forget the last generated tokens, as many as the number is below 0; the prompt's stay as they are."""
+        """Forget the last generated tokens, as many as the number is below 0; the prompt's stay as they are.
+
+        Raises:
+            RequestError: a number above 0, which would be tokens that nobody has read.
+        """
+        if tokens_to_remove > 0:
+            raise RequestError(f"A cache forgets tokens by a number below 0, such as -{tokens_to_remove}.")
         self.own = max(self.own + tokens_to_remove, 0)
         # Not counted back: what a graph that is being captured adds has not been added yet.
         self._places.copy_(self._next_places())

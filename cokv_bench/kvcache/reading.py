@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cokv_bench.errors import RequestError
+from cokv_bench.kvcache.inputs import check_ids, one_row
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection
 from cokv_bench.kvcache.shared import SharedCache
@@ -80,8 +82,15 @@ def listen(
         token_ids: [new] ids.
         selection: what they see of the prompt; all of it by default.
         chunk: tokens that are read at a time.
+
+    Raises:
+        RequestError: no ids, several rows, ids that the model does not have, or more than `room_after` says.
     """
-    ids = torch.as_tensor(token_ids, dtype=torch.long).reshape(1, -1)
+    ids = one_row(token_ids)[None]
+    check_ids(model, ids)
+    room = room_after(model, prompt)
+    if not 0 < ids.shape[1] <= room:
+        raise RequestError(f"1 to {room} tokens can be read after this prompt, not {ids.shape[1]}.")
     kept = selection or Selection.full(prompt.layers, prompt.kv_heads, prompt.tokens)
     cache = ListeningCache(prompt, [kept], ids.shape[1], hear)
     position = prompt.tokens

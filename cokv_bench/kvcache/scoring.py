@@ -10,7 +10,8 @@ from torch import Tensor
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.batching import logit_rows, rows_at_a_time
-from cokv_bench.kvcache.prefill import check_ids, for_length, one_row
+from cokv_bench.kvcache.inputs import check_ids, check_read_by, one_row
+from cokv_bench.kvcache.prefill import for_length
 from cokv_bench.kvcache.prompt import Prompt
 from cokv_bench.kvcache.selection import Selection, check_shapes
 from cokv_bench.kvcache.shared import SharedCache
@@ -61,6 +62,7 @@ def score(
         RequestError: a text without tokens or beyond the context, ids outside the vocabulary, a selection made for
             another prompt, or logits that are not finite.
     """
+    check_read_by(model, prompt)
     check_shapes(prompt, [selection])
     rows = [one_row(ids) for ids in continuations]
     if not all(row.numel() for row in rows):

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cokv_bench.errors import RequestError
+from cokv_bench.checks import check_count
+from cokv_bench.errors import RequestError, quoted
 
 if TYPE_CHECKING:
     from cokv_bench.kvcache.prompt import Prompt
@@ -37,7 +38,8 @@ class Selection:
         """
         if not isinstance(kept, Tensor) or kept.dtype != torch.bool or kept.ndim != 3:
             raise RequestError("A selection is a bool tensor [layers, kv_heads, tokens].")
-        self.sets = kept.cpu().flatten(0, 1)
+        # The caller may use its tensor for something else.
+        self.sets = kept.to("cpu", copy=True).flatten(0, 1)
         self.which = torch.arange(len(self.sets)).view(kept.shape[:2])
 
     @classmethod
@@ -66,7 +68,10 @@ class Selection:
         Raises:
             RequestError: members are not bool [layers, kv_heads], or a length is negative.
         """
-        inside = torch.as_tensor(members).cpu()
+        try:
+            inside = torch.as_tensor(members).cpu()
+        except (TypeError, ValueError, RuntimeError):
+            raise RequestError(f"A coalition is bool [layers, kv_heads], not {quoted(members)}.") from None
         if inside.dtype != torch.bool or inside.ndim != 2:
             shape = tuple(inside.shape)
             raise RequestError(f"A coalition is bool [layers, kv_heads]; given {inside.dtype} of shape {shape}.")
@@ -166,7 +171,12 @@ class Selection:
 
 
 def check_shapes(prompt: "Prompt", selections: Sequence[Selection]) -> None:
-    """Refuse selections that were made for another prompt. Raises `RequestError`."""
+    """Refuse what is no list of selections, and those of another prompt. Raises `RequestError`."""
+    if isinstance(selections, str) or not isinstance(selections, Sequence):
+        raise RequestError(f"Rows are a list of selections, one for each, not {quoted(selections)}; write [selection].")
+    for selection in selections:
+        if not isinstance(selection, Selection):
+            raise RequestError(f"{quoted(selection)} is no selection; a policy's `select` gives one for a prompt.")
     shape = (prompt.layers, prompt.kv_heads, prompt.tokens)
     for selection in selections:
         found = (selection.layers, selection.kv_heads, selection.tokens)
@@ -179,9 +189,9 @@ def check_shapes(prompt: "Prompt", selections: Sequence[Selection]) -> None:
 
 def check_rows(prompt: "Prompt", selections: Sequence[Selection]) -> None:
     """Refuse what no cache can be made of: no selection, or one of another prompt. Raises `RequestError`."""
+    check_shapes(prompt, selections)
     if not selections:
         raise RequestError("There is no selection; give one for each row.")
-    check_shapes(prompt, selections)
 
 
 def distinct(selections: Sequence[Selection]) -> tuple[list[Selection], list[int]]:
@@ -225,5 +235,4 @@ def _rank_layer(scores: Tensor) -> Tensor:
 
 
 def _check_window(window: int) -> None:
-    if window < 0:
-        raise RequestError(f"The observation window cannot be {window} tokens long.")
+    check_count(window, 0, "The observation window")

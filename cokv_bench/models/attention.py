@@ -100,7 +100,8 @@ def formed_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
     Args:
         query: [rows, heads, new, dim].
         key, value: [rows, kv_heads, tokens, dim].
-        mask: bool [rows or 1, 1, new, tokens] of what is seen; None for causal order, the new tokens being the last.
+        mask: [rows or 1, 1, new, tokens], bool of what is seen, or what is added to the logits; None for causal order,
+            the new tokens being the last.
 
     Returns:
         [rows, heads, new, dim].
@@ -120,7 +121,10 @@ def formed_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | N
             seen = torch.ones(count, tokens, dtype=torch.bool, device=query.device).tril(tokens - new + start)
         else:
             seen = mask[:, :, None, start : start + count, :tokens]
-        logits = logits.masked_fill(~seen, float("-inf")).flatten(2, 3)
+        # Padding sees nothing: of infinities its weights would be NaN, and so would be what later layers make of it.
+        least = torch.finfo(logits.dtype).min
+        logits = logits.masked_fill(~seen, least) if seen.dtype == torch.bool else (logits + seen).clamp(min=least)
+        logits = logits.flatten(2, 3)
         column = form.sink_logits(kv_heads, logits.shape[2])
         if column is not None:
             logits = torch.cat([logits, column.expand(rows, -1, -1, -1)], dim=-1)

@@ -14,6 +14,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers.utils import cached_file
 
+#: Options of `from_pretrained` that say where files lie and how they are had.
+WHERE = ("subfolder", "cache_dir", "token", "local_files_only", "force_download", "proxies")
 _SAMPLE = 8
 _POINTER = b"version https://git-lfs"
 

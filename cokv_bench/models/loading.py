@@ -10,7 +10,7 @@ from cokv_bench.errors import RequestError, brief, unknown
 from cokv_bench.files import at_home
 from cokv_bench.models import embedded
 from cokv_bench.models.attention import IMPLEMENTATION
-from cokv_bench.models.checkpoint import checkpoint_files, damage
+from cokv_bench.models.checkpoint import WHERE, checkpoint_files, damage
 from cokv_bench.models.completeness import check_complete
 from cokv_bench.models.gguf.convert import converted_folder
 from cokv_bench.models.gguf.source import gguf_file
@@ -73,6 +73,8 @@ def load_model(
     shared: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if revision is not None:
         shared["revision"] = revision
+    # The configuration and the tokenizer lie where the weights do.
+    shared.update({name: options[name] for name in WHERE if name in options})
     config = _config(source, shown, shared)
     check_supported(config, shown)
     kind = quantization_of(config, shown)
@@ -178,7 +180,7 @@ def _moved(network: Any, place: torch.device, name: str) -> Any:
 
 def _tokenizer(source: str, name: str, shared: dict[str, Any]) -> Any | None:
     # For a folder without tokenizer files transformers makes up an empty one from the architecture alone.
-    folder = Path(source)
+    folder = Path(source, shared.get("subfolder") or "")
     if folder.is_dir() and not any((folder / file).is_file() for file in _TOKENIZER_FILES):
         return None
     try:

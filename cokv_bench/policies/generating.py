@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from cokv_bench.budget import Budget
+from cokv_bench.checks import check_count
+from cokv_bench.errors import RequestError
 from cokv_bench.kvcache.compress import compress
 from cokv_bench.kvcache.continuation import Continuation
 from cokv_bench.kvcache.decode import Generation
-from cokv_bench.kvcache.prefill import one_row
+from cokv_bench.kvcache.inputs import one_row
 from cokv_bench.models import Model
 from cokv_bench.models.chat import encode
 from cokv_bench.policies.policy import Policy
@@ -32,10 +34,17 @@ def generate(
         max_new_tokens: the most tokens of the answer.
 
     Raises:
-        RequestError: an unknown method, and see `compress` and `Continuation.write`.
+        RequestError: an unknown method, an answer of no tokens or beyond the context, and see `compress` and
+            `Continuation.write`.
     """
     ids = encode(model, prompt, chat=True) if isinstance(prompt, str) else one_row(prompt).tolist()
     chosen = get_policy(policy) if isinstance(policy, str) else policy
+    check_count(max_new_tokens, 1, "An answer")
+    if len(ids) + max_new_tokens > model.context:
+        raise RequestError(
+            f"A prompt of {len(ids)} tokens and {max_new_tokens} new ones exceed the context of '{model.name}', "
+            f"{model.context} tokens; ask for less (max_new_tokens)."
+        )
     # The last token of an answer is never fed back.
     found = compress(model, ids, chosen, budget, reserve=max(1, max_new_tokens - 1))
     return Continuation(model, ids, found).write(max_new_tokens)

@@ -67,6 +67,8 @@ def parse(text: str) -> MethodName:
     Raises:
         RequestError: it is not written like a method; whether there is one of its name is not looked at.
     """
+    if not isinstance(text, str):
+        raise RequestError(f"A method is named by a text, such as 'snapkv', not {quoted(text)}.")
     if text in METHODS:
         return MethodName(Part(text))
     parts = [_part(part, text) for part in text.split("+")]

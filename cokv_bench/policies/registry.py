@@ -163,10 +163,13 @@ def register_policy(
         defaults: option values that differ from those of the classes.
 
     Raises:
-        RequestError: the name is taken, or one half is missing.
+        RequestError: the name is taken, one half is missing, or neither takes a default.
     """
     if (scorer is None) != (allocator is None):
         raise RequestError(f"Method '{name}' needs both a scorer and an allocator.")
+    takes = {*parameters(scorer), *parameters(allocator), *OF_ALL, "published_rounding"}
+    for option in sorted(defaults.keys() - takes):
+        raise RequestError(f"Method '{name}' takes no option '{option}'; its halves take {', '.join(sorted(takes))}.")
     mark = CEILING if getattr(scorer, "ceiling", False) else ""
     POLICIES.add(name, description, Recipe(description, scorer, allocator, defaults), mark)
 

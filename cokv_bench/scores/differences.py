@@ -14,7 +14,7 @@ def weighed(differences: pd.DataFrame, groups: int = 1) -> pd.DataFrame:
         groups: such as families, which count alike.
     """
     tasks = differences.groupby(level="task")
-    return differences / (tasks.transform("size").to_numpy()[:, None] * tasks.ngroups * groups)
+    return differences.div(tasks.transform("size") * tasks.ngroups * groups, axis=0)
 
 
 def tested(shares: pd.DataFrame) -> pd.DataFrame:

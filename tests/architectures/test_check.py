@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from cokv_bench.errors import RequestError
 from cokv_bench.kvcache import prefill
@@ -98,3 +99,46 @@ def test_rotary_factors_by_length_need_layers_that_are_called_one_by_one(tmp_pat
     path.write_text(json.dumps(settings))
     with pytest.raises(RequestError, match="rotary factors change with the length"):
         prefill(load_model(str(folder), device="cpu"), random_ids(20))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, torch.OutOfMemoryError])
+def test_a_check_that_was_cut_short_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    monkeypatch.setenv("COKV_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(check, "_WORTH_KEEPING", -1.0)
+    model, ids = toy("llama", tmp_path), random_ids(40)
+
+    def stop(*of: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(check, "SharedCache", stop)
+        with pytest.raises(error):
+            prefill(model, ids)
+    assert not model.verdict.reached
+    assert not (tmp_path / "cache" / "checks").exists()
+    verify(model)
+    assert model.verdict.lean
+
+
+@pytest.mark.parametrize("name", ["gemma2", "gpt_oss", "llama"])
+def test_plain_generation_of_padded_rows_stays_plain(tmp_path: Path, name: str) -> None:
+    ours = toy(name, tmp_path).network
+    eager = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / name, attn_implementation="eager")
+    first, second = random_ids(12), random_ids(7, seed=1)
+    rows = torch.tensor([first, [0] * 5 + second])
+    mask = torch.tensor([[1] * 12, [0] * 5 + [1] * 7])
+    told = {"attention_mask": mask, "do_sample": False, "max_new_tokens": 6, "min_new_tokens": 6}
+    assert ours.generate(rows, **told).tolist() == eager.generate(rows, **told).tolist()
+    with torch.inference_mode():
+        logits = [network(rows, attention_mask=mask).logits[mask.bool()] for network in (ours, eager)]
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_mask_that_is_added_masks(tmp_path: Path) -> None:
+    network, ids = toy("gemma2", tmp_path).network, torch.tensor([random_ids(12)])
+    added = torch.full((12, 12), torch.finfo(torch.float32).min).triu(1)[None, None]
+    with torch.inference_mode():
+        masks = dict.fromkeys(("full_attention", "sliding_attention"), added)
+        torch.testing.assert_close(network(ids, attention_mask=masks).logits, network(ids).logits, atol=1e-4, rtol=1e-4)

@@ -1,5 +1,6 @@
 """Going on from a compressed prompt gives what `decode` gives, and reads later turns as plain transformers does."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -129,3 +130,23 @@ def test_turns_of_other_models_are_refused(tiny_llama: Model) -> None:
     for asked, said in (({"reserve": -5}, "not -5"), ({}, "such as get_policy")):
         with pytest.raises(RequestError, match=said):
             compress(tiny_llama, ids, get_policy("snapkv") if asked else "snapkv", 20, **asked)  # type: ignore[arg-type]
+
+
+def test_two_continuations_of_one_cache_do_not_mix(tiny_llama: Model) -> None:
+    ids = random_ids(TOKENS)
+    found = compress(tiny_llama, ids, get_policy("full"), None)
+    one, two = Continuation(tiny_llama, ids, found), Continuation(tiny_llama, ids, found)
+    said = one.write(4)
+    with pytest.raises(RequestError, match="3 tokens of another continuation; compress the prompt again"):
+        two.write(4)
+    assert one.token_ids == [*ids, *said.token_ids]
+    assert len(one.write(4).token_ids) == 4
+
+
+def test_generate_refuses_before_it_reads(tiny_llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        importlib.import_module("cokv_bench.policies.generating"), "compress", lambda *of, **how: pytest.fail("read")
+    )
+    for new, words in ((0, "1 or more, not 0"), (2.5, "not 2.5"), (None, "1 or more"), (500, "exceed the context")):
+        with pytest.raises(RequestError, match=words):
+            generate(tiny_llama, random_ids(TOKENS), max_new_tokens=new)  # type: ignore[arg-type]

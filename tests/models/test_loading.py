@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,10 @@ def test_code_of_a_model_does_not_run_unless_asked_for(tmp_path: Path) -> None:
     with pytest.raises(RequestError):
         load_model(str(tmp_path))
     assert not (tmp_path / "ran").exists()
+
+
+def test_options_that_say_where_files_lie_hold_for_all_of_them(texty_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(texty_folder, tmp_path / "outer" / "inner")
+    model = load_model(str(tmp_path / "outer"), subfolder="inner", device="cpu")
+    assert model.tokenizer is not None
+    assert model.fingerprint["weights"] == load_model(str(texty_folder), device="cpu").fingerprint["weights"]
