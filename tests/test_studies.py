@@ -203,3 +203,39 @@ def test_families_at_shares_of_the_prompt_count_a_row_in_each_of_its_tasks(
         module.main(run=[tmp_path], budget="", **{**asked, "family": ["a=ruler", "b=ruler/vt"]}, out=None)
     with pytest.raises(RequestError, match="whole numbers for --budget"):
         module.main(run=[tmp_path], budget="a quarter", **asked, out=None)
+
+
+def test_rankings_and_splits_are_one_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script("rankings_table")
+    closed = {"laq:kernel=11": 0.1, "laq:kernel=11+adaptive": 0.2, "cokv-search:file=laq": 0.6, "oracle+cokv": 0.9,
+              "headkv": 0.3, "cokv-search:file=all": 0.4}  # fmt: skip
+    rows: dict[str, list[dict[str, Any]]] = {"first": [], "second": []}
+    for run, more in (("first", 0.0), ("second", 0.05)):
+        for task, count in (("ruler/vt", 4), ("longbench/trec", 1)):
+            for number in range(count):
+                one = {"task": task, "example": f"{task}{number}", "prompt_tokens": 500}
+                rows[run].append({**one, "method": "full", "budget": None, "score": 1.0 + number})
+                rows[run].append({**one, "method": "snapkv", "budget": 64, "score": 0.0})
+                for method, share in closed.items():
+                    # The second run has one pair alone.
+                    if run == "first" or method.endswith("adaptive"):
+                        score = (share + more) * (1 + number)
+                        rows[run].append({**one, "method": method, "budget": 64, "score": score})
+    monkeypatch.setattr(module, "read_records", lambda folder: rows[folder.name])
+    module.main([tmp_path / "first", tmp_path / "second"], out=tmp_path / "table.csv")
+    table = pd.read_csv(tmp_path / "table.csv")
+    found = table.set_index(["group", "ranking", "split"])
+    assert set(table["group"]) == {"all", "several", "RULER", "LongBench"}
+    every = [("laq", "uniform"), ("laq", "adaptive"), ("laq", "searched"), ("oracle", "cokv")]
+    assert list(found.loc["RULER"].index) == every
+    assert found.loc["RULER", "closed"].to_list() == pytest.approx([0.1, 0.25, 0.6, 0.9])
+    assert found.loc["RULER", "run"].to_list() == ["first", "second", "first", "first"]
+    assert found.loc["several", "rows"].to_list() == [4] * 4
+    assert found.loc["all", "rows"].to_list() == [5] * 4
+    assert found.loc["RULER", ["low", "high"]].notna().all(axis=None)
+    assert "oracle (ceiling)" in capsys.readouterr().out
+    rows["first"] = [row for row in rows["first"] if row["method"] != "snapkv"]
+    with pytest.raises(RequestError, match="needs the methods full and snapkv"):
+        module.main([tmp_path / "first"], out=None)
