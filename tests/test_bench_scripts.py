@@ -148,6 +148,15 @@ def test_every_ranking_is_timed(texty_folder: Path, tmp_path: Path) -> None:
         assert row["of_prefill"] == pytest.approx(row["seconds"] / found["prefill_seconds"], rel=1e-2, abs=1e-3)
 
 
+def test_every_probe_is_timed(texty_folder: Path, tmp_path: Path, registries_restored: None) -> None:
+    file = tmp_path / "probes.json"
+    script("bench_probes").main(name=str(texty_folder), method="snapkv,laq", lengths="400", repeats=1, json_file=file)
+    found = json.loads(file.read_text())
+    assert found["methods"] == ["snapkv", "laq"]
+    assert list(found["of_prefill"]) == ["selecting", "draft-4", "draft-8", "draft-16", "kept-attention"]
+    assert min(found["of_prefill"].values()) > 0
+
+
 def test_bench_attention(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ways agree, or the script itself fails."""
     module, file = script("bench_attention"), tmp_path / "attention.json"
