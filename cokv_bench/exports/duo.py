@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_folder
@@ -24,8 +25,6 @@ ENTRY = (
 
 #: First tokens that a streaming head keeps, as the split `two-class`.
 SINKS = 4
-#: Recent tokens that a streaming head keeps at least where the head file names no window.
-_WINDOW = 8
 
 
 @dataclass(frozen=True)
@@ -90,11 +89,12 @@ def write(request: Request) -> Written:
     """
     budget = request.one_budget("duo")
     prompt = request.prompt_tokens
-    window = int(getattr(request.file, "window", _WINDOW))
-    asked = request.file.tokens_at(budget, knobs={"prompt": prompt})
-    classes = two_classes(asked, prompt=prompt, recent=window)
+    kept = kept_by_all(request.file)
+    held = kept.tokens
+    asked = request.file.tokens_at(budget, window=held, knobs={"prompt": prompt})
+    classes = two_classes(asked, prompt=prompt, recent=kept.window)
     # No head can keep more than the prompt: what the budget means for a prompt of this length.
-    beyond = apportion(np.maximum(asked - window, 0), int(asked.sum()) - window * asked.size, cap=prompt - window)
+    beyond = apportion(np.maximum(asked - held, 0), int(asked.sum()) - held * asked.size, cap=prompt - held)
     path = request.target(f"-duo-{budget}")
     table = "".join("\t".join(f"{cell:.1f}" for cell in row) + "\n" for row in classes.full.astype(float))
     config = {"sink_size": SINKS, "recent_size": classes.recent}
@@ -105,7 +105,7 @@ def write(request: Request) -> Written:
             "config.json": (json.dumps({**config, "model_name": request.file.model["id"]}) + "\n").encode(),
         },
     )
-    return Written(path, _told(classes, window + beyond))
+    return Written(path, _told(classes, held + beyond))
 
 
 def _told(classes: TwoClasses, asked: NDArray[np.int64]) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
-from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, WINDOW, HeadCurves
+from cokv_bench.budgets.deployed import kept_by_all
+from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.request import Request, Written
@@ -41,20 +42,24 @@ def pruned_shares(file: HeadFile, *, prompt: int = PROMPT, window: int | None = 
 
     Args:
         prompt: tokens of the prompt.
-        window: that every head keeps; default the file's own.
+        window: what every head keeps, protected first tokens included; default as `kept_by_all` has it, which is also
+            that of a file for one budget.
 
     Returns:
         float64 [99, layers, kv_heads]; the mean of row i is i + 1 percent to within half a token of all heads together.
 
     Raises:
-        RequestError: a prompt that is not above the window.
+        RequestError: a prompt that is not above what every head keeps.
     """
     if isinstance(file, HeadCurves):
         return file.pruned
-    own = int(getattr(file, "window", WINDOW))
-    width = own if window is None or file.only_budget is not None else window
+    own = kept_by_all(file)
+    width = own.tokens if window is None or file.only_budget is not None else window
     if prompt <= width:
-        raise RequestError(f"A prompt of {prompt} tokens is not above the window of {width}; name a longer one.")
+        also = f" and the {own.sinks} protected first tokens" if own.sinks else ""
+        raise RequestError(
+            f"A prompt of {prompt} tokens is not above the window of {width - own.sinks}{also}; name a longer one."
+        )
     heads = file.model["layers"] * file.model["kv_heads"]
     rows = []
     for percent in range(1, PERCENTS + 1):

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_text
@@ -39,7 +40,8 @@ def write(request: Request) -> Written:
     if not curves:
         request.refuse("layers", "prompt")
     budget = request.one_budget("layers")
-    tokens = request.file.tokens_at(budget, knobs={"prompt": request.prompt_tokens} if curves else {})
+    knobs = {"prompt": request.prompt_tokens} if curves else {}
+    tokens = request.file.tokens_at(budget, window=kept_by_all(request.file).tokens, knobs=knobs)
     layers = layer_budgets(tokens)
     path = request.target(f"-layers-{budget}.json")
     write_text(path, json.dumps(layers.tolist()) + "\n")
