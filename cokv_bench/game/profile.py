@@ -70,13 +70,16 @@ def profile(
 
     Raises:
         RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else, head values
-            in the folder that are damaged or no profile's, or a family that cannot be left out, see `_without`.
+            in the folder that are damaged or no profile's, a family that cannot be left out, see `_without`, or no
+            prompt that is longer than the window.
     """
     chosen = get_estimator(estimator)
     name = chosen.sampling if sampling is None else sampling
     plan = get_sampling(name).plan(game.players, seed)
     chosen.check_sampling(name)
     parts = {family: _without(game, plan, name, family) for family in left_out}
+    for indices in (game.indices(), *parts.values()):
+        _check_window(game, indices)
     made = made_from(game.rows)
     header = LedgerHeader(
         model=game.model.fingerprint,
@@ -166,6 +169,17 @@ def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) 
             "the family."
         )
     return indices
+
+
+def _check_window(game: Game, indices: Sequence[int]) -> None:
+    """Raises `RequestError` where no prompt of some examples loses a token in any coalition: all values would be 0."""
+    # The first prompt that is longer ends the search.
+    if not any(game.prompt_tokens(index) > game.window for index in indices):
+        longest = max(game.prompt_tokens(index) for index in indices)
+        raise RequestError(
+            f"No prompt is longer than the window of {game.window} tokens (the longest has {longest}), so every head "
+            "keeps all of it; profile longer prompts, or with a smaller --window."
+        )
 
 
 def _sample(
