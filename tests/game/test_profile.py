@@ -14,7 +14,7 @@ from cokv_bench.errors import LONGEST, RequestError
 from cokv_bench.game import Ledger
 from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.head_game import Game, make_game
-from cokv_bench.game.profile import _without, profile
+from cokv_bench.game.profile import _without, default_folder, profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode_answer
@@ -23,6 +23,10 @@ from cokv_bench.tasks.prompts import encode_example
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 WINDOW = 8
+LONGBENCH = (
+    "narrativeqa", "qasper", "multifieldqa_en", "hotpotqa", "2wikimqa", "musique", "gov_report", "qmsum", "multi_news",
+    "trec", "triviaqa", "samsum", "passage_count", "passage_retrieval_en", "lcc", "repobench-p",
+)  # fmt: skip
 
 
 def game_for(model: Model, utility: str = "loglik", tasks: Sequence[str] = ("needle",)) -> Game:
@@ -76,6 +80,42 @@ def test_a_profile_that_is_extended_equals_one_that_never_stopped(texty: Model, 
     np.testing.assert_allclose(parts.standard_errors, whole.standard_errors, atol=1e-4)
     assert parts.examples == whole.examples
     assert len(Ledger.read(path).done) == 40
+
+
+@pytest.mark.parametrize("missing", [0, 5, 11])
+def test_a_ledger_that_lacks_a_coalition_is_damaged(texty: Model, tmp_path: Path, missing: int) -> None:
+    asked = {"estimator": "ssv", "stopping": Stopping(samples=7), "seed": 1}
+    whole = profile(game_for(texty), tmp_path, **asked)
+    path = tmp_path / "ledger.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: missing + 1] + lines[missing + 2 :]))
+    (tmp_path / "values.json").unlink()
+    with pytest.raises(RequestError, match=rf"lacks coalition {missing} and has later ones; the file is damaged"):
+        profile(game_for(texty), tmp_path, **asked)
+    # What the refusal advises.
+    path.write_bytes(b"".join(lines[: missing + 1]))
+    assert np.array_equal(profile(game_for(texty), tmp_path, **asked).values, whole.values)
+
+
+def test_a_default_folder_has_a_name_that_can_be_made(texty: Model, tmp_path: Path) -> None:
+    every = [f"longbench/{name}" for name in LONGBENCH]
+    assert default_folder(texty, every[:2]).name == "longbench-narrativeqa+longbench-qasper"
+    assert default_folder(texty, ["a" * 255]).name == "a" * 255
+    assert default_folder(texty, ["a" * 248], "-search").name == "a" * 248 + "-search"
+    names = set()
+    for tasks, ending in (
+        (every, ""),
+        (every, "-search"),
+        (every[::-1], ""),
+        (["é" * 300], ""),
+        (["a" + "é" * 300], ""),
+    ):
+        folder = tmp_path / default_folder(texty, tasks, ending)
+        folder.mkdir(parents=True)
+        assert folder.name.endswith(ending)
+        assert 240 < len(folder.name.encode()) <= 255
+        names.add(folder.name)
+    assert len(names) == 5
 
 
 def test_each_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
