@@ -11,6 +11,7 @@ from pprint import pformat
 from typing import Any
 
 from cokv_bench.budgets.deployed import kept_by_all
+from cokv_bench.budgets.fingerprint import check_replaced
 from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
 from cokv_bench.budgets.head_shares import HeadShares
@@ -123,11 +124,12 @@ def write(request: Request) -> Written:
     """Write the folder NAME-transformers.
 
     Raises:
-        RequestError: a prompt was asked for, see `heads_of`, or the folder cannot be written.
+        RequestError: a prompt was asked for, see `heads_of`, the folder is of another model, or it cannot be written.
     """
     request.refuse("transformers", "prompt")
     heads = heads_of(request)
     path = request.target("-transformers")
+    check_replaced(path / "heads.json", request.file.model)
     files = {
         "README.md": _readme(heads),
         "heads.json": json.dumps(heads, indent=1) + "\n",

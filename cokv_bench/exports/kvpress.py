@@ -26,12 +26,23 @@ def write(request: Request) -> Written:
     """Write the curves as NAME.npy.
 
     Raises:
-        RequestError: a budget was asked for, or see `write_curves`.
+        RequestError: a budget was asked for, the curves there are of another shape, or see `write_curves`.
     """
     request.refuse("kvpress", "budget")
-    path = request.target(".npy")
+    path, model = request.target(".npy"), request.file.model
+    # An array names no model.
+    request.refuse_other(path, _heads_there(path), (model["layers"], model["kv_heads"]), "layers and KV heads")
     write_curves(request.file, path, prompt=request.prompt_tokens)
     return Written(path)
+
+
+def _heads_there(path: Path) -> tuple[int, ...] | None:
+    """Layers and KV heads of the curves in a file; None where there are none."""
+    try:
+        shape = np.lib.format.open_memmap(path, mode="r").shape
+    except (OSError, ValueError):
+        return None
+    return shape[1:] if len(shape) == 3 else None
 
 
 def pruned_shares(file: HeadFile, *, prompt: int = PROMPT, window: int | None = None) -> NDArray[np.float64]:
