@@ -122,9 +122,9 @@ class Game:
         window = self.window
         return lambda prompt: [Selection.from_coalition(inside, prompt.tokens, window) for inside in shaped]
 
-    def shortest_prompt(self, indices: Sequence[int] | None = None) -> int:
-        """Tokens of the shortest prompt, or of the shortest one of some examples."""
-        return min(self.prompt_tokens(index) for index in self.indices(indices))
+    def shortest_prompt(self) -> int:
+        """Tokens of the shortest prompt."""
+        return min(self.prompt_tokens(index) for index in self.indices())
 
     def prompt_tokens(self, index: int) -> int:
         """Tokens of the prompt of one example."""
