@@ -15,7 +15,11 @@ from cokv_bench.errors import RequestError, brief, quoted
 PREFIX = "hf:"
 #: What a repository holds, as the hub's own client calls it.
 Kind = Literal["model", "dataset"]
-_NAME = re.compile(r"hf:(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?", re.ASCII)
+# The hub's name for a pull request, the only revision whose slashes need not be written as %2F.
+_PULL_REQUEST = r"refs/pr/[0-9]+"
+_NAME = re.compile(
+    rf"hf:(?P<repository>[\w.-]+/[\w.-]+?)(?:@(?P<revision>{_PULL_REQUEST}|[^/]+))?(?:/(?P<file>.+))?", re.ASCII
+)
 _SHAPE = "hf:OWNER/REPO/FILE.json, or hf:OWNER/REPO@REVISION/FILE.json"
 
 
@@ -28,7 +32,10 @@ class HubRepository:
     kind: Kind = "model"
 
     def __str__(self) -> str:
-        return f"{PREFIX}{self.repository}" + ("" if self.revision is None else f"@{self.revision}")
+        if self.revision is None:
+            return f"{PREFIX}{self.repository}"
+        whole = re.fullmatch(_PULL_REQUEST, self.revision)
+        return f"{PREFIX}{self.repository}@{self.revision if whole else self.revision.replace('/', '%2F')}"
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,17 @@ class HubFile:
 
 
 def parse(name: str, kind: Kind = "model") -> HubFile | HubRepository:
-    """What "hf:OWNER/REPO[@REVISION][/FILE]" names. Raises `RequestError` for another shape."""
+    """What "hf:OWNER/REPO[@REVISION][/FILE]" names. Raises `RequestError` for another shape.
+
+    A slash in the revision is written %2F, as the hub's addresses have it, but for refs/pr/N.
+    """
     found = _NAME.fullmatch(name)
     if found is None:
         raise RequestError(f"{quoted(name)} does not name a file on the hub; write {_SHAPE}.")
+    revision = None if found["revision"] is None else re.sub("%2F", "/", found["revision"], flags=re.IGNORECASE)
     if found["file"] is None:
-        return HubRepository(found["repository"], found["revision"], kind)
-    return HubFile(found["repository"], found["file"], found["revision"], kind)
+        return HubRepository(found["repository"], revision, kind)
+    return HubFile(found["repository"], found["file"], revision, kind)
 
 
 def on_hub(path: str | Path) -> bool:

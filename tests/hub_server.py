@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import huggingface_hub
 import pytest
@@ -82,7 +83,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self._say(404, b"", {"X-Error-Code": "RepoNotFound"})
                 return
             content = hub.files.get(f"{repository}/{file}")
-            if revision not in ("main", "v1", hub.commit):
+            if unquote(revision) not in ("main", "v1", "refs/pr/3", "my/branch", hub.commit):
                 self._say(404, b"", {"X-Error-Code": "RevisionNotFound"})
                 return
             if content is None:

@@ -16,12 +16,17 @@ from cokv_bench.errors import RequestError, quoted
 Setting = TypeVar("Setting", bound=float)
 
 
-def kind_of(path: Path) -> str | None:
-    """What one of our JSON files says it is, such as "head-budgets"; None for anything else."""
+def json_at(path: Path) -> Any:
+    """What a JSON file holds; None where there is no such file, or no JSON in it."""
     try:
-        content = strict_loads(path.read_bytes())
+        return strict_loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
+
+
+def kind_of(path: Path) -> str | None:
+    """What one of our JSON files says it is, such as "head-budgets"; None for anything else."""
+    content = json_at(path)
     kind = content.get("kind") if isinstance(content, dict) else None
     return kind if isinstance(kind, str) else None
 

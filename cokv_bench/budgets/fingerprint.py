@@ -1,10 +1,11 @@
 """Which model a file belongs to: the fingerprint that profiles and budgets carry, and how two are compared."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from cokv_bench.budgets.checked_json import is_integer
-from cokv_bench.errors import RequestError
+from cokv_bench.budgets.checked_json import is_integer, json_at
+from cokv_bench.errors import RequestError, quoted
 
 
 def check_fingerprint(model: Mapping[str, Any]) -> None:
@@ -26,6 +27,29 @@ def check_fingerprint(model: Mapping[str, Any]) -> None:
     weights = model.get("weights")
     if weights is not None and not isinstance(weights, str):
         raise RequestError(f"The model fingerprint has weights {weights!r:.60}; expected a hash or null.")
+
+
+def check_replaced(path: Path, model: Mapping[str, Any]) -> None:
+    """Refuse to write over a JSON file that is of another model; one that names none may be replaced.
+
+    Args:
+        path: of the file, which need not be there.
+        model: fingerprint of the model to write for.
+
+    Raises:
+        RequestError: the file's model is another, see `check_same_model`.
+    """
+    content = json_at(path)
+    there = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(there, dict):
+        return
+    try:
+        check_same_model(there, model, str(path))
+    except RequestError:
+        raise RequestError(
+            f"{path} is of another model ({quoted(there.get('id'))}, not {quoted(model['id'])}) and would be lost; "
+            "name another place with --out."
+        ) from None
 
 
 def check_same_model(model: Mapping[str, Any], other: Mapping[str, Any], what: str) -> None:

@@ -90,10 +90,11 @@ class HeadBudgets:
 
     @property
     def ranking(self) -> dict[str, Any]:
-        """The window, and the ranking, kernel and pooling of a search; other rules do not depend on these."""
+        """The window and protected first tokens, and the ranking, kernel and pooling of a search, which others lack."""
         parameters = self.rule["parameters"]
         return {
             "window": self.window,
+            **({"sinks": self.sinks} if self.sinks else {}),
             **{name: parameters[name] for name in ("kernel", "pooling", "scorer") if name in parameters},
         }
 
@@ -108,12 +109,12 @@ class HeadBudgets:
         """Its own tokens, which were counted when it was made.
 
         Args:
-            window: how many tokens every head keeps, with or without the protected first ones; None for the file's own.
+            window: how many tokens every head keeps, protected first ones included; None for the file's own.
 
         Raises:
             RequestError: another budget, or another number of tokens that every head keeps.
         """
-        if budget != self.budget or window not in (None, self.window, self.window + self.sinks):
+        if budget != self.budget or window not in (None, self.window + self.sinks):
             name = f"{self.noun} {self.path}" if self.path else self.noun
             asked = "" if window is None else f" with {window} such tokens"
             raise RequestError(

@@ -64,7 +64,7 @@ class HeadFile(Protocol):
 
     @property
     def ranking(self) -> Mapping[str, Any]:
-        """Window, kernel and pooling that it was made for; empty where it does not depend on them."""
+        """Window, protected first tokens, ranking, kernel and pooling that it was made for, as far as it says."""
         ...
 
     @property

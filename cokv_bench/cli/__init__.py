@@ -33,6 +33,9 @@ from cokv_bench.cli.tune import tune_knobs
 from cokv_bench.files import at_home
 from cokv_bench.plugins import load_all
 
+#: Commands that, stopped at any moment, resume when they are repeated.
+RESUMING = frozenset({"profile", "search", "tune", "eval", "reproduce", "data fetch"})
+
 # Read when transformers is imported: no progress bars and notes of its own between our lines.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -90,15 +93,15 @@ def make_app() -> typer.Typer:
         "doctor": doctor,
     }
     for name, function in commands.items():
-        app.command(name)(_stoppable(function))
+        app.command(name)(_stoppable(name, function))
     data = typer.Typer(help="Download the data of benchmarks from the Hugging Face hub.", no_args_is_help=True)
-    data.command("fetch")(_stoppable(fetch_data))
-    data.command("ls")(_stoppable(list_data))
+    data.command("fetch")(_stoppable("data fetch", fetch_data))
+    data.command("ls")(_stoppable("data ls", list_data))
     app.add_typer(data, name="data")
     # What they do not know they give to the commands that they run.
     further = {"allow_extra_args": True, "ignore_unknown_options": True}
-    app.command("reproduce", context_settings=further)(_stoppable(reproduce))
-    app.command("lm-eval", context_settings=further)(_stoppable(lm_eval))
+    app.command("reproduce", context_settings=further)(_stoppable("reproduce", reproduce))
+    app.command("lm-eval", context_settings=further)(_stoppable("lm-eval", lm_eval))
     return app
 
 
@@ -108,13 +111,19 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _stoppable(function: Callable[..., None]) -> Callable[..., None]:
+def _stoppable(name: str, function: Callable[..., None]) -> Callable[..., None]:
+    """A command that Ctrl-C ends with a sentence.
+
+    Args:
+        name: of the command, with that of its group.
+    """
+
     @functools.wraps(function)
     def command(*arguments: Any, **options: Any) -> None:
         try:
             function(*arguments, **{name: _at_home(value) for name, value in options.items()})
         except KeyboardInterrupt:
-            raise StoppedError from None
+            raise StoppedError(resumes=name in RESUMING) from None
 
     return command
 

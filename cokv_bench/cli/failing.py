@@ -60,7 +60,15 @@ def show_notices() -> None:
 
 
 class StoppedError(Exception):
-    """Ctrl-C; Typer would end the process without a word about what is kept."""
+    """Ctrl-C; Typer would end the process without a word about what is kept.
+
+    Attributes:
+        resumes: whether the command keeps what it has done, and resumes it.
+    """
+
+    def __init__(self, *, resumes: bool) -> None:
+        super().__init__()
+        self.resumes = resumes
 
 
 def ended(function: Callable[[], None], *, debug: bool = False) -> None:
@@ -74,8 +82,11 @@ def ended(function: Callable[[], None], *, debug: bool = False) -> None:
         function()
     except RequestError as error:
         fail(str(error), status=BAD_REQUEST, debug=debug)
-    except (StoppedError, KeyboardInterrupt):
-        fail("Stopped; what was done is kept, and the same command resumes it.", status=1, debug=debug)
+    except StoppedError as stopped:
+        kept = "; what was done is kept, and the same command resumes it" if stopped.resumes else ""
+        fail(f"Stopped{kept}.", status=1, debug=debug)
+    except KeyboardInterrupt:
+        fail("Stopped.", status=1, debug=debug)
     except Exception as error:
         fail(f"{type(error).__name__}: {error} (--debug shows the traceback)", status=1, debug=debug)
 

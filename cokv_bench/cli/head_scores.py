@@ -24,11 +24,13 @@ def measure_head_scores(
 
     Its beta is chosen on the same needles at each budget, by the log-probability of their answers, as CoKV's alpha is.
     """
+    from cokv_bench.budgets.fingerprint import check_replaced
     from cokv_bench.game import head_scores as game
     from cokv_bench.tasks.registry import resolve
 
     check_target(out)
     loaded = o.load(model)
+    check_replaced(out, loaded.fingerprint)
     (task,) = resolve(tasks.names, loaded, tasks)
     with progress_bar(o.progress_console, "Scoring heads", "example") as progress:
         scores = game.measure_head_scores(loaded, task, window=window, progress=progress)

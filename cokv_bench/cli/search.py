@@ -110,8 +110,7 @@ def search_budgets(
     from cokv_bench.tasks.registry import resolve
 
     loaded = o.load(model)
-    folder = default_folder(loaded, tasks.names)
-    folder = out or folder.with_name(f"{folder.name}-search")
+    folder = out or default_folder(loaded, tasks.names, "-search")
     material = SearchExamples(
         loaded,
         resolve(tasks.names, loaded, tasks),

@@ -10,6 +10,8 @@ from importlib import resources
 from pprint import pformat
 from typing import Any
 
+from cokv_bench.budgets.deployed import kept_by_all
+from cokv_bench.budgets.fingerprint import check_replaced
 from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
 from cokv_bench.budgets.head_shares import HeadShares
@@ -94,11 +96,11 @@ def heads_of(request: Request) -> dict[str, Any]:
             f"{path} ranks tokens by '{file.ranking.get('scorer')}', which an export to 'transformers' does not know; "
             "it knows window and fading: search again with --ranking window or --ranking fading."
         )
-    window = policy.sees(1) if policy.window is None else policy.window
-    ranking = {"window": window, "sinks": policy.sinks, "observe": policy.observe or window, **describe(policy.scorer)}
-    budgets, held = request.several_budgets(), window + policy.sinks
+    held, observe = kept_by_all(file), policy.observe
+    ranking = {"window": held.window, "sinks": held.sinks, "observe": observe or held.window, **describe(policy.scorer)}
+    budgets = request.several_budgets()
     for budget in budgets:
-        policy.check_budget(budget, window)
+        policy.check_budget(budget, held.window)
     heads = {
         "model": {key: file.model.get(key) for key in ("id", "layers", "kv_heads", "head_dim", "weights")},
         "ranking": ranking,
@@ -106,7 +108,7 @@ def heads_of(request: Request) -> dict[str, Any]:
     }
     if isinstance(file, HeadShares):
         return {**heads, "knots": list(file.knots), "log_shares": file.tables.tolist()}
-    tables = {str(budget): file.tokens_at(budget, window=held).tolist() for budget in budgets}
+    tables = {str(budget): file.tokens_at(budget, window=held.tokens).tolist() for budget in budgets}
     return {**heads, "tokens": tables}
 
 
@@ -122,11 +124,12 @@ def write(request: Request) -> Written:
     """Write the folder NAME-transformers.
 
     Raises:
-        RequestError: a prompt was asked for, see `heads_of`, or the folder cannot be written.
+        RequestError: a prompt was asked for, see `heads_of`, the folder is of another model, or it cannot be written.
     """
     request.refuse("transformers", "prompt")
     heads = heads_of(request)
     path = request.target("-transformers")
+    check_replaced(path / "heads.json", request.file.model)
     files = {
         "README.md": _readme(heads),
         "heads.json": json.dumps(heads, indent=1) + "\n",

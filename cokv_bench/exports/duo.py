@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.checked_json import json_at
+from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_folder
@@ -24,8 +26,6 @@ ENTRY = (
 
 #: First tokens that a streaming head keeps, as the split `two-class`.
 SINKS = 4
-#: Recent tokens that a streaming head keeps at least where the head file names no window.
-_WINDOW = 8
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,32 @@ def two_classes(tokens: NDArray[np.int64], *, prompt: int, recent: int) -> TwoCl
         recent: tokens that the window of a streaming head has at least.
 
     Raises:
-        RequestError: the total does not hold the streaming heads, or not one full head, or it holds every head in full.
+        RequestError: the total does not hold the streaming heads, or not one full head, or it holds every head in full,
+            or the prompt is too short for a full head to keep more than the others.
     """
     heads, total = tokens.size, int(tokens.sum())
     budget, least = total / heads, SINKS + recent
+    short = RequestError(
+        f"A prompt of {prompt} tokens is too short for two classes, of which one keeps {SINKS} first and {recent} "
+        f"recent ones; use a --prompt of {least + 2} tokens or more."
+    )
+    if prompt <= least:
+        raise short
     if total >= prompt * heads:
         raise RequestError(
             f"A budget of {budget:.6g} tokens per head holds a prompt of {prompt} tokens in full, so there are no two "
             "classes; lower --budget or raise --prompt."
         )
-    many = max(total - least * heads, 0) // max(prompt - least, 1)
+    many = max(total - least * heads, 0) // (prompt - least)
     if many < 1:
+        # A budget that suffices for one full head would hold a prompt that is one token longer in all heads.
+        if prompt == least + 1:
+            raise short
         needed = least + -(-(prompt - least) // heads)
+        shorter = ", or a lower --prompt" if budget > least else ""
         raise RequestError(
             f"A budget of {budget:.6g} tokens per head leaves no head the whole prompt of {prompt} tokens once the "
-            f"others keep {SINKS} first and {recent} recent ones; use --budget {needed} or more, or a lower --prompt."
+            f"others keep {SINKS} first and {recent} recent ones; use --budget {needed} or more{shorter}."
         )
     full = np.zeros(heads, dtype=bool)
     full[np.argsort(-tokens, axis=None, kind="stable")[:many]] = True
@@ -86,26 +97,30 @@ def write(request: Request) -> Written:
     """Write the folder NAME-duo-BUDGET and tell what rounding to two classes changes.
 
     Raises:
-        RequestError: several budgets were asked for, see `two_classes`, or the folder cannot be written.
+        RequestError: several budgets were asked for, see `two_classes`, the folder is of another model, or it
+            cannot be written.
     """
     budget = request.one_budget("duo")
     prompt = request.prompt_tokens
-    window = int(getattr(request.file, "window", _WINDOW))
-    asked = request.file.tokens_at(budget, knobs={"prompt": prompt})
-    classes = two_classes(asked, prompt=prompt, recent=window)
+    kept = kept_by_all(request.file)
+    held = kept.tokens
+    asked = request.file.tokens_at(budget, window=held, knobs={"prompt": prompt})
+    classes = two_classes(asked, prompt=prompt, recent=kept.window)
     # No head can keep more than the prompt: what the budget means for a prompt of this length.
-    beyond = apportion(np.maximum(asked - window, 0), int(asked.sum()) - window * asked.size, cap=prompt - window)
-    path = request.target(f"-duo-{budget}")
+    beyond = apportion(np.maximum(asked - held, 0), int(asked.sum()) - held * asked.size, cap=prompt - held)
+    path, name = request.target(f"-duo-{budget}"), request.file.model["id"]
+    there = json_at(path / "config.json")
+    request.refuse_other(path, there.get("model_name") if isinstance(there, dict) else None, name, "named")
     table = "".join("\t".join(f"{cell:.1f}" for cell in row) + "\n" for row in classes.full.astype(float))
     config = {"sink_size": SINKS, "recent_size": classes.recent}
     write_folder(
         path,
         {
             "full_attention_heads.tsv": table.encode(),
-            "config.json": (json.dumps({**config, "model_name": request.file.model["id"]}) + "\n").encode(),
+            "config.json": (json.dumps({**config, "model_name": name}) + "\n").encode(),
         },
     )
-    return Written(path, _told(classes, window + beyond))
+    return Written(path, _told(classes, held + beyond))
 
 
 def _told(classes: TwoClasses, asked: NDArray[np.int64]) -> tuple[str, ...]:

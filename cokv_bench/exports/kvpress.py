@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
-from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, WINDOW, HeadCurves
+from cokv_bench.budgets.deployed import kept_by_all
+from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.request import Request, Written
@@ -25,12 +26,23 @@ def write(request: Request) -> Written:
     """Write the curves as NAME.npy.
 
     Raises:
-        RequestError: a budget was asked for, or see `write_curves`.
+        RequestError: a budget was asked for, the curves there are of another shape, or see `write_curves`.
     """
     request.refuse("kvpress", "budget")
-    path = request.target(".npy")
+    path, model = request.target(".npy"), request.file.model
+    # An array names no model.
+    request.refuse_other(path, _heads_there(path), (model["layers"], model["kv_heads"]), "layers and KV heads")
     write_curves(request.file, path, prompt=request.prompt_tokens)
     return Written(path)
+
+
+def _heads_there(path: Path) -> tuple[int, ...] | None:
+    """Layers and KV heads of the curves in a file; None where there are none."""
+    try:
+        shape = np.lib.format.open_memmap(path, mode="r").shape
+    except (OSError, ValueError):
+        return None
+    return shape[1:] if len(shape) == 3 else None
 
 
 def pruned_shares(file: HeadFile, *, prompt: int = PROMPT, window: int | None = None) -> NDArray[np.float64]:
@@ -41,20 +53,24 @@ def pruned_shares(file: HeadFile, *, prompt: int = PROMPT, window: int | None = 
 
     Args:
         prompt: tokens of the prompt.
-        window: that every head keeps; default the file's own.
+        window: what every head keeps, protected first tokens included; default as `kept_by_all` has it, which is also
+            that of a file for one budget.
 
     Returns:
         float64 [99, layers, kv_heads]; the mean of row i is i + 1 percent to within half a token of all heads together.
 
     Raises:
-        RequestError: a prompt that is not above the window.
+        RequestError: a prompt that is not above what every head keeps.
     """
     if isinstance(file, HeadCurves):
         return file.pruned
-    own = int(getattr(file, "window", WINDOW))
-    width = own if window is None or file.only_budget is not None else window
+    own = kept_by_all(file)
+    width = own.tokens if window is None or file.only_budget is not None else window
     if prompt <= width:
-        raise RequestError(f"A prompt of {prompt} tokens is not above the window of {width}; name a longer one.")
+        also = f" and the {own.sinks} protected first tokens" if own.sinks else ""
+        raise RequestError(
+            f"A prompt of {prompt} tokens is not above the window of {width - own.sinks}{also}; name a longer one."
+        )
     heads = file.model["layers"] * file.model["kv_heads"]
     rows = []
     for percent in range(1, PERCENTS + 1):

@@ -6,6 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
+from cokv_bench.budgets.checked_json import json_at
+from cokv_bench.budgets.deployed import kept_by_all
+from cokv_bench.budgets.fingerprint import check_replaced
 from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_text
@@ -33,15 +36,20 @@ def write(request: Request) -> Written:
 
     Raises:
         RequestError: several budgets were asked for, or a prompt where none matters, the file cannot have the budget,
-            or the list cannot be written.
+            the list there is of another number of layers, or it cannot be written.
     """
     curves = isinstance(request.file, HeadCurves)
     if not curves:
         request.refuse("layers", "prompt")
     budget = request.one_budget("layers")
-    tokens = request.file.tokens_at(budget, knobs={"prompt": request.prompt_tokens} if curves else {})
+    knobs = {"prompt": request.prompt_tokens} if curves else {}
+    tokens = request.file.tokens_at(budget, window=kept_by_all(request.file).tokens, knobs=knobs)
     layers = layer_budgets(tokens)
     path = request.target(f"-layers-{budget}.json")
+    check_replaced(path, request.file.model)
+    there = json_at(path)
+    # A list names no model.
+    request.refuse_other(path, len(there) if isinstance(there, list) else None, len(layers), "layers:")
     write_text(path, json.dumps(layers.tolist()) + "\n")
     change = np.abs(tokens - layers[:, None])
     note = (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cokv_bench.budgets.head_curves import PROMPT
 from cokv_bench.budgets.head_file import HeadFile
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import RequestError, quoted
 
 #: Tokens per KV head where neither the request nor the file says how many.
 BUDGET = 128
@@ -37,6 +37,24 @@ class Request:
     def target(self, ending: str) -> Path:
         """Where to write: what was asked for, or the head file's name without `.json`, followed by `ending`."""
         return Path(f"{self.path.stem}{ending}") if self.out is None else self.out
+
+    @staticmethod
+    def refuse_other(path: Path, found: object, own: object, what: str) -> None:
+        """Refuse to write over an export of another model.
+
+        Args:
+            found: what is there says of its model; None where there is nothing, or nothing that says so.
+            own: what the export would say.
+            what: these are, such as "layers".
+
+        Raises:
+            RequestError: the two differ.
+        """
+        if found is not None and found != own:
+            raise RequestError(
+                f"{path} is of another model ({what} {quoted(found)}, not {quoted(own)}) and would be lost; name "
+                "another place with --out."
+            )
 
     def several_budgets(self) -> tuple[int, ...]:
         """The budgets that were asked for, else the only one of the file, else 128."""

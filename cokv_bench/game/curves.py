@@ -32,7 +32,8 @@ def alpha_curve(
 
     Args:
         values: head values [layers, kv_heads].
-        budgets: those that are not between the window and the shortest prompt are left out.
+        budgets: those that are not between the window and the longest prompt are left out. Each is measured on the
+            examples that are longer than it, for the others keep all of their prompt with any alpha.
         indices: numbers of the examples that count; default all of them.
         progress: called after each example.
     """
@@ -67,11 +68,12 @@ def _curve(
     progress: ExampleProgress = lambda done, total: None,
 ) -> dict[int, dict[_Setting, float]]:
     """Mean utilities by budget and setting; `rule` gives int [layers, kv_heads], window included."""
-    shortest = game.shortest_prompt(indices)
-    budgets = [budget for budget in budgets if game.window < budget < shortest]
+    lengths = {index: game.prompt_tokens(index) for index in game.indices(indices)}
+    budgets = [budget for budget in budgets if game.window < budget < max(lengths.values())]
     cells = [(budget, setting) for budget in budgets for setting in settings]
     if not cells:
         return {}
+    longer = {index: tokens for index, tokens in lengths.items() if tokens > min(budgets)}
 
     def select(prompt: Prompt) -> list[Selection]:
         choices = []
@@ -81,8 +83,9 @@ def _curve(
             choices.append(policy.select(prompt, budget))
         return choices
 
-    means = game.measure(select, progress, indices).mean(axis=1)
+    # A prompt that is kept whole at some of the budgets is scored there as well, and does not count.
+    utilities = game.measure(select, progress, list(longer))
     curve: dict[int, dict[_Setting, float]] = {budget: {} for budget in budgets}
-    for (budget, setting), mean in zip(cells, means, strict=True):
-        curve[budget][setting] = float(mean)
+    for (budget, setting), measured in zip(cells, utilities, strict=True):
+        curve[budget][setting] = float(measured[[tokens > budget for tokens in longer.values()]].mean())
     return curve

@@ -122,10 +122,13 @@ class Game:
         window = self.window
         return lambda prompt: [Selection.from_coalition(inside, prompt.tokens, window) for inside in shaped]
 
-    def shortest_prompt(self, indices: Sequence[int] | None = None) -> int:
-        """Tokens of the shortest prompt, or of the shortest one of some examples."""
-        examples = [self.rows[index][1] for index in self.indices(indices)]
-        return min(len(encode_parts(self.model, example, self.encoding).prompt) for example in examples)
+    def shortest_prompt(self) -> int:
+        """Tokens of the shortest prompt."""
+        return min(self.prompt_tokens(index) for index in self.indices())
+
+    def prompt_tokens(self, index: int) -> int:
+        """Tokens of the prompt of one example."""
+        return len(encode_parts(self.model, self.rows[index][1], self.encoding).prompt)
 
     def indices(self, some: Sequence[int] | None = None) -> Sequence[int]:
         """Numbers of the rows: some, or all of them."""

@@ -12,7 +12,7 @@ import numpy as np
 from cokv_bench.checks import Check, an_object, listed, text, whole
 from cokv_bench.errors import RequestError
 from cokv_bench.game.coalitions import BoolArray, FloatArray, IntArray, from_hex, to_hex
-from cokv_bench.log import HeadedLog
+from cokv_bench.log import HeadedLog, UnfitLogError
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,15 @@ class Ledger(HeadedLog):
     def done(self) -> set[int]:
         """The k of every row."""
         return set(self._rows)
+
+    def refuse_gaps(self) -> None:
+        """Raise `UnfitLogError` where a coalition is missing before others: a row's unit is known by its place."""
+        missing = next((k for k in range(len(self._rows)) if k not in self._rows), None)
+        if missing is not None:
+            raise UnfitLogError(
+                f"{self.path} lacks coalition {missing} and has later ones; the file is damaged: restore a copy, or "
+                f"remove the lines of all coalitions after {missing}, which are then measured again."
+            )
 
     def coalitions(self) -> BoolArray:
         """bool [m, players], by ascending k."""

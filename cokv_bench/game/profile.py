@@ -1,5 +1,6 @@
 """Profiling: sample coalitions into a ledger until told to stop, and turn them into head values."""
 
+import hashlib
 import math
 import re
 import time
@@ -29,14 +30,23 @@ from cokv_bench.tasks.prompts import reading
 #: Called with evaluations (a coalition on an example) done, evaluations in all where they are known, and what is known.
 Progress = Callable[[int, int | None, str], None]
 
+# Bytes of a file's or folder's name, on all usual file systems.
+_LONGEST_NAME = 255
 #: Coalitions that are measured together and written together.
 STEP = 256
 
 
-def default_folder(model: Model, tasks: Sequence[str]) -> Path:
-    """Where a profile goes unless told: profiles/<model>/<tasks>."""
-    names = [re.sub(r"[^\w.+-]+", "-", task) for task in tasks]
-    return Path("profiles") / model.folder_name / "+".join(names)
+def default_folder(model: Model, tasks: Sequence[str], ending: str = "") -> Path:
+    """Where a profile goes unless told: profiles/<model>/<tasks>, with an ending such as "-search".
+
+    Of a name longer than a file system takes, the end is replaced by a hash.
+    """
+    name = "+".join(re.sub(r"[^\w.+-]+", "-", task) for task in tasks)
+    if len(f"{name}{ending}".encode()) > _LONGEST_NAME:
+        hashed = f"...{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        beginning = name.encode()[: _LONGEST_NAME - len(f"{hashed}{ending}".encode())]
+        name = f"{beginning.decode(errors='ignore')}{hashed}"
+    return Path("profiles") / model.folder_name / f"{name}{ending}"
 
 
 def profile(
@@ -69,14 +79,18 @@ def profile(
         The head values of all examples.
 
     Raises:
-        RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else, head values
-            in the folder that are damaged or no profile's, or a family that cannot be left out, see `_without`.
+        RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else or one that
+            lacks a coalition, head values
+            in the folder that are damaged or no profile's, a family that cannot be left out, see `_without`, or no
+            prompt that is longer than the window.
     """
     chosen = get_estimator(estimator)
     name = chosen.sampling if sampling is None else sampling
     plan = get_sampling(name).plan(game.players, seed)
     chosen.check_sampling(name)
     parts = {family: _without(game, plan, name, family) for family in left_out}
+    for indices in (game.indices(), *parts.values()):
+        _check_window(game, indices)
     made = made_from(game.rows)
     header = LedgerHeader(
         model=game.model.fingerprint,
@@ -101,6 +115,7 @@ def profile(
     for place in (folder, *(folder / family.folder for family in left_out)):
         _refuse_foreign(place / "values.json")
     with Ledger.open(path, header) as ledger:
+        ledger.refuse_gaps()
         result, stable, reason = _sample(game, ledger, folder, plan, chosen, stopping, progress)
         mark_end(folder, header, len(ledger.done))
     if not np.isfinite(result.values).all():
@@ -166,6 +181,17 @@ def _without(game: Game, plan: SamplingPlan, sampling: str, family: TaskFamily) 
             "the family."
         )
     return indices
+
+
+def _check_window(game: Game, indices: Sequence[int]) -> None:
+    """Raises `RequestError` where no prompt of some examples loses a token in any coalition: all values would be 0."""
+    # The first prompt that is longer ends the search.
+    if not any(game.prompt_tokens(index) > game.window for index in indices):
+        longest = max(game.prompt_tokens(index) for index in indices)
+        raise RequestError(
+            f"No prompt is longer than the window of {game.window} tokens (the longest has {longest}), so every head "
+            "keeps all of it; profile longer prompts, or with a smaller --window."
+        )
 
 
 def _sample(

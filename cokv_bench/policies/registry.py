@@ -93,7 +93,7 @@ class Method:
         return replace(self, scorer=replace(other.scorer, fixed={**other.scorer.fixed, **self.scorer.fixed}))
 
     def ranking_of(self, file: Mapping[str, Any]) -> dict[str, Any]:
-        """Window, kernel, pooling and scorer that a head file was made for, as far as they concern the method.
+        """Window, first tokens, kernel, pooling and scorer that a head file was made for, as far as a method has them.
 
         Args:
             file: `ranking` of the head file. Where that ranking does not pool, its kernel and pooling say nothing; a

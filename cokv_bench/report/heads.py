@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets import HeadFile, embedded, load_head_file
+from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.knobs import as_read
 from cokv_bench.errors import RequestError
 from cokv_bench.files import at_home, file_sha256
+from cokv_bench.policies.names import parse
 
 #: Budget of maps where no run has one.
 BUDGET = 128
@@ -49,14 +51,16 @@ def head_map(
     """A file as a map.
 
     Args:
-        window: of the budgets; default the file's own.
+        window: what every head keeps, protected first tokens included; default as in a run without options.
         knobs: of its rule by name; default the file's choice.
         published_rounding: of its rule.
     """
 
+    held = kept_by_all(file).tokens if window is None else window
+
     def tokens(budget: int) -> NDArray[np.int64]:
         own = budget if file.only_budget is None else file.only_budget
-        return file.tokens_at(own, window=window, knobs=knobs, published_rounding=published_rounding)
+        return file.tokens_at(own, window=held, knobs=knobs, published_rounding=published_rounding)
 
     return HeadMap(name, tokens, file.only_budget, file.measured, file.utility)
 
@@ -76,11 +80,11 @@ def maps_of_run(configuration: Mapping[str, Any]) -> list[HeadMap]:
     """
     shipped = [(path(), load_head_file(path())) for path in embedded.SHIPPED.values()]
     return [
-        _map_of_run(name, file, configuration, source, chosen)
+        _map_of_run(name, method, file, configuration, source, chosen)
         for method, source in configuration.get("head_budgets", {}).items()
         for path, file in shipped
         if source.get(file.key) == file_sha256(path)
-        for name, chosen in _chosen(configuration, method, ("window", *file.knobs)).items()
+        for name, chosen in _chosen(configuration, method, ("window", "sinks", *file.knobs)).items()
     ]
 
 
@@ -107,19 +111,23 @@ def _chosen(
 
 def _map_of_run(
     name: str,
+    method: str,
     file: HeadFile,
     configuration: Mapping[str, Any],
     source: Mapping[str, Any],
     chosen: Mapping[str, Mapping[str, Any]],
 ) -> HeadMap:
     asked = {option: value for option, value in as_read(source).items() if value is not None}
+    protected = {"sinks": configuration["sinks"]} if "sinks" in configuration else {}
+    protected |= {option: int(value) for option, value in parse(method).ranking.options if option == "sinks"}
 
     def made(budget: int) -> HeadMap:
-        told = {"window": configuration["window"], **chosen.get(str(budget), {}), **asked}
+        usual = {"window": configuration["window"], "sinks": kept_by_all(file).sinks}
+        told = {**usual, **chosen.get(str(budget), {}), **protected, **asked}
         return head_map(
             name,
             file,
-            window=told["window"],
+            window=told["window"] + told["sinks"],
             knobs={knob: told[knob] for knob in file.knobs if knob in told},
             published_rounding=configuration.get("published_rounding", False),
         )

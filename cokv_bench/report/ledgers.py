@@ -48,6 +48,7 @@ def read_growth(folder: Path) -> Grown:
     ledger = Ledger.read(path)
     if not ledger.done:
         raise RequestError(f"{path} holds no coalition yet; resume the profile.")
+    ledger.refuse_gaps()
     header = ledger.header
     sampling = str(header.config.get("sampling"))
     units = get_sampling(sampling).plan(header.count, header.seed).units(0, len(ledger.done))

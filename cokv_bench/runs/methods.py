@@ -28,7 +28,8 @@ class MethodSettings:
 
     Attributes:
         window, kernel, pooling: None for each method's own.
-        sinks: protected first tokens of all methods; None for each method's own, which is none but for StreamingLLM.
+        sinks: protected first tokens of all methods; None for those that a method's head file was made with, else for
+            each method's own, which is none but for StreamingLLM.
     """
 
     window: int | None = None
@@ -61,8 +62,9 @@ class MethodSettings:
         ranking = self.ranking(method, heads, knobs)
         wanted = {**found.scorer.observes, **knobs, **ranking}
         wanted |= {"seed": self.seed, "published_rounding": self.published_rounding}
-        if self.sinks is not None:
-            wanted["sinks"] = self.sinks
+        sinks = _made_for(method, heads).get("sinks") if self.sinks is None else self.sinks
+        if sinks is not None:
+            wanted["sinks"] = sinks
         if heads is not None:
             # What every head keeps is taken off before a rule shares out the rest.
             kept = ranking["window"] + found.protected(wanted)
@@ -74,9 +76,8 @@ class MethodSettings:
     ) -> dict[str, Any]:
         """Window, kernel and pooling of a method; without a method, of those that have none of their own."""
         scorer = Half(None) if method is None else self._found(method, heads).scorer
-        made_for = {} if heads is None or method is None else find_method(method).ranking_of(heads.ranking)
         # The later comes first.
-        said = {**scorer.published, **knobs, **made_for, **self._asked}
+        said = {**scorer.published, **knobs, **_made_for(method, heads), **self._asked}
         return {name: {**said, **scorer.fixed}.get(name, usual) for name, usual in _RANKING.items()}
 
     @property
@@ -120,3 +121,8 @@ class MethodSettings:
             described[task] = {**source.description, **told}
         first = next(iter(described.values()))
         return first if all(each == first for each in described.values()) else described
+
+
+def _made_for(method: str | None, heads: StaticBudgets | None) -> dict[str, Any]:
+    """What a method's head file was made with, as far as it concerns the method."""
+    return {} if heads is None or method is None else find_method(method).ranking_of(heads.ranking)

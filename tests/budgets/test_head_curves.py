@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cokv_bench.budgets import HeadBudgets, HeadCurves, HeadScores, HeadShares, HeadValues, embedded, load_head_file
+from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.importers import Layout, convert
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.kvpress import pruned_shares, write_curves
@@ -147,7 +148,7 @@ def test_any_file_becomes_curves_that_mean_the_same_tokens(maker: Any, prompt: i
     np.testing.assert_allclose(shares.mean(axis=(1, 2)), percents, atol=0.5 / prompt / 90 + 1e-12)
     np.save(tmp_path / "a.npy", shares)
     ((_, made),) = convert([tmp_path / "a.npy"], model="toy", layout=Layout(head_dim=64), folder=tmp_path).files
-    window = getattr(file, "window", 8)
+    window = kept_by_all(file).tokens
     for percent in (50, 75, 90, 95):
         budget = round(prompt * (100 - percent) / 100)
         wanted = file.tokens_at(budget, window=window)

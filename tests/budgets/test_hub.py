@@ -14,7 +14,7 @@ from cokv_bench.budgets.from_profile import write_budgets
 from cokv_bench.budgets.head_file import head_file_path
 from cokv_bench.budgets.hub import push, with_section
 from cokv_bench.errors import RequestError
-from cokv_bench.hub import HubFile, fetch, on_hub
+from cokv_bench.hub import HubFile, HubRepository, fetch, on_hub, parse
 from cokv_bench.models import Model
 from cokv_bench.runs.heads import HeadSources
 from cokv_bench.runs.sources import static_budgets
@@ -49,6 +49,14 @@ def test_a_file_is_had_by_name_once(here: Hub) -> None:
         assert same(name)
     assert load_head_file("hf:me/heads/shares.json").method == "cokv-search"
     assert sum(command == "GET" for command, _ in here.asked) == 1
+
+
+@pytest.mark.parametrize("revision", ["refs/pr/3", "refs%2Fpr%2F3", "my%2Fbranch"])
+def test_a_revision_may_have_slashes(here: Hub, revision: str) -> None:
+    assert same(f"hf:me/heads@{revision}/shares.json")
+    assert f"hf:me/heads@{revision.replace('refs%2Fpr%2F3', 'refs/pr/3')}/b.json" in refused(
+        f"hf:me/heads@{revision}/b.json"
+    )
 
 
 def test_budgets_of_a_published_profile_are_written_here(
@@ -157,8 +165,14 @@ def test_a_collection_has_files_by_model_and_rule(
 
 
 def test_names_are_read_and_written() -> None:
-    for name in ("hf:me/heads/a/b.json", "hf:me/heads@v1.0/b.json"):
-        assert str(HubFile.parse(name)) == name
+    revisions = {"@v1.0": "v1.0", "@refs/pr/12": "refs/pr/12", "@my%2Fown": "my/own", "": None, "@refs": "refs"}
+    for written, revision in revisions.items():
+        for file in ("b.json", "a/b.json", "pr/x/b.json"):
+            name = f"hf:me/heads{written}/{file}"
+            found = HubFile.parse(name)
+            assert (found.revision, found.file, str(found)) == (revision, file, name)
+        assert parse(f"hf:me/heads{written}") == HubRepository("me/heads", revision)
+    assert HubFile.parse("hf:me/heads@refs%2fpr%2f3/b.json").revision == "refs/pr/3"
     assert not on_hub(Path("hf/me/heads.json"))
 
 

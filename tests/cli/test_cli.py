@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 from cokv_bench.budgets import HeadBudgets
 from cokv_bench.catalogue import KINDS
+from cokv_bench.cli import RESUMING, make_app
 from tests.conftest import SHARED
 
 LONGBENCH = SHARED / "longbench"
@@ -214,14 +216,26 @@ def test_an_unexpected_error_is_status_1_and_debug_shows_it(cli, monkeypatch: py
     assert "Traceback" in err
 
 
-def test_ctrl_c_says_that_nothing_is_lost(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", ["search", "tune", "head-scores", "doctor"])
+def test_ctrl_c_says_that_nothing_is_lost_where_the_command_resumes(
+    cli, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("cokv_bench.cli.options.load", stopped)
     monkeypatch.setattr("cokv_bench.doctor.findings", stopped)
-    status, _, err = cli("doctor")
+    status, _, err = cli(command)
     assert status == 1
-    assert "what was done is kept" in err
+    kept = "; what was done is kept, and the same command resumes it" if command in RESUMING else ""
+    assert " ".join(err.split()) == f"Error: Stopped{kept}."
+    assert (command in RESUMING) == (command in ("search", "tune"))
+
+
+def test_commands_that_resume_are_there() -> None:
+    commands = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
+    assert {name.split()[0] for name in RESUMING} <= set(commands)
+    assert "fetch" in commands["data"].commands
 
 
 def test_published_rounding_shows_that_totals_differ(cli, texty_folder: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cokv_bench.budgets import HeadCurves, embedded, load_head_file
+from tests.exports.made import TOY, shares
 
 
 @pytest.mark.parametrize("to", ["kvpress", "lukv"])
@@ -27,7 +28,7 @@ def test_there_and_back(cli, to):
     status, _, err = cli("export", embedded.values_path(), "--to", to, "--prompt", 4000, "--out", "own.npy")
     assert status == 0, err
     kept = 1 - np.load("own.npy")[94]
-    np.testing.assert_allclose(kept * 4000, load_head_file(embedded.values_path()).tokens_at(200), atol=1e-6)
+    np.testing.assert_allclose(kept * 4000, load_head_file(embedded.values_path()).tokens_at(200, window=8), atol=1e-6)
     status, out, err = cli("inspect", "made/smollm2-135m.shares.curves.json", "--budget", 64)
     assert status == 0, err
     assert "LU-KV curves imported from smollm2-135m.shares.npy" in out
@@ -71,7 +72,7 @@ def test_each_target(cli, to, name, files):
         (("none.json",), "Cannot read the head file none.json"),
         (("--to", "vllm"), "Unknown export target 'vllm'; known: duo, kvpress, layers, transformers"),
         (("--to", "layer"), "did you mean layers?"),
-        ((embedded.values_path(), "--prompt", 8), "A prompt of 8 tokens is not above the window of 16"),
+        ((embedded.values_path(), "--prompt", 8), "A prompt of 8 tokens is not above the window of 8"),
         (("--budget", 64), "'kvpress' does not depend on --budget"),
         (("--to", "transformers", "--prompt", 600), "'transformers' does not depend on --prompt"),
         (("--to", "transformers", "--budget", 4), "leaves nothing beyond the observation window of 4"),
@@ -94,6 +95,31 @@ def test_what_cannot_be_exported(cli, arguments, said):
     assert len(err.strip().splitlines()) == 1
     assert [str(path) for path in Path().rglob("*")] == ["folder", "folder/mine.txt"]
     assert Path("folder/mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [
+        ("transformers", "'other', not 'smollm2-135m'"),
+        ("duo", "named 'other', not 'smollm2-135m'"),
+        ("layers", "layers: 3, not 30"),
+        ("kvpress", "layers and KV heads (3, 2), not (30, 3)"),
+    ],
+)
+def test_an_export_of_another_model_is_not_replaced(cli, to, said):
+    shares({**TOY, "id": "other"}).save("toy.json")
+    more = () if to == "kvpress" else ("--budget", 64)
+    more += ("--prompt", 300) if to == "duo" else ()
+    for _ in range(2):
+        status, out, err = cli("export", "toy.json", "--to", to, "--out", "made", *more)
+        assert status == 0, err
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    status, out, err = cli("export", "--to", to, "--out", "made", *more)
+    assert (status, out) == (2, "")
+    place = "made/heads.json" if to == "transformers" else "made"
+    assert f"{place} is of another model ({said}) and would be lost" in " ".join(err.split())
+    assert "--out" in err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
 
 
 def test_what_there_is(cli):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cokv_bench.budgets import HeadBudgets, HeadValues
+from cokv_bench.budgets import HeadBudgets, HeadScores, HeadValues
 
 
 def write_slice(path, **changes):
@@ -53,6 +53,24 @@ def test_another_model_and_layout(cli):
     assert status == 0, err
     assert "a/b, 64 layers x 4 KV heads of size 96" in out
     assert HeadValues.load("p/values.json").tasks == ("needle",)
+
+
+def test_a_name_that_is_not_utf8_is_refused(cli):
+    name = os.fsdecode(b"sch\xf6n.json")
+    Path(name).write_text('{"0-0": [0.5], "0-1": [0.5]}')
+    status, out, err = cli("import", name, *("--model", "a/b", "--kv-heads", 1, "--head-dim", 8))
+    assert (status, out) == (2, "")
+    assert "Error: The name of the file 'sch\\udcf6n.json' is not UTF-8" in " ".join(err.split())
+    assert [path.name for path in Path().iterdir()] == [name]
+
+
+def test_scores_may_begin_with_a_byte_order_mark(cli):
+    Path("scores.json").write_bytes(b'\xef\xbb\xbf {"0-0": [0.5], "0-1": [0.25]}')
+    status, _, err = cli(
+        "import", "scores.json", *("--model", "a/b", "--kv-heads", 1, "--head-dim", 8, "--out", "made")
+    )
+    assert status == 0, err
+    assert HeadScores.load("made/scores.head_scores.json").scores.tolist() == [[0.5, 0.25]]
 
 
 class Evil:

@@ -45,7 +45,7 @@ def test_the_total_is_never_above_and_less_than_a_token_per_head_below(
         classes = two_classes(tokens, prompt=prompt, recent=recent)
     except RequestError:
         total, heads, least = tokens.sum(), tokens.size, 4 + recent
-        assert total >= heads * prompt or total < prompt + (heads - 1) * least
+        assert prompt <= least or total >= heads * prompt or total < prompt + (heads - 1) * least
         return
     many = int(classes.full.sum())
     assert 0 <= tokens.sum() - classes.tokens.sum() < tokens.size - many
@@ -117,7 +117,12 @@ def test_kvpress_keeps_the_two_classes(tmp_path: Path) -> None:
         ((16,), 4096, "leaves no head the whole prompt of 4096 tokens .* use --budget 690 or more"),
         ((64, 128), None, "holds one budget, and --budget names 2"),
         ((4,), None, "not above the window of 4"),
-        ((64,), 3, "in full"),
+        # Of these no budget makes two classes.
+        ((64,), 3, "too short for two classes, .* use a --prompt of 10 tokens or more"),
+        *(((6,), short, "too short for two classes, .* use a --prompt of 10 tokens or more") for short in (7, 8, 9)),
+        # A shorter prompt helps only where the budget is above what the others keep.
+        ((8,), 20, "use --budget 10 or more.$"),
+        ((9,), 20, "use --budget 10 or more, or a lower --prompt.$"),
     ],
 )
 def test_what_is_refused(budgets: tuple[int, ...], prompt: int | None, said: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cokv_bench.budgets import HeadBudgets, HeadCurves, embedded, load_head_file
+from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.errors import RequestError
 from cokv_bench.exports import Request
 from cokv_bench.exports.layers import layer_budgets, write
@@ -36,7 +37,7 @@ def test_shipped_files(maker: object, tmp_path: Path) -> None:
     found = json.loads(written.path.read_text())
     assert all(isinstance(each, int) for each in found)
     assert (len(found), sum(found)) == (30, 128 * 30)
-    np.testing.assert_allclose(found, file.tokens_at(128).mean(axis=1), atol=1)
+    np.testing.assert_allclose(found, file.tokens_at(128, window=kept_by_all(file).tokens).mean(axis=1), atol=1)
     assert "11520 in all where the head file asks for 11520" in written.notes[0]
 
 

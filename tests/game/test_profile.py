@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from cokv_bench.budgets import HeadValues
-from cokv_bench.errors import RequestError
+from cokv_bench.errors import LONGEST, RequestError
 from cokv_bench.game import Ledger
 from cokv_bench.game.curves import alpha_curve
 from cokv_bench.game.head_game import Game, make_game
-from cokv_bench.game.profile import _without, profile
+from cokv_bench.game.profile import _without, default_folder, profile
 from cokv_bench.game.stopping import Stopping
 from cokv_bench.kvcache import Selection, decode, prefill
 from cokv_bench.models import Model, encode_answer
@@ -23,6 +23,10 @@ from cokv_bench.tasks.prompts import encode_example
 from cokv_bench.tasks.registry import TaskOptions, resolve
 
 WINDOW = 8
+LONGBENCH = (
+    "narrativeqa", "qasper", "multifieldqa_en", "hotpotqa", "2wikimqa", "musique", "gov_report", "qmsum", "multi_news",
+    "trec", "triviaqa", "samsum", "passage_count", "passage_retrieval_en", "lcc", "repobench-p",
+)  # fmt: skip
 
 
 def game_for(model: Model, utility: str = "loglik", tasks: Sequence[str] = ("needle",)) -> Game:
@@ -78,6 +82,42 @@ def test_a_profile_that_is_extended_equals_one_that_never_stopped(texty: Model, 
     assert len(Ledger.read(path).done) == 40
 
 
+@pytest.mark.parametrize("missing", [0, 5, 11])
+def test_a_ledger_that_lacks_a_coalition_is_damaged(texty: Model, tmp_path: Path, missing: int) -> None:
+    asked = {"estimator": "ssv", "stopping": Stopping(samples=7), "seed": 1}
+    whole = profile(game_for(texty), tmp_path, **asked)
+    path = tmp_path / "ledger.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: missing + 1] + lines[missing + 2 :]))
+    (tmp_path / "values.json").unlink()
+    with pytest.raises(RequestError, match=rf"lacks coalition {missing} and has later ones; the file is damaged"):
+        profile(game_for(texty), tmp_path, **asked)
+    # What the refusal advises.
+    path.write_bytes(b"".join(lines[: missing + 1]))
+    assert np.array_equal(profile(game_for(texty), tmp_path, **asked).values, whole.values)
+
+
+def test_a_default_folder_has_a_name_that_can_be_made(texty: Model, tmp_path: Path) -> None:
+    every = [f"longbench/{name}" for name in LONGBENCH]
+    assert default_folder(texty, every[:2]).name == "longbench-narrativeqa+longbench-qasper"
+    assert default_folder(texty, ["a" * 255]).name == "a" * 255
+    assert default_folder(texty, ["a" * 248], "-search").name == "a" * 248 + "-search"
+    names = set()
+    for tasks, ending in (
+        (every, ""),
+        (every, "-search"),
+        (every[::-1], ""),
+        (["é" * 300], ""),
+        (["a" + "é" * 300], ""),
+    ):
+        folder = tmp_path / default_folder(texty, tasks, ending)
+        folder.mkdir(parents=True)
+        assert folder.name.endswith(ending)
+        assert 240 < len(folder.name.encode()) <= 255
+        names.add(folder.name)
+    assert len(names) == 5
+
+
 def test_each_example_is_prefilled_once(texty: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     module = sys.modules["cokv_bench.game.head_game"]
@@ -93,6 +133,45 @@ def test_alpha_is_the_best_of_its_curve_on_the_profile_examples(texty: Model, tm
     assert alpha_curve(game, values.values) == values.alphas
     for budget, curve in values.alphas.items():
         assert curve[values.alpha(budget)] == max(curve.values())
+
+
+def test_a_budget_is_judged_on_the_prompts_that_are_longer_than_it(texty: Model) -> None:
+    game = make_game(texty, resolve(["needle"], texty, TaskOptions(lengths=(300, 600), examples=2)), "loglik", window=8)
+    values = np.arange(6.0).reshape(texty.layers, texty.kv_heads)
+    lengths = [game.prompt_tokens(index) for index in game.indices()]
+    longer = [index for index, tokens in enumerate(lengths) if tokens > 400]
+    assert 64 < min(lengths) < 400 < max(lengths)
+    assert 0 < len(longer) < len(lengths)
+    curve = alpha_curve(game, values, budgets=[64, 400, 2000])
+    assert set(curve) == {64, 400}
+    alone = {**alpha_curve(game, values, budgets=[64]), **alpha_curve(game, values, budgets=[400], indices=longer)}
+    for budget, utilities in alone.items():
+        assert curve[budget] == pytest.approx(utilities, abs=1e-4)
+    # Alpha is chosen even where the shortest prompt holds no budget of the curve at all.
+    assert alpha_curve(game, values, budgets=[400]).keys() == {400}
+
+
+def test_a_window_as_long_as_every_prompt_is_refused(texty: Model, tmp_path: Path) -> None:
+    tasks = resolve(["needle", "ruler/niah_single_1"], texty, TaskOptions(lengths=(500,), examples=2))
+    longest = max(len(encode_example(texty, example)) for task in tasks for example in task.examples("profile"))
+    asked = {"estimator": "ridge", "seed": 0, "stopping": Stopping(samples=20)}
+    with pytest.raises(RequestError, match=rf"the window of {longest} tokens \(the longest has {longest}\)") as refused:
+        profile(make_game(texty, tasks, "loglik", window=longest), tmp_path, **asked)
+    assert len(str(refused.value)) <= LONGEST
+    assert not list(tmp_path.iterdir())
+    # Nor may all that is left without a family be that short.
+    shorter = min(tasks, key=lambda task: max(len(encode_example(texty, each)) for each in task.examples("profile")))
+    other = next(task for task in tasks if task is not shorter)
+    window = max(len(encode_example(texty, example)) for example in shorter.examples("profile"))
+    assert window < longest
+    with pytest.raises(RequestError, match="is longer than the window"):
+        profile(
+            make_game(texty, tasks, "loglik", window=window),
+            tmp_path,
+            left_out=[TaskFamily("a", (other.name,))],
+            **asked,
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_head_values_without_a_family_are_those_of_a_profile_of_the_other_tasks(

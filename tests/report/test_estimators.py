@@ -42,6 +42,15 @@ def make_ledger(folder: Path, pairs: int, sampling: str = "slices") -> tuple[np.
     return coalitions, utilities.mean(axis=1)
 
 
+def test_a_ledger_that_lacks_a_coalition_has_no_growth(tmp_path: Path) -> None:
+    make_ledger(tmp_path, 20)
+    path = tmp_path / "ledger.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:8] + lines[9:]))
+    with pytest.raises(RequestError, match="lacks coalition 7 and has later ones"):
+        read_growth(tmp_path)
+
+
 def test_estimators_of_a_profile_by_the_length_of_its_ledger(tmp_path: Path) -> None:
     coalitions, utilities = make_ledger(tmp_path / "a" / "p", 320)
     make_ledger(tmp_path / "b" / "p", 20, "uniform")

@@ -127,6 +127,17 @@ def test_a_budget_file_that_cannot_protect_tokens_is_refused_before_the_run(text
         plan_for(texty, "cokv-search", heads=sources, sinks=4)
 
 
+def test_the_first_tokens_of_a_budget_file_are_protected_where_the_run_names_none(texty: Model) -> None:
+    tokens = np.full((texty.layers, texty.kv_heads), 30)
+    HeadBudgets(texty.fingerprint, 30, 8, tokens, {"text": "", "parameters": {}}, sinks=4).save("b.json")
+    sources = HeadSources(heads=(Path("b.json"),))
+    for method, asked in (("cokv", None), ("cokv", 4), ("cokv:sinks=4", None), ("window+headkv", None)):
+        assert policies(plan_for(texty, method, heads=sources, sinks=asked))[method].sinks == 4
+    for method, asked in (("cokv", 0), ("cokv", 2), ("cokv:sinks=0", None)):
+        with pytest.raises(RequestError, match="use its own --window and --sinks"):
+            plan_for(texty, method, heads=sources, sinks=asked)
+
+
 def test_an_option_of_the_ranking_of_a_head_file_is_told_and_asked_for(texty: Model) -> None:
     """What a run asks for comes before its head files, whichever way they say it."""
     replace(shares_of(texty), scorer="window:kernel=11", kernel=11).save("s.json")

@@ -1,6 +1,7 @@
 """Which kind of published file this is, by its content."""
 
 import hashlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from cokv_bench.budgets.importers.cokv_slices import Slice, slice_of_file, slice
 from cokv_bench.budgets.importers.headkv_scores import scores_of_archive, scores_of_json
 from cokv_bench.budgets.importers.layouts import model_id
 from cokv_bench.budgets.importers.npy import MAX_BYTES, holds_numbers, read_archive, read_dictionary, read_numbers
-from cokv_bench.errors import RequestError
+from cokv_bench.checks import text
+from cokv_bench.errors import RequestError, quoted
 
 _NPY, _ZIP = b"\x93NUMPY", b"PK\x03\x04"
 
@@ -68,7 +70,8 @@ def read_published(path: Path, *, model: str | None, dataset: str | None) -> lis
             if "samples" in arrays:
                 return Scores(path, sha256, scores_of_archive(arrays), model_id(path, model))
             return slices_of_archive(path, arrays, model=model_id(path, model), sha256=sha256)
-        if data.lstrip().startswith(b"{"):
+        # Some editors begin a text with a byte order mark.
+        if data.removeprefix(BOM_UTF8).lstrip().startswith(b"{"):
             return Scores(path, sha256, scores_of_json(data), model_id(path, model))
         raise RequestError(
             "It is none of the published kinds: CoKV's slices (.npy, .npz), HeadKV's scores (JSON, .npz) and LU-KV's "
@@ -77,6 +80,10 @@ def read_published(path: Path, *, model: str | None, dataset: str | None) -> lis
 
 
 def _content(path: Path) -> bytes:
+    if text(path.name):
+        raise RequestError(
+            f"The name of the file {quoted(path.name)} is not UTF-8, and the imported file tells it; rename the file."
+        )
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
