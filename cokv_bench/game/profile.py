@@ -80,9 +80,8 @@ def profile(
 
     Raises:
         RequestError: unknown names, an estimator that cannot use the sampling, a ledger of something else or one that
-            lacks a coalition, head values
-            in the folder that are damaged or no profile's, a family that cannot be left out, see `_without`, or no
-            prompt that is longer than the window.
+            lacks a coalition, head values in the folder that are damaged or no profile's, a family that cannot be left
+            out, see `_without`, or no prompt that is longer than the window.
     """
     chosen = get_estimator(estimator)
     name = chosen.sampling if sampling is None else sampling
