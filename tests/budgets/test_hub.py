@@ -48,7 +48,8 @@ def test_a_file_is_had_by_name_once(here: Hub) -> None:
     for name in ("hf:me/heads/shares.json", "hf:me/heads@v1/shares.json", "hf:me/heads/shares.json"):
         assert same(name)
     assert load_head_file("hf:me/heads/shares.json").method == "cokv-search"
-    assert sum(command == "GET" for command, _ in here.asked) == 1
+    # The hub's client may ask for other things of its own accord, now and then.
+    assert sum(command == "GET" and "shares.json" in path for command, path in here.asked) == 1
 
 
 @pytest.mark.parametrize("revision", ["refs/pr/3", "refs%2Fpr%2F3", "my%2Fbranch"])
