@@ -189,7 +189,11 @@ def furnished(folder: Path, tiny: Path) -> Desk:
     run_json = folder / "RUN" / "run.json"
     run_json.write_text(json.dumps({**json.loads(run_json.read_text(encoding="utf-8")), "request": asked}))
     shutil.copytree(ROOT / "results/gpu/decode", folder / "BENCH")
-    shutil.copytree(ROOT / "results/smollm2-135m", folder / "results/smollm2-135m")
+    for run in ("smollm2-135m", "rankings/hidden", "rankings/needles"):
+        shutil.copytree(ROOT / "results" / run, folder / "results" / run)
+    shipped = folder / "cokv_bench/budgets/shipped"
+    shipped.mkdir(parents=True)
+    shutil.copy(embedded.knobs_path(), shipped)
     shutil.copy(embedded.values_path(), folder / "values.json")
     shutil.copy(embedded.shares_path(), folder / "shares.json")
     for name in ("trec_32", "trec_64", "qasper_64"):

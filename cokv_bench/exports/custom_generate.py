@@ -10,7 +10,6 @@ from importlib import resources
 from pprint import pformat
 from typing import Any
 
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.fingerprint import check_replaced
 from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
@@ -18,6 +17,7 @@ from cokv_bench.budgets.head_shares import HeadShares
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_folder
+from cokv_bench.policies.deployed import kept_by_all
 from cokv_bench.policies.policy import Policy
 from cokv_bench.policies.scorers.fading import NARROWEST, WIDEST, FadingQueries
 from cokv_bench.policies.scorers.window_attention import WindowAttention

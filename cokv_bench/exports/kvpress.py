@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.head_curves import PERCENTS, PROMPT, HeadCurves
 from cokv_bench.budgets.head_file import HeadFile
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_bytes
+from cokv_bench.policies.deployed import kept_by_all
 
 #: For `cokv-bench ls`: name, line, and what it is.
 ENTRY = (

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from cokv_bench.budgets.apportion import apportion
 from cokv_bench.budgets.checked_json import json_at
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.fingerprint import check_replaced
 from cokv_bench.budgets.head_curves import HeadCurves
 from cokv_bench.exports.request import Request, Written
 from cokv_bench.files import write_text
+from cokv_bench.policies.deployed import kept_by_all
 
 #: For `cokv-bench ls`: name, line, and what it is.
 ENTRY = ("layers", "a JSON list with the mean tokens per KV head of each layer, for one budget", "write")

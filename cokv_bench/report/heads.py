@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cokv_bench.budgets import HeadFile, embedded, load_head_file
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.knobs import as_read
 from cokv_bench.errors import RequestError
 from cokv_bench.files import at_home, file_sha256
+from cokv_bench.policies.deployed import kept_by_all
 from cokv_bench.policies.names import parse
 
 #: Budget of maps where no run has one.

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cokv_bench.budgets import HeadBudgets, HeadCurves, HeadScores, HeadShares, HeadValues, embedded, load_head_file
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.budgets.importers import Layout, convert
 from cokv_bench.errors import RequestError
 from cokv_bench.exports.kvpress import pruned_shares, write_curves
+from cokv_bench.policies.deployed import kept_by_all
 
 MODEL = {"id": "toy", "layers": 2, "kv_heads": 3, "head_dim": 4, "weights": None}
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from cokv_bench.budgets import HeadBudgets, HeadFile, HeadScores, HeadValues
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.exports import Request
 from cokv_bench.exports.custom_generate import heads_of, policy_of
 from cokv_bench.exports.duo import write as write_duo
 from cokv_bench.exports.kvpress import pruned_shares
 from cokv_bench.exports.layers import layer_budgets
 from cokv_bench.exports.layers import write as write_layers
+from cokv_bench.policies.deployed import kept_by_all
 from cokv_bench.report.heads import head_map
 from cokv_bench.search.search import budget_file
 from tests.exports.made import TOY, shares

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cokv_bench.budgets import HeadBudgets, HeadCurves, embedded, load_head_file
-from cokv_bench.budgets.deployed import kept_by_all
 from cokv_bench.errors import RequestError
 from cokv_bench.exports import Request
 from cokv_bench.exports.layers import layer_budgets, write
+from cokv_bench.policies.deployed import kept_by_all
 from tests.exports.made import TOY, shares
 
 
