@@ -4,7 +4,8 @@ python scripts/rankings_table.py RUN --out TABLE.csv
 
 Of runs of a utility such as loglik that have pairs of a ranking and a split (`laq`, `laq+adaptive`, `laq+cokv`) and
 shares that were searched under a ranking and have its label (`cokv-search:file=laq`). A pair that several runs have is
-that of the last one. Intervals of several tasks need two rows of each, so `several` is all tasks that have them.
+that of the last one. Only rows that all runs have count. Intervals of several tasks need two rows of each, so `several`
+is all tasks that have them.
 """
 
 from collections.abc import Callable
@@ -41,7 +42,10 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Table to write, CSV.")] = None,
 ) -> None:
     """Print and write the table."""
-    found = pd.concat([_of_run(folder) for folder in run], ignore_index=True)
+    frames = {folder: frame_of(read_records(folder)).set_index(["task", "example"]) for folder in run}
+    common = set.intersection(*(set(frame.index) for frame in frames.values()))
+    parts = [_of_run(folder, frame[frame.index.isin(common)].reset_index()) for folder, frame in frames.items()]
+    found = pd.concat(parts, ignore_index=True)
     table = found.drop_duplicates(["group", "budget", "ranking", "split"], keep="last")
     table = table.assign(place=table["split"].map(_place)).sort_values(["ranking", "place"], kind="stable")
     table = table.sort_values(["group", "budget"], key=_in_order, kind="stable").drop(columns="place")
@@ -64,9 +68,8 @@ def _in_order(column: pd.Series) -> pd.Series:
     return column.map(list(_GROUPS).index) if column.name == "group" else column
 
 
-def _of_run(folder: Path) -> pd.DataFrame:
-    """A row a group of tasks, budget and pair."""
-    frame = frame_of(read_records(folder))
+def _of_run(folder: Path, frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a group of tasks, budget and pair, of a run's records."""
     pairs = {method: pair for method in frame["method"].unique() if (pair := _pair(method)) is not None}
     if not pairs or not {UPPER, LOWER} <= set(frame["method"]):
         raise RequestError(f"{folder} needs the methods full and {LOWER}, and a ranking with a split.")

@@ -223,6 +223,8 @@ def test_rankings_and_splits_are_one_table(
                     if run == "first" or method.endswith("adaptive"):
                         score = (share + more) * (1 + number)
                         rows[run].append({**one, "method": method, "budget": 64, "score": score})
+    extra = [{**row, "example": "another", "score": -9.0} for row in rows["second"] if row["example"] == "ruler/vt0"]
+    rows["second"] += extra  # A row that the first run lacks counts in neither.
     monkeypatch.setattr(module, "read_records", lambda folder: rows[folder.name])
     module.main([tmp_path / "first", tmp_path / "second"], out=tmp_path / "table.csv")
     table = pd.read_csv(tmp_path / "table.csv")
