@@ -191,9 +191,6 @@ def furnished(folder: Path, tiny: Path) -> Desk:
     shutil.copytree(ROOT / "results/gpu/decode", folder / "BENCH")
     for run in ("smollm2-135m", "rankings/hidden", "rankings/needles"):
         shutil.copytree(ROOT / "results" / run, folder / "results" / run)
-    shipped = folder / "cokv_bench/budgets/shipped"
-    shipped.mkdir(parents=True)
-    shutil.copy(embedded.knobs_path(), shipped)
     shutil.copy(embedded.values_path(), folder / "values.json")
     shutil.copy(embedded.shares_path(), folder / "shares.json")
     for name in ("trec_32", "trec_64", "qasper_64"):

@@ -50,7 +50,6 @@ LEFT: dict[str, tuple[str, tuple[str, ...]]] = {
 # What the others say.
 SAID = {
     "overview": "# Overview",
-    "study_knobs": "The tables are in results/knobs",
     "bench_profile": "Seconds a coalition and example",
     "compare_runs": "p, corrected",
     "doctor": "embedded model",
