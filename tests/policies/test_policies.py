@@ -319,8 +319,8 @@ def test_users_register_their_own(make_prompt, registries_restored):
         register_policy("first", "again", FirstTokens, Uniform)
     with pytest.raises(RequestError, match="both"):
         register_policy("half", "no allocator", FirstTokens, None)
-    with pytest.raises(RequestError, match="'misspelt' takes no option 'kernal'"):
-        register_policy("misspelt", "another kernel", FirstTokens, Uniform, kernal=11)
+    with pytest.raises(RequestError, match="'misspelt' takes no option 'breadth'"):
+        register_policy("misspelt", "another kernel", FirstTokens, Uniform, breadth=11)
 
 
 def test_wrong_halves_are_caught(make_prompt, registries_restored):
